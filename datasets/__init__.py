@@ -1,0 +1,1 @@
+"""Pixels in and out: records, pairs, alignment, the built-in synthetic faces."""

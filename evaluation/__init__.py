@@ -1,0 +1,1 @@
+"""Embeddings to numbers: one module per benchmark of the paper."""

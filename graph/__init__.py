@@ -1,0 +1,1 @@
+"""A checkpoint: its symbol and parameters, read, written, counted and rewritten."""

@@ -1,0 +1,1 @@
+"""Runs over time: the log format, published curves, comparison."""

@@ -1,0 +1,1 @@
+"""Figures of published training runs, one CSV a run, with their provenance."""

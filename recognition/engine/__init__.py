@@ -1,0 +1,1 @@
+"""The training step: data parallel, checkpointed to the bit, restartable at any batch."""

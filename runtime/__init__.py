@@ -1,0 +1,1 @@
+"""What every room stands on: MXNet's one door, devices, errors people can read, files that are whole or absent."""

@@ -1,0 +1,45 @@
+"""Errors a user can act on: one line that names the file, record or flag and says what to do."""
+import errno
+import signal
+import sys
+from typing import Callable, NoReturn, Optional, Sequence
+
+EXIT_BAD_INPUT = 2
+
+
+class InputError(Exception):
+    """Something given from outside is unusable.
+
+    The message is one line: it names the file, record or flag, says what is wrong and what to do about it.
+    """
+
+
+def close(names: Sequence[str]) -> str:
+    """A comma-separated list of known names for an error message."""
+    return ", ".join(sorted(names))
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> InputError:
+    """The error for a name that is not registered; it lists the known ones."""
+    return InputError(f"unknown {kind} '{name}'; known: {close(known)}")
+
+
+def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
+    """Run a command-line `main(argv)` and leave the process with its status.
+
+    Bad input ends with one line on stderr and status 2, a full disk likewise, Ctrl-C with 130. Anything else is a
+    defect of ours and keeps its traceback.
+    """
+    try:
+        sys.exit(main(None) or 0)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        sys.stderr.write(f"error: {error.filename or 'writing'}: {error.strerror}; make room or choose another folder\n")
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(128 + signal.SIGINT)

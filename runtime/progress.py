@@ -1,0 +1,61 @@
+"""How far long work is: a bar with the time left on a terminal, a plain line now and then elsewhere."""
+import sys
+import time
+from typing import IO, Any, Iterable, Iterator, Optional, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+PLAIN_INTERVAL_SECONDS = 15.0
+
+
+class _PlainLines:
+    """Progress for a file or a pipe: `label: done/total unit, time left` on its own line, rarely."""
+
+    def __init__(self, total: Optional[int], label: str, unit: str, stream: IO[str]) -> None:
+        self.total, self.label, self.unit, self.stream = total, label, unit, stream
+        self.done = 0
+        self.started = self.printed = time.monotonic()
+
+    def update(self, count: int = 1) -> None:
+        """Count `count` more items as done."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.printed < PLAIN_INTERVAL_SECONDS:
+            return
+        self.printed = now
+        left = ""
+        if self.total:
+            seconds = (now - self.started) * (self.total - self.done) / max(self.done, 1)
+            left = f" of {self.total}, {tqdm.format_interval(seconds)} left"
+        self.stream.write(f"{self.label}: {self.done}{left} {self.unit}\n")
+        self.stream.flush()
+
+    def set_postfix_str(self, text: str) -> None:
+        """A bar shows a note here; plain lines do not."""
+
+    def close(self) -> None:
+        """Nothing to clear."""
+
+
+def bar(total: Optional[int], label: str, unit: str = "images", stream: Optional[IO[str]] = None, initial: int = 0) -> Any:
+    """An object with `update(count)`, `set_postfix_str(text)` and `close()` that shows progress on stderr."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        return tqdm(total=total, desc=label, unit=unit, file=stream, initial=initial, dynamic_ncols=True, leave=False)
+    plain = _PlainLines(total, label, unit, stream)
+    plain.done = initial
+    return plain
+
+
+def progress(items: Iterable[T], total: Optional[int] = None, label: str = "", unit: str = "images") -> Iterator[T]:
+    """Yield from `items` while showing how many are done and the time left."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    shown = bar(total, label, unit)
+    try:
+        for item in items:
+            yield item
+            shown.update(1)
+    finally:
+        shown.close()

@@ -35,14 +35,15 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 class Gpu(NamedTuple):
     """One GPU as the driver describes it; `capability` is (major, minor)."""
 
-    index: int
+    number: int
     name: str
     capability: "tuple[int, int]"
 
     @property
     def runs_wheel(self) -> bool:
         """Whether the wheel holds machine code this GPU executes: same major version, minor not newer than its own."""
-        return any(self.capability[0] == major and self.capability[1] >= minor for major, minor in COMPILED_CAPABILITIES)
+        major, minor = self.capability
+        return any(major == compiled[0] and minor >= compiled[1] for compiled in COMPILED_CAPABILITIES)
 
 
 def installed_mxnet() -> Optional[Path]:

@@ -24,18 +24,19 @@ def contexts(text: Optional[str] = None) -> List[mx.Context]:
 
 def gpu_indices(text: Optional[str], gpus: Sequence[Gpu], gpu_build: bool) -> List[int]:
     """The GPU numbers to use out of those the machine has; empty means the CPU. Raises as `contexts` does."""
-    wanted = [gpu.index for gpu in gpus] if text is None else _numbers(text)
+    wanted = [gpu.number for gpu in gpus] if text is None else _numbers(text)
     if wanted and not gpu_build:
-        raise InputError(f"--gpus {text}: the installed MXNet is the CPU build; {CPU_HINT}, or install requirements.txt")
-    by_index = {gpu.index: gpu for gpu in gpus}
+        raise InputError(f"--gpus {text}: MXNet here is the CPU build; {CPU_HINT}, or install requirements.txt")
+    by_index = {gpu.number: gpu for gpu in gpus}
     for index in wanted:
         if index not in by_index:
             raise InputError(f"--gpus {text}: no GPU {index} here (found {len(gpus)}); {CPU_HINT}")
         gpu = by_index[index]
         if not gpu.runs_wheel:
             known = ", ".join(f"{major}.{minor}" for major, minor in COMPILED_CAPABILITIES)
-            raise InputError(f"GPU {index} ({gpu.name}) has compute capability {gpu.capability[0]}.{gpu.capability[1]}, "
-                             f"this build of MXNet holds code for {known} only; {CPU_HINT}")
+            raise InputError(f"GPU {index} ({gpu.name}) has compute capability "
+                             f"{gpu.capability[0]}.{gpu.capability[1]}, this build of MXNet holds code for {known} only; "
+                             f"{CPU_HINT}")
     return wanted
 
 

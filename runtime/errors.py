@@ -38,7 +38,8 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        sys.stderr.write(f"error: {error.filename or 'writing'}: {error.strerror}; make room or choose another folder\n")
+        place = error.filename or "writing"
+        sys.stderr.write(f"error: {place}: {error.strerror}; make room or choose another folder\n")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

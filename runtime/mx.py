@@ -40,7 +40,7 @@ def check_python(version: "tuple[int, int]") -> None:
 def restore_numpy_aliases() -> None:
     """Give NumPy 1.24 and later the `numpy.bool` that MXNet 1.9.1 reads at import (Python 3.12 needs NumPy 1.26)."""
     if "bool" not in numpy.__dict__:
-        numpy.bool = bool  # type: ignore[misc, assignment]
+        numpy.bool = bool  # type: ignore[attr-defined]
 
 
 check_python((sys.version_info[0], sys.version_info[1]))

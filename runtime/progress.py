@@ -38,7 +38,8 @@ class _PlainLines:
         """Nothing to clear."""
 
 
-def bar(total: Optional[int], label: str, unit: str = "images", stream: Optional[IO[str]] = None, initial: int = 0) -> Any:
+def bar(total: Optional[int], label: str, unit: str = "images",
+        stream: Optional[IO[str]] = None, initial: int = 0) -> Any:
     """An object with `update(count)`, `set_postfix_str(text)` and `close()` that shows progress on stderr."""
     stream = stream or sys.stderr
     if stream.isatty():

@@ -1,1 +1,1 @@
-"""Pixels in and out: records, pairs, alignment, the built-in synthetic faces."""
+"""Pixels in and out: record sets, verification packs, alignment, the built-in synthetic faces."""

@@ -1,0 +1,122 @@
+"""The two files a run writes while it goes: train.log for people and old parsers, metrics.jsonl for programs."""
+import json
+import math
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Dict, Optional, Type
+
+from tqdm import tqdm
+
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open
+
+
+class LogWriter:
+    """Appends lines to a log file and shows them, above a progress bar where one is drawn.
+
+    `path`: the log file, appended to. `stream`: where lines are shown, standard output by default.
+    """
+
+    def __init__(self, path: PathLike, stream: Optional[IO[str]] = None) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = sys.stdout if stream is None else stream
+        end_torn_line(self.path)
+        self._file = open(self.path, "a", encoding="utf-8")
+
+    def __call__(self, line: str) -> None:
+        """Write one line (without its newline) to the file and to the stream; both are flushed."""
+        self._file.write(f"{line}\n")
+        self._file.flush()
+        tqdm.write(line, file=self._stream)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file; the stream stays open."""
+        self._file.close()
+
+    def __enter__(self) -> "LogWriter":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        self.close()
+
+
+class MetricsWriter:
+    """metrics.jsonl: one JSON object a line, each with its `step`, flushed as it is written.
+
+    Opening it for a run that has done `step` updates drops every record after that step (and a line torn by a kill), by
+    an atomic rewrite, so that no step is ever in the file twice. A new run opens it with step 0. A number that is not
+    finite is written as null, since JSON has no other form for it.
+    """
+
+    def __init__(self, path: PathLike, step: int = 0) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_until(self.path, step)
+        self._file = open(self.path, "a", encoding="utf-8")
+
+    def train(self, step: int, epoch: int, images: int, speed: float, lr: float, acc: float,
+              loss: Optional[float] = None) -> None:
+        """One training window that ends with `step`; `images` seen so far, `speed` in images per second."""
+        self._write({"kind": "train", "step": step, "epoch": epoch, "images": images, "speed": speed, "lr": lr,
+                     "acc": acc, "loss": loss})
+
+    def validation(self, step: int, epoch: int, images: int, target: str, accuracy: float, std: float, xnorm: float,
+                   **more: float) -> None:
+        """One verification set at `step`; `more` are further named figures (auc, seconds ...)."""
+        self._write({"kind": "validation", "step": step, "epoch": epoch, "images": images, "target": target,
+                     "accuracy": accuracy, "std": std, "xnorm": xnorm, **more})
+
+    def event(self, step: int, name: str, **values: Any) -> None:
+        """Anything else with a step: a checkpoint, a resumption, a stop."""
+        self._write({"kind": name, "step": step, **values})
+
+    def _write(self, record: Dict[str, Any]) -> None:
+        self._file.write(json.dumps({key: _finite(value) for key, value in record.items()}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        self.close()
+
+
+def end_torn_line(path: Path) -> None:
+    """Give a file whose last line was cut by a kill its newline, so that the next line starts on its own."""
+    if path.exists() and path.stat().st_size:
+        with open(path, "rb+") as stream:
+            stream.seek(-1, 2)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, text in enumerate(lines, 1):
+        try:
+            record = json.loads(text)
+            late = record["step"] > step
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                continue
+            raise InputError(f"{path}: line {number} is no metrics record; move the file away and go on") from None
+        if not late:
+            kept.append(text)
+    with atomic_open(path, "w") as stream:
+        stream.writelines(f"{text}\n" for text in kept)

@@ -1,1 +1,1 @@
-"""Embeddings to numbers: one module per benchmark of the paper."""
+"""Embeddings to numbers: one module per benchmark of the paper, and what they share."""

@@ -1,0 +1,112 @@
+"""A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
+from typing import Dict, List, Sequence, Union
+
+import numpy as np
+
+from evaluation.executor import Executor
+from evaluation.vectors import normalise
+from graph.checkpoint import Checkpoint, embedding_only, load, parse_model
+from runtime.devices import contexts
+from runtime.errors import InputError, unknown
+from runtime.mx import mx
+
+FLIPS = ("none", "sum", "concatenate")
+"""What is made of the embeddings of an image and of its mirror image."""
+
+
+class _Network:
+    """One checkpoint on every context: batches are dealt round, one each, and read when all are under way."""
+
+    def __init__(self, checkpoint: Checkpoint, where: Sequence["mx.Context"], exact: bool) -> None:
+        self.exact = exact
+        self.symbol = checkpoint.symbol
+        form = self._form(checkpoint)
+        self._graph = form.symbol.tojson()
+        self._where = list(where)
+        self._executors = [Executor(form, context) for context in self._where]
+
+    def _form(self, checkpoint: Checkpoint) -> Checkpoint:
+        cut = embedding_only(checkpoint)
+        return cut
+
+    def update(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
+        """Take new parameter values; the graph is bound anew only if its inference form has changed with them."""
+        form = self._form(Checkpoint(self.symbol, args, aux))
+        graph = form.symbol.tojson()
+        if graph != self._graph:
+            self._graph = graph
+            self._executors = [Executor(form, context) for context in self._where]
+            return
+        for executor in self._executors:
+            executor.load(form.args, form.aux)
+
+    def embed(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        """Raw embeddings (n, d) float32 of (n, c, h, w)."""
+        rows: List[np.ndarray] = []
+        stride = batch_size * len(self._executors)
+        for start in range(0, len(images), stride):
+            running = []
+            for position, executor in enumerate(self._executors):
+                batch = images[start + position * batch_size:start + (position + 1) * batch_size]
+                if len(batch):
+                    running.append(executor.start(batch))
+            rows.extend(output.asnumpy().reshape(len(output), -1) for output in running)
+        return np.concatenate(rows)
+
+
+class Embedder:
+    """Embeddings of images by one or several checkpoints.
+
+    `context`: an mx.Context, several (batches are dealt round), or None for every GPU there is, else the CPU.
+    `batch_size`: images per forward pass and context; the last batch may be smaller, and so may the set.
+    `exact`: run the stored graph untouched instead of its faster equal (graph.inference: same values to about 1e-6).
+    """
+
+    def __init__(self, checkpoint: Union[Checkpoint, Sequence[Checkpoint]],
+                 context: Union[None, "mx.Context", Sequence["mx.Context"]] = None,
+                 batch_size: int = 32, exact: bool = False) -> None:
+        if batch_size < 1:
+            raise InputError(f"--batch-size {batch_size}: at least 1")
+        models = [checkpoint] if isinstance(checkpoint, Checkpoint) else list(checkpoint)
+        if not models:
+            raise InputError("no model given; use --model PREFIX,EPOCH")
+        if context is None:
+            where = contexts()
+        else:
+            where = [context] if isinstance(context, mx.Context) else list(context)
+        self.batch_size = batch_size
+        self._networks = [_Network(model, where, exact) for model in models]
+
+    @classmethod
+    def load(cls, models: str, context: Union[None, "mx.Context", Sequence["mx.Context"]] = None,
+             batch_size: int = 32, exact: bool = False) -> "Embedder":
+        """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
+        return cls([load(*parse_model(text)) for text in models.split("|")], context, batch_size, exact)
+
+    def update(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
+        """Give the only model new parameter values, as training does before each validation; nothing else changes."""
+        if len(self._networks) != 1:
+            raise ValueError("update() is for an embedder of one model")
+        self._networks[0].update(args, aux)
+
+    def embed(self, images: np.ndarray, flip: str = "none") -> np.ndarray:
+        """Embeddings float32 (n, d), not normalised, of images uint8 or float32 (n, c, h, w), RGB 0..255.
+
+        `flip`: "none"; "sum" adds the embedding of the mirror image; "concatenate" puts it behind (2 d). With several
+        models each one's row is L2-normalised and the rows are joined (facts, section 6.1). Raises InputError for
+        images of another rank or size and for an unknown flip.
+        """
+        if flip not in FLIPS:
+            raise unknown("flip", flip, FLIPS)
+        if images.ndim != 4:
+            raise InputError(f"images of shape {images.shape}: expected (images, channels, height, width)")
+        if not len(images):
+            raise InputError("no images to embed")
+        parts = []
+        for network in self._networks:
+            rows = network.embed(images, self.batch_size)
+            if flip != "none":
+                mirrored = network.embed(images[..., ::-1], self.batch_size)
+                rows = rows + mirrored if flip == "sum" else np.concatenate([rows, mirrored], axis=1)
+            parts.append(rows)
+        return parts[0] if len(parts) == 1 else np.concatenate([normalise(rows) for rows in parts], axis=1)

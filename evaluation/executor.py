@@ -1,0 +1,82 @@
+"""One graph bound for inference on one context: parameters shared between batch sizes, outputs fetched late."""
+import contextlib
+import json
+import os
+from typing import Dict, Iterator, Tuple
+
+import numpy as np
+
+from graph.checkpoint import Checkpoint
+from runtime.errors import InputError
+from runtime.mx import mx
+
+_MAX_BOUND = 3  # the full batch and a rest or two; never one executor per size ever seen
+_SUBGRAPH_SETTINGS = {"MXNET_SUBGRAPH_BACKEND": "NONE", "MXNET_SUBGRAPH_VERBOSE": "0"}
+
+
+def has_depthwise(symbol: "mx.sym.Symbol") -> bool:
+    """Whether a graph holds a grouped convolution, the mark of networks whose second forward fails (facts, 0.11)."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    return any(node["op"] == "Convolution" and int(node.get("attrs", {}).get("num_group", 1)) > 1 for node in nodes)
+
+
+@contextlib.contextmanager
+def subgraphs_off(wanted: bool) -> Iterator[None]:
+    """While `wanted`, bind without oneDNN's subgraphs: with them the second forward of a depthwise network fails.
+
+    MXNet reads the setting at each bind, so that other graphs keep their subgraphs; a user's own setting stays.
+    """
+    changed = [name for name in _SUBGRAPH_SETTINGS if wanted and name not in os.environ]
+    for name in changed:
+        os.environ[name] = _SUBGRAPH_SETTINGS[name]
+    try:
+        yield
+    finally:
+        for name in changed:
+            del os.environ[name]
+
+
+class Executor:
+    """Forwards batches of any size through one graph on one context; batch sizes share the values."""
+
+    def __init__(self, checkpoint: Checkpoint, context: "mx.Context") -> None:
+        self.symbol = checkpoint.symbol
+        self.context = context
+        self._args = {name: value.as_in_context(context).copy() for name, value in checkpoint.args.items()}
+        self._aux = {name: value.as_in_context(context).copy() for name, value in checkpoint.aux.items()}
+        self._depthwise = context.device_type == "cpu" and has_depthwise(self.symbol)
+        self._bound: Dict[Tuple[int, ...], mx.executor.Executor] = {}
+
+    def load(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
+        """Take new values of the same names and shapes."""
+        for mine, given in ((self._args, args), (self._aux, aux)):
+            for name, value in mine.items():
+                given[name].copyto(value)
+
+    def start(self, images: np.ndarray) -> "mx.nd.NDArray":
+        """Queue the forward pass of (n, c, h, w) and return its (n, d) output; MXNet computes until it is read.
+
+        The output belongs to the bound graph: read it before the next batch of the same size is started.
+        """
+        executor = self._executor(tuple(images.shape))
+        executor.arg_dict["data"][:] = images.astype(np.float32, copy=False)
+        return executor.forward(is_train=False)[0]
+
+    def _executor(self, shape: Tuple[int, ...]) -> "mx.executor.Executor":
+        executor = self._bound.pop(shape, None) or self._bind(shape)
+        self._bound[shape] = executor  # last used, last dropped
+        if len(self._bound) > _MAX_BOUND:
+            del self._bound[next(iter(self._bound))]
+        return executor
+
+    def _bind(self, shape: Tuple[int, ...]) -> "mx.executor.Executor":
+        arguments = dict(self._args, data=mx.nd.zeros(shape, self.context))
+        for name in self.symbol.list_arguments():
+            if name not in arguments:  # a label left in the graph, as the original's verification binds it
+                arguments[name] = mx.nd.ones((shape[0],), self.context)
+        try:
+            with subgraphs_off(self._depthwise):
+                return self.symbol.bind(self.context, arguments, aux_states=self._aux, grad_req="null")
+        except mx.base.MXNetError:
+            raise InputError(f"the network does not take images of shape {shape[1:]}; "
+                             "give --image-size as it was trained") from None

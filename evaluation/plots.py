@@ -1,0 +1,52 @@
+"""Curves to pictures: the one place of evaluation that draws."""
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from runtime.files import PathLike, atomic_path
+
+_SMALLEST_LOG_X = 1e-9
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a picture: equal `figure` means the same picture and the same CSV file.
+
+    `kind` is "line", "bars" (x: left edges) or "steps"; `log_x` draws a logarithmic horizontal axis.
+    """
+
+    figure: str
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    kind: str = "line"
+
+
+def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
+    """Draw curves of one figure (their axis labels are the first one's) into a PNG, atomically; needs no display."""
+    figure = Figure(figsize=(6.4, 4.4), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
+        if curve.kind == "bars":
+            axes.stairs(y[:-1] if len(x) == len(y) else y, x, fill=True, alpha=0.45, label=curve.label)
+        else:
+            shown = (x > _SMALLEST_LOG_X) if curve.log_x else np.ones(len(x), bool)
+            style = "steps-post" if curve.kind == "steps" else "default"
+            axes.plot(x[shown], y[shown], drawstyle=style, linewidth=1.6, label=curve.label)
+    first = curves[0]
+    if first.log_x:
+        axes.set_xscale("log")
+    axes.set(title=title, xlabel=first.x_label, ylabel=first.y_label)
+    axes.grid(True, alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

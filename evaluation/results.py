@@ -1,0 +1,142 @@
+"""What every benchmark leaves behind: result.json, a Markdown table beside the paper's figures, curves as CSV and PNG.
+
+`result.json` maps each target (or number of distractors) to its figures; under "about" stands where they come from:
+benchmark, protocol, model, data with their hashes, and the rows of the table.
+"""
+import csv
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from evaluation.plots import Curve, draw_curves
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open, sha256, write_json
+
+RESULT_FILE = "result.json"
+TABLE_FILE = "result.md"
+_HASH_FILES_UP_TO = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table beside the paper's: `ours` and `paper` in percent (None: not published)."""
+
+    what: str
+    ours: Optional[float]
+    paper: Optional[float] = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """Where figures come from; `data` and `model` map file names to SHA-256."""
+
+    benchmark: str
+    protocol: str
+    model: Mapping[str, str]
+    data: Mapping[str, str]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The figures of one target, its rows of the table, its curves and where it comes from."""
+
+    figures: Mapping[str, Any]
+    about: About
+    rows: Sequence[Row] = ()
+    curves: Sequence[Curve] = ()
+
+
+def file_hashes(paths: Sequence[PathLike]) -> Dict[str, str]:
+    """SHA-256 of each file by its name; of a long list (more than 64) only the first ones and the count."""
+    known = {Path(path).name: sha256(path) for path in list(paths)[:_HASH_FILES_UP_TO]}
+    if len(paths) > _HASH_FILES_UP_TO:
+        known[f"... and {len(paths) - _HASH_FILES_UP_TO} more files"] = ""
+    return known
+
+
+def write_results(folder: PathLike, entries: Mapping[str, Entry]) -> Path:
+    """Write result.json, result.md and, per target with curves, TARGET_FIGURE.csv and .png; returns result.json.
+
+    result.json comes last, so that a folder that has it is complete. NaN and infinity are written as null.
+    """
+    target_folder = Path(folder)
+    target_folder.mkdir(parents=True, exist_ok=True)
+    document: Dict[str, Any] = {}
+    for target, entry in entries.items():
+        pictures = _write_curves(target_folder, target, entry.curves)
+        about = {**asdict(entry.about), "rows": [asdict(row) for row in entry.rows], "pictures": pictures}
+        document[target] = plain({**entry.figures, "about": about})
+    with atomic_open(target_folder / TABLE_FILE, "w") as stream:
+        stream.write(markdown_table([row for entry in entries.values() for row in entry.rows]))
+    write_json(target_folder / RESULT_FILE, document)
+    return target_folder / RESULT_FILE
+
+
+def read_results(path: PathLike) -> Dict[str, Any]:
+    """Read a result.json (or the one in a folder); raises InputError when it is none of ours."""
+    source = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
+    try:
+        document = json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{source}: not found; give a folder written with --out") from None
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not all(isinstance(entry, dict) and "about" in entry
+                                                 for entry in document.values()):
+        raise InputError(f"{source}: not a result of an evaluation command; give a folder written with --out")
+    return document
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table: ours, the paper's, the difference and the source."""
+    lines = ["| | ours % | paper % | difference | source |", "|---|---|---|---|---|"]
+    for row in rows:
+        known = row.ours is not None and row.paper is not None
+        difference = f"{row.ours - row.paper:+.2f}" if known else "-"  # type: ignore[operator]
+        lines.append(f"| {row.what} | {percent(row.ours)} | {percent(row.paper)} | {difference} | {row.source} |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(value: Optional[float]) -> str:
+    """A percentage with two decimals, or a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def plain(value: Any) -> Any:
+    """The same as Python's own types, for JSON: arrays become lists, numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write_curves(folder: Path, target: str, curves: Sequence[Curve]) -> List[str]:
+    """One CSV and one PNG per figure; returns the names of the pictures."""
+    figures: Dict[str, List[Curve]] = {}
+    for curve in curves:
+        figures.setdefault(curve.figure, []).append(curve)
+    pictures = []
+    for name, group in figures.items():
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{target}_{name}")
+        with atomic_open(folder / f"{stem}.csv", "w") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["curve", group[0].x_label, group[0].y_label])
+            for curve in group:
+                writer.writerows([curve.label, f"{x:.9g}", f"{y:.9g}"] for x, y in zip(curve.x, curve.y))
+        draw_curves(folder / f"{stem}.png", f"{target}: {name}", group)
+        pictures.append(f"{stem}.png")
+    return pictures

@@ -1,0 +1,57 @@
+"""Rows of embeddings: normalising, distances of pairs, and refusing what cannot be compared."""
+from typing import Optional
+
+import numpy as np
+
+from runtime.errors import InputError
+
+_BLOCK_ROWS = 1 << 16
+
+
+def normalise(embeddings: np.ndarray, copy: bool = True) -> np.ndarray:
+    """L2-normalise each row of (n, d); a zero row stays zero (as scikit-learn does). Keeps the floating dtype.
+
+    With `copy=False` a floating array is normalised in place, block by block.
+    """
+    rows = np.array(embeddings, copy=copy) if copy or not np.issubdtype(embeddings.dtype, np.floating) else embeddings
+    if not np.issubdtype(rows.dtype, np.floating):
+        rows = rows.astype(np.float64)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start:start + _BLOCK_ROWS]
+        lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+        lengths[lengths == 0] = 1
+        block /= lengths[:, None]
+    return rows
+
+
+def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distance of corresponding rows of two (n, d) arrays: (n,), 0 to 4 for unit rows."""
+    difference = left - right
+    return np.einsum("ij,ij->i", difference, difference)
+
+
+def angles_of(distances: np.ndarray) -> np.ndarray:
+    """Degrees (0..180) between unit vectors from their squared distance: d = 2 - 2 cos."""
+    return np.degrees(np.arccos(np.clip(1 - np.asarray(distances, np.float64) / 2, -1, 1)))
+
+
+def check_embeddings(embeddings: np.ndarray, what: str, rows: Optional[int] = None,
+                     dimensions: Optional[int] = None) -> np.ndarray:
+    """Return `embeddings` if it is (n, d), floating and finite; else raise InputError naming `what`.
+
+    Works through blocks of rows, so a memory-mapped file of any size can be checked.
+    """
+    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
+        raise InputError(f"{what}: expected a floating array of shape (images, dimensions), "
+                         f"found {embeddings.dtype} {embeddings.shape}; save it with numpy.save")
+    if rows is not None and len(embeddings) != rows:
+        raise InputError(f"{what}: {len(embeddings)} rows where {rows} are needed; extract the features again")
+    if dimensions is not None and embeddings.shape[1] != dimensions:
+        raise InputError(f"{what}: {embeddings.shape[1]} dimensions where {dimensions} are needed; "
+                         "use features of one model")
+    for start in range(0, len(embeddings), _BLOCK_ROWS):
+        finite = np.isfinite(embeddings[start:start + _BLOCK_ROWS]).all(axis=1)
+        if not finite.all():
+            raise InputError(f"{what}: row {start + int(np.argmin(finite))} is not finite (NaN or infinity); "
+                             "extract the features again")
+    return embeddings

@@ -1,0 +1,81 @@
+"""Norm-softmax, SphereFace (m1), ArcFace (m2), CosFace (m3) and every combination: equation L4 by one function."""
+import math
+from typing import Any, Tuple
+
+from recognition.losses.base import Head, LossSettings, Sizes, register
+from recognition.losses.blocks import (
+    Term,
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    cosine_logits,
+    inside,
+    label_variable,
+    mean_degrees,
+    statistic,
+)
+from recognition.losses.published import head_2018_logits, original_logits
+from runtime.errors import InputError
+from runtime.mx import mx
+
+
+def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
+    """cos(m1 * theta + m2) - m3 of a target cosine, elementwise, finite with its gradient from 0 to 180 degrees.
+
+    Past m1 * theta + m2 = pi, where the cosine would rise again, it goes on as cos(theta) - d sin(d), d being the
+    angle that is left there (d = m2 for m1 = 1, the published 2018 rule): lower than before, and falling with theta.
+    """
+    if m1 == 1.0 and m2 == 0.0:
+        return cosine - m3 if m3 else cosine
+    last = (math.pi - m2) / m1  # the angle at which m1 * theta + m2 reaches pi
+    theta = mx.sym.arccos(inside(cosine))
+    moved = mx.sym.cos(theta * m1 + m2)
+    if last < math.pi:
+        left = math.pi - last
+        moved = mx.sym.where(theta <= last, moved, cosine - left * math.sin(left))
+    return moved - m3 if m3 else moved
+
+
+def has_margin(settings: LossSettings) -> bool:
+    """Whether the target logit differs from the others at all."""
+    return (settings.loss_m1, settings.loss_m2, settings.loss_m3) != (1.0, 0.0, 0.0)
+
+
+def check_margins(settings: LossSettings) -> None:
+    """Raise InputError for margins or a scale that give no falling target logit."""
+    if settings.loss_s <= 0:
+        raise InputError(f"loss_s {settings.loss_s}: the scale must be positive")
+    if not 0 < settings.loss_m1 <= 2 or not 0 <= settings.loss_m2 < math.pi / 2 or settings.loss_m3 < 0:
+        raise InputError(f"margins ({settings.loss_m1}, {settings.loss_m2}, {settings.loss_m3}): "
+                         f"take 0 < loss_m1 <= 2, 0 <= loss_m2 < pi/2 and loss_m3 >= 0")
+
+
+def margin_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+    """Scaled cosines (B, C) with the margin on each row's own class, and the mean target angle as a statistic."""
+    if not has_margin(settings):
+        return logits, ()
+    target = mx.sym.pick(logits, label, axis=1)
+    cosine = target / settings.loss_s
+    changed = margin_cosine(cosine, settings.loss_m1, settings.loss_m2, settings.loss_m3)
+    angle = Term("stat:target_angle", statistic(mean_degrees(mx.sym.BlockGrad(cosine)), "target_angle"))
+    return add_to_targets(logits, changed * settings.loss_s - target, label, sizes), (angle,)
+
+
+def margin_head_logits(embedding: Any, label: Any, settings: LossSettings,
+                       sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+    """Logits of the margin softmax in the form the settings ask for, and its statistics; raises InputError."""
+    check_margins(settings)
+    logits = cosine_logits(embedding, centre_variable(settings, sizes), settings.loss_s, sizes.classes)
+    if settings.original:
+        return original_logits(logits, label, settings, sizes), ()
+    if settings.head_2018:
+        return head_2018_logits(logits, label, settings, sizes), ()
+    return margin_logits(logits, label, settings, sizes)
+
+
+@register("margin_softmax")
+def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Softmax over s * cosines with margins (m1, m2, m3) on the target (L2, L3, L4)."""
+    label = label_variable()
+    logits, statistics = margin_head_logits(embedding, label, settings, sizes)
+    return classification_head(embedding, logits, label, settings, statistics)

@@ -1,0 +1,21 @@
+"""Plain softmax (L1): free norms of embeddings and centres, and a bias unless `fc7_no_bias`."""
+from typing import Any
+
+from recognition.losses.base import Head, LossSettings, Sizes, register
+from recognition.losses.blocks import centre_variable, classification_head, label_variable
+from runtime.mx import mx
+
+
+def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:
+    """Inner products with the centres, node `fc7`; the bias carries the original's multipliers (lr x2, no decay)."""
+    weight = centre_variable(settings, sizes)
+    if settings.fc7_no_bias:
+        return mx.sym.FullyConnected(embedding, weight=weight, no_bias=True, num_hidden=sizes.classes, name="fc7")
+    bias = mx.sym.Variable("fc7_bias", lr_mult=2.0, wd_mult=0.0)
+    return mx.sym.FullyConnected(embedding, weight=weight, bias=bias, num_hidden=sizes.classes, name="fc7")
+
+
+@register("softmax")
+def softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Cross-entropy of inner products."""
+    return classification_head(embedding, softmax_logits(embedding, settings, sizes), label_variable(), settings)

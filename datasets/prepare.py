@@ -1,7 +1,7 @@
 """The data command: `python datasets/prepare.py VERB ...`; each verb lives in a module of its own.
 
-A verb's module has a docstring (its first line is the help), `EXAMPLE` (one or more command lines), `add_arguments(parser)`
-and `run(args) -> Optional[int]` (the exit status). It is imported only when its verb is called.
+A verb's module has a docstring (shown by --help), `EXAMPLE` (one or more command lines), `add_arguments(parser)` and
+`run(args) -> Optional[int]` (the exit status). It is imported only when its verb is called.
 """
 import argparse
 import importlib

@@ -1,0 +1,23 @@
+"""Untrained checkpoints: repeatable, complete, and of the size of trained networks."""
+import numpy
+
+from graph.checkpoint import align
+from graph.untrained import untrained
+from recognition.networks import NetworkSettings, build
+from runtime.mx import mx
+
+
+def test_values_are_repeatable_complete_and_normalised():
+    symbol = build(NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="GDC", net_multiplier=0.25))
+    first, again = (untrained(symbol, (1, 3, 112, 112), seed=5) for _ in range(2))
+    other = untrained(symbol, (1, 3, 112, 112), seed=6)
+    align(symbol, first.args, first.aux, "untrained")  # complete, with the shapes of the graph
+    for name, value in {**first.args, **first.aux}.items():
+        assert value.asnumpy().tobytes() == {**again.args, **again.aux}[name].asnumpy().tobytes()
+    assert any((first.args[name].asnumpy() != other.args[name].asnumpy()).any() for name in first.args)
+    inner = symbol.get_internals()["res_4_block5_conv_dw_batchnorm_output"]
+    images = mx.nd.array(numpy.random.RandomState(0).randint(0, 256, (4, 3, 112, 112)))
+    args = {name: first.args[name] for name in inner.list_arguments() if name != "data"}
+    aux = {name: first.aux[name] for name in inner.list_auxiliary_states()}
+    values = inner.bind(mx.cpu(), {**args, "data": images}, aux_states=aux).forward(is_train=False)[0].asnumpy()
+    assert 0.5 < values.std() < 2  # deep inside, a normalisation still normalises

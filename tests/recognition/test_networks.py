@@ -1,0 +1,227 @@
+"""Networks: every count of the tables in the facts, the published graphs, the published weights in our graph."""
+import json
+
+import numpy
+import pytest
+
+from graph.checkpoint import align, load, load_params, load_symbol
+from graph.flops import count_flops, format_flops
+from graph.untrained import untrained
+from recognition.networks import NetworkSettings, build, families
+from recognition.presets import NETWORKS
+from runtime.errors import InputError
+from runtime.mx import mx
+
+IMAGE = (1, 3, 112, 112)
+
+# depth: arguments, states, parameters, values of states, FLOPs (facts, section 2.2)
+FRESNET = {
+    18: (94, 62, 24025600, 14720, 5216096256), 34: (166, 110, 34139328, 25856, 8914217984),
+    49: (238, 158, 43590848, 38144, 12612791296), 50: (238, 158, 43590848, 38144, 12612791296),
+    74: (346, 230, 55996864, 55040, 18160450560), 90: (418, 278, 63677120, 65792, 21858823168),
+    98: (454, 302, 71945408, 75008, 23708511232), 99: (463, 308, 69584320, 73472, 24170431488),
+    100: (463, 308, 65156160, 69632, 24169929728), 101: (319, 212, 54223808, 51968, 16773686272),
+    124: (571, 380, 86414912, 91136, 29717890048), 134: (616, 410, 87897536, 98048, 32029699072),
+    136: (625, 416, 86422080, 97280, 32491719680), 140: (643, 428, 87013696, 98816, 33416162304),
+    152: (472, 314, 70765760, 75008, 24632753152), 160: (733, 488, 90857408, 107264, 38038475776),
+    200: (616, 410, 75498688, 87296, 32028294144), 269: (823, 548, 115061696, 125696, 42661341184),
+}
+# changed settings of fresnet 50: parameters (facts, section 2.2)
+FRESNET50 = [
+    ({"net_unit": 1}, 43585920), ({"net_unit": 2}, 43582656), ({"net_se": 1}, 43820120),
+    ({"net_unit": 1, "net_se": 1}, 43815192), ({"net_unit": 2, "net_se": 1}, 43811928),
+    ({"net_input": 0}, 34947776), ({"net_input": 2}, 43590854),
+    ({"net_output": "FC"}, 43590848), ({"net_output": "I"}, 43590848), ({"net_output": "J"}, 43589824),
+    ({"net_output": "F"}, 43589824), ({"net_output": "G"}, 43589824), ({"net_output": "H"}, 43588800),
+    ({"net_output": "GAP"}, 31008448), ({"net_output": "GNAP"}, 30745280), ({"net_output": "GDC"}, 31033024),
+    ({"net_output": "SFC"}, 35210432), ({"net_output": "Z"}, 30744256),
+]
+# preset: arguments, states, parameters, values of states, FLOPs (facts, sections 2.3 to 2.7)
+OTHERS = {
+    "y1": (184, 100, 1003264, 19584, 439821056), "y2": (378, 206, 1996288, 38400, 933336950),
+}
+# changed head of y1: parameters (facts, section 2.3)
+Y1_HEADS = [("E", 128, 4123904), ("FC", 128, 4123904), ("E", 512, 13758848), ("GAP", 128, 978688),
+            ("GNAP", 128, 979200), ("GNAP", 512, 913280), ("GDC", 512, 1201024), ("J", 128, 4122880)]
+
+
+def _settings(preset, **changes):
+    return NetworkSettings(**{**NETWORKS[preset], **changes})
+
+
+def _values(symbol):
+    """(number of parameters, values in the states)."""
+    args, _, aux = symbol.infer_shape(data=IMAGE)
+    sizes = [int(numpy.prod(shape)) for name, shape in zip(symbol.list_arguments(), args) if name != "data"]
+    return sum(sizes), sum(int(numpy.prod(shape)) for shape in aux)
+
+
+def _counts(symbol):
+    return (len(symbol.list_arguments()) - 1, len(symbol.list_auxiliary_states()), *_values(symbol),
+            count_flops(symbol, IMAGE))
+
+
+def _nodes(symbol):
+    return json.loads(symbol.tojson())["nodes"]
+
+
+@pytest.mark.parametrize("depth", sorted(FRESNET))
+def test_fresnet_has_the_published_counts(depth):
+    assert _counts(build(NetworkSettings(num_layers=depth))) == FRESNET[depth]
+
+
+@pytest.mark.parametrize("changes,parameters", FRESNET50, ids=lambda value: str(value))
+def test_variants_of_fresnet_have_the_published_counts(changes, parameters):
+    assert _values(build(NetworkSettings(**changes)))[0] == parameters
+
+
+@pytest.mark.parametrize("unit,arguments", [(1, 214), (2, 206), (3, 238)])
+def test_units_have_the_published_number_of_arguments(unit, arguments):
+    assert len(build(NetworkSettings(net_unit=unit)).list_arguments()) - 1 == arguments
+
+
+def test_squeeze_and_excitation_has_the_published_number_of_arguments():
+    assert len(build(NetworkSettings(net_se=1)).list_arguments()) - 1 == 358
+
+
+@pytest.mark.parametrize("preset", sorted(OTHERS))
+def test_other_families_have_the_published_counts(preset):
+    assert _counts(build(_settings(preset))) == OTHERS[preset]
+
+
+@pytest.mark.parametrize("output,size,parameters", Y1_HEADS)
+def test_heads_of_y1_have_the_published_counts(output, size, parameters):
+    assert _values(build(_settings("y1", net_output=output, emb_size=size)))[0] == parameters
+
+
+@pytest.mark.parametrize("preset", sorted(NETWORKS))
+def test_every_preset_builds_twice_alike_and_ends_in_the_embedding(preset):
+    settings = _settings(preset)
+    symbol = build(settings)
+    mx.sym.Variable("between") + 1  # takes an automatic name outside
+    assert symbol.tojson() == build(settings).tojson()
+    assert symbol.list_outputs() == ["fc1_output"]
+    assert symbol.infer_shape(data=(2, 3, 112, 112))[1] == [(2, settings.emb_size)]
+
+
+@pytest.mark.parametrize("name,preset,file", [
+    ("y1", "y1", "y1-symbol.json"), ("r34", "r34", "r34-amf-symbol.json"), ("r50", "r50", "r50-am-lfw-symbol.json")])
+def test_our_graph_is_the_published_one_node_by_node(fixtures, name, preset, file):
+    published = _nodes(load_symbol(fixtures / "published_graphs" / file))
+    ours = _nodes(build(_settings(preset)))
+    assert len(ours) == len(published)
+    for left, right in zip(ours, published):
+        if name == "y1" and right["name"] == "fc1_weight":  # the one known difference: name and training multipliers
+            assert left["name"] == "pre_fc1_weight" and left["op"] == right["op"] == "null"
+        else:
+            assert left == right
+
+
+GOLDEN = [  # norm, sum, first five of the embedding of the published y1 (facts, section 10)
+    ("i mod 256", 3.27151, -4.38366, (0.10158, -0.07641, 0.40288, 0.06547, -0.52354)),
+    ("zeros", 3.26549, -1.89260, (0.02155, -0.41628, -0.09101, 0.72233, -0.11586)),
+    ("127.5", 3.02670, -3.49757, (0.31774, 0.00589, 0.33183, 0.25251, -0.40275)),
+    ("congruential", 3.42091, 5.14238, (0.11240, 0.25608, 0.22748, 0.15143, -0.24744)),
+]
+
+
+def golden_images():
+    """The four images of the facts, float32 (4, 3, 112, 112)."""
+    index = numpy.arange(3 * 112 * 112, dtype=numpy.int64)
+    images = [index % 256, index * 0, index * 0 + 127.5, ((1103515245 * index + 12345) >> 16) % 256]
+    return numpy.stack(images).reshape(4, 3, 112, 112).astype("float32")
+
+
+def _embed(checkpoint, images):
+    values = {**checkpoint.args, "data": mx.nd.array(images)}
+    executor = checkpoint.symbol.bind(mx.cpu(), values, aux_states=checkpoint.aux, grad_req="null")
+    return executor.forward(is_train=False)[0].asnumpy()
+
+
+def test_published_weights_give_the_golden_embeddings_in_our_graph(fixtures):
+    published = load(str(fixtures / "published_y1" / "model"), 0)
+    args, aux = load_params(fixtures / "published_y1" / "model-0000.params")
+    ours = align(build(_settings("y1")), args, aux, "published y1")
+    images = golden_images()
+    embeddings = numpy.concatenate([_embed(ours, images[i:i + 1]) for i in range(4)])
+    theirs = numpy.concatenate([_embed(published, images[i:i + 1]) for i in range(4)])
+    assert embeddings.tobytes() == theirs.tobytes()
+    for row, (_, norm, total, first) in zip(embeddings, GOLDEN):
+        assert abs(numpy.linalg.norm(row) - norm) < 2e-5 and abs(row.sum() - total) < 2e-4
+        numpy.testing.assert_allclose(row[:5], first, atol=1.5e-5)
+
+
+SMALL = {"net_multiplier": 0.25, "net_blocks": (1, 1, 1, 1)}
+
+
+def _random_outputs(symbol, of):
+    """Outputs of the nodes `of` for two images under untrained weights."""
+    checkpoint = untrained(symbol, IMAGE, images=2)
+    group = mx.sym.Group([symbol.get_internals()[name] for name in of])
+    images = numpy.random.RandomState(3).randint(0, 256, (2, 3, 112, 112)).astype("float32")
+    values = {name: checkpoint.args[name] for name in group.list_arguments() if name != "data"}
+    executor = group.bind(mx.cpu(), {**values, "data": mx.nd.array(images)}, aux_states={
+        name: checkpoint.aux[name] for name in group.list_auxiliary_states()}, grad_req="null")
+    return [output.asnumpy() for output in executor.forward(is_train=False)]
+
+
+@pytest.mark.parametrize("output", ["GAP", "GNAP", "SFC", "F", "Z", "A", "BX", "C", "DX"])
+def test_rarer_heads_run(output):
+    symbol = build(_settings("y1", net_output=output, **SMALL))
+    rows = _random_outputs(symbol, [symbol.list_outputs()[0]])[0].reshape(2, -1)
+    assert numpy.isfinite(rows).all() and abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def test_the_norm_aware_head_weighs_positions_to_equal_length():
+    """After the weighting of GNAP every position of every image has the mean length of the whole batch."""
+    symbol = build(_settings("y1", net_output="GNAP", **SMALL))
+    weighting = [name for name in symbol.get_internals().list_outputs() if name.startswith("broadcast_mul")][0]
+    given, weighed = _random_outputs(symbol, ["bn6f_output", weighting])
+    lengths = numpy.sqrt((given.astype("float64") ** 2).sum(1))
+    assert lengths.std() > 0.01 * lengths.mean()
+    numpy.testing.assert_allclose(numpy.sqrt((weighed.astype("float64") ** 2).sum(1)),
+                                  numpy.full_like(lengths, lengths.mean()), rtol=1e-5)
+
+
+def test_half_precision_casts_in_and_out():
+    symbol = build(NetworkSettings(num_layers=18, fp16=True))
+    types, outputs, _ = symbol.infer_type(data="float32")
+    by_name = dict(zip(symbol.list_arguments(), types))
+    assert by_name["stage3_unit2_conv2_weight"] == numpy.float16
+    assert by_name["stage4_unit1_conv1_weight"] == outputs[0] == numpy.float32
+
+
+def test_the_multiplier_scales_widths_and_one_is_the_published_graph():
+    small = build(_settings("y1", net_multiplier=0.5))
+    shapes = dict(zip(small.list_arguments(), small.infer_shape(data=IMAGE)[0]))
+    assert shapes["conv_1_conv2d_weight"] == (32, 3, 3, 3) and shapes["conv_6dw7_7_conv2d_weight"] == (256, 1, 7, 7)
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"net_name": "fvgg"}, "unknown network family 'fvgg'; known: "), ({"num_layers": 51}, "num_layers"),
+    ({"net_unit": 4}, "net_unit"), ({"net_output": "Q"}, "net_output"), ({"net_input": 3}, "net_input"),
+    ({"emb_size": 0}, "emb_size"), ({"net_multiplier": 0}, "net_multiplier"), ({"bn_mom": 1}, "bn_mom"),
+    ({"net_name": "fmobilefacenet", "net_blocks": (1, 2)}, "net_blocks"), ({"densenet_dropout": 1}, "densenet_dropout"),
+    ({"image_shape": (112, 112)}, "image_shape")])
+def test_a_setting_nobody_has_is_refused_by_name(changes, message):
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        build(NetworkSettings(**changes))
+
+
+def test_operations_of_a_graph_follow_the_rule_of_the_original():
+    """A grouped convolution and two dense layers, by a count in a loop over outputs."""
+    data = mx.sym.Variable("data")
+    net = mx.sym.Convolution(data, num_filter=6, kernel=(3, 5), num_group=3, stride=(2, 1), pad=(1, 0), no_bias=True)
+    net = mx.sym.FullyConnected(mx.sym.Convolution(net, num_filter=2, kernel=(1, 1)), num_hidden=7)
+    net = mx.sym.FullyConnected(net, num_hidden=3, no_bias=True)
+    width = 2 * 5 * 6
+    first = sum((2 * 3 * 3 * 5 - 1) / 3 for _ in range(6 * 5 * 6))
+    assert count_flops(net, (1, 3, 10, 10)) == int(first) + 2 * 6 * width + 2 * width * 7 + 2 * 7 * 3 - 3
+    assert [format_flops(n) for n in (439821056, 24169929728, 950, 1200)] == ["439.8M", "24.2G", "950.0", "1.2K"]
+    with pytest.raises(InputError, match="cannot take images"):
+        count_flops(build(_settings("y1")), (1, 3, 30, 30))
+
+
+def test_families_are_found_by_their_files():
+    assert {"fresnet", "fmobilefacenet"} <= set(families())
+    assert {preset.net_name for preset in NETWORKS.values()} <= set(families())

@@ -1,0 +1,206 @@
+"""Records to batches: the classification order, and the identity-balanced order for triplets.
+
+Every choice (order, mirror, augmentation) is a function of (seed, epoch, position in the epoch), so a run goes on from
+any batch with the same pixels, whatever the number of threads. JPEGs are decoded on threads, a few batches ahead.
+"""
+import collections
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
+from datasets.images import NoImage, decode_rgb, fit
+from datasets.records import RecordSet
+from runtime.errors import InputError
+from runtime.mx import available_cores, mx
+
+_SLICE = 16
+
+
+class Batch(NamedTuple):
+    """data: NDArray float32 (B, 3, h, w), RGB 0..255; label: NDArray float32 (B,), the classes."""
+
+    data: mx.nd.NDArray
+    label: mx.nd.NDArray
+
+
+class _Batches:
+    """What both orders share: the pipeline from a plan of keys to batches."""
+
+    def __init__(self, records: RecordSet, batch_size: int, seed: int, augmentation: Augmentation,
+                 image_size: Optional[Tuple[int, int]], threads: Optional[int], ahead: int) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch size {batch_size}: give 1 or more")
+        self.records, self.batch_size, self.seed, self.augmentation = records, batch_size, seed, augmentation
+        self.image_size = image_size or records.image_size or self._first_size()
+        self.threads = threads or available_cores()
+        self._ahead = ahead
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches in an epoch; an incomplete last one is dropped (facts, 1.5)."""
+        raise NotImplementedError
+
+    def epoch_keys(self, epoch: int) -> np.ndarray:
+        """The record keys of an epoch in order, int64 (batches_per_epoch * batch_size,)."""
+        raise NotImplementedError
+
+    def first_position(self) -> int:
+        """Where this worker's part begins in the order all share."""
+        return 0
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches `start`, `start` + 1, ... of an epoch; closing the generator ends its threads.
+
+        Raises InputError naming file and key where a record is no image or has a label out of range, in its turn.
+        """
+        keys = self.epoch_keys(epoch).reshape(-1, self.batch_size)
+        mirrored = self._mirrored(epoch, keys.size).reshape(keys.shape)
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        waiting: Deque[_Filling] = collections.deque()
+        try:
+            for number in range(start, len(keys)):
+                waiting.append(self._submit(pool, epoch, number, keys[number], mirrored[number]))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft().batch()
+            while waiting:
+                yield waiting.popleft().batch()
+        finally:
+            for filling in waiting:
+                filling.cancel()
+            pool.shutdown(wait=True)
+
+    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, keys: np.ndarray,
+                mirrored: np.ndarray) -> "_Filling":
+        data = np.empty((self.batch_size, 3) + tuple(self.image_size), dtype=np.float32)
+        label = np.empty(self.batch_size, dtype=np.float32)
+        first = self.first_position() + number * self.batch_size
+
+        def fill(begin: int) -> None:
+            for place in range(begin, min(begin + _SLICE, self.batch_size)):
+                label[place] = self._one(int(keys[place]), epoch, first + place, bool(mirrored[place]), data[place])
+
+        return _Filling(data, label, [pool.submit(fill, begin) for begin in range(0, self.batch_size, _SLICE)])
+
+    def _one(self, key: int, epoch: int, position: int, mirror: bool, out: np.ndarray) -> int:
+        """Decode one record into `out` float32 (3, h, w); returns its class."""
+        label, encoded = self.records.read(key)
+        try:
+            image = fit(decode_rgb(encoded), self.image_size)
+        except NoImage as error:
+            raise InputError(f"{self.records.path}: record {key}: {error}; "
+                             "find all of them with `python datasets/prepare.py verify`") from None
+        if mirror:
+            image = image[:, ::-1]
+        if self.augmentation.changes_pixels:
+            image = augment(image, self.augmentation, stream(self.seed, epoch, IMAGE, position))
+        for channel in range(3):
+            out[channel] = image[:, :, channel]
+        return label
+
+    def _mirrored(self, epoch: int, count: int) -> np.ndarray:
+        if not self.augmentation.mirror:
+            return np.zeros(count, dtype=bool)
+        first = self.first_position()
+        return stream(self.seed, epoch, MIRROR).random(first + count, dtype=np.float32)[first:] < 0.5
+
+    def _first_size(self) -> Tuple[int, int]:
+        key = int(self.records.keys[0])
+        try:
+            height, width = decode_rgb(self.records.read(key)[1]).shape[:2]
+        except NoImage as error:
+            raise InputError(f"{self.records.path}: record {key}: {error}; use another copy of the set") from None
+        return height, width
+
+
+class _Filling:
+    """A batch whose images are being decoded."""
+
+    def __init__(self, data: np.ndarray, label: np.ndarray, parts: List["Future[None]"]) -> None:
+        self._data, self._label, self._parts = data, label, parts
+
+    def batch(self) -> Batch:
+        for part in self._parts:
+            part.result()
+        return Batch(mx.nd.array(self._data), mx.nd.array(self._label))
+
+    def cancel(self) -> None:
+        for part in self._parts:
+            part.cancel()
+
+
+class ClassificationBatches(_Batches):
+    """All images in random order, an epoch at a time.
+
+    records: an opened set; batch_size: images of a batch of this worker. part: (rank, size) of several machines; each
+    takes its own floor(N / size) consecutive images of the one order all share: no record comes twice (facts, 1.5).
+    """
+
+    def __init__(self, records: RecordSet, batch_size: int, seed: int, augmentation: Optional[Augmentation] = None,
+                 image_size: Optional[Tuple[int, int]] = None, part: Tuple[int, int] = (0, 1), shuffle: bool = True,
+                 threads: Optional[int] = None, ahead: int = 3) -> None:
+        """`image_size` (height, width) defaults to the property's; InputError where not one batch can be filled."""
+        super().__init__(records, batch_size, seed, augmentation or Augmentation(), image_size, threads, ahead)
+        self.rank, self.workers = part
+        if not 0 <= self.rank < self.workers:
+            raise InputError(f"worker {self.rank} of {self.workers}: ranks count from 0")
+        self.shuffle = shuffle
+        if not self.batches_per_epoch:
+            raise InputError(f"{records.path}: {records.images} images for {self.workers} worker(s) fill no batch of "
+                             f"{batch_size}; lower --per-batch-size or take a larger set")
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """floor(floor(N / workers) / batch size)."""
+        return self.records.images // self.workers // self.batch_size
+
+    def first_position(self) -> int:
+        """rank * floor(N / workers)."""
+        return self.rank * (self.records.images // self.workers)
+
+    def epoch_keys(self, epoch: int) -> np.ndarray:
+        """The keys this worker sees in an epoch, in order."""
+        count = self.records.images
+        order = stream(self.seed, epoch, ORDER).permutation(count) if self.shuffle else np.arange(count)
+        first = self.first_position()
+        return self.records.keys[order[first:first + self.batches_per_epoch * self.batch_size]]
+
+
+class IdentityBatches(_Batches):
+    """Batches of `identities_per_batch` x `images_per_identity`, the images of an identity side by side.
+
+    For triplets. An epoch shows each identity with at least two images once, in random order; its images are drawn
+    without replacement where it has enough, else each of them before any comes again.
+    """
+
+    def __init__(self, records: RecordSet, identities_per_batch: int, images_per_identity: int, seed: int,
+                 augmentation: Optional[Augmentation] = None, image_size: Optional[Tuple[int, int]] = None,
+                 threads: Optional[int] = None, ahead: int = 3) -> None:
+        """Raises InputError where the set has too few identities of two images for one batch."""
+        super().__init__(records, identities_per_batch * images_per_identity, seed, augmentation or Augmentation(),
+                         image_size, threads, ahead)
+        self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
+        self._by_label = np.argsort(records.labels, kind="stable")
+        _, first, counts = np.unique(records.labels[self._by_label], return_index=True, return_counts=True)
+        self._first, self._counts = first[counts > 1], counts[counts > 1]
+        if not self.batches_per_epoch:
+            raise InputError(f"{records.path}: {self._first.size} identities have two images or more, fewer than the "
+                             f"{identities_per_batch} of a batch; lower the identities of a batch")
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """floor(identities / identities of a batch)."""
+        return int(self._first.size) // self.identities_per_batch
+
+    def epoch_keys(self, epoch: int) -> np.ndarray:
+        """The keys of an epoch in order."""
+        chance = stream(self.seed, epoch, ORDER)
+        chosen = chance.permutation(self._first.size)[:self.batches_per_epoch * self.identities_per_batch]
+        wanted = self.images_per_identity
+        places = np.empty((chosen.size, wanted), dtype=np.int64)
+        for row, identity in enumerate(chosen):
+            count = int(self._counts[identity])
+            rounds = [chance.permutation(count) for _ in range(-(-wanted // count))]
+            places[row] = self._first[identity] + np.concatenate(rounds)[:wanted]
+        return self.records.keys[self._by_label[places.reshape(-1)]]

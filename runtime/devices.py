@@ -35,8 +35,7 @@ def gpu_indices(text: Optional[str], gpus: Sequence[Gpu], gpu_build: bool) -> Li
         if not gpu.runs_wheel:
             known = ", ".join(f"{major}.{minor}" for major, minor in COMPILED_CAPABILITIES)
             raise InputError(f"GPU {index} ({gpu.name}) has compute capability "
-                             f"{gpu.capability[0]}.{gpu.capability[1]}, this build of MXNet holds code for {known} only; "
-                             f"{CPU_HINT}")
+                             f"{gpu.capability[0]}.{gpu.capability[1]}, this MXNet has code for {known}; {CPU_HINT}")
     return wanted
 
 

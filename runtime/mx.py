@@ -6,9 +6,7 @@ from typing import MutableMapping
 import numpy
 
 from runtime.cuda import preload_libraries
-from runtime.errors import InputError
-
-SUPPORTED_PYTHON = ((3, 8), (3, 12))
+from runtime.python_version import check_python
 
 
 def available_cores() -> int:
@@ -27,14 +25,6 @@ def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:
     """
     environ.setdefault("OMP_NUM_THREADS", str(cores))
     environ.setdefault("MXNET_OPTIMIZER_AGGREGATION_SIZE", "60")
-
-
-def check_python(version: "tuple[int, int]") -> None:
-    """Raise InputError with one clear sentence on a Python that MXNet 1.9.1 cannot run on."""
-    lowest, highest = SUPPORTED_PYTHON
-    if not lowest <= version <= highest:
-        raise InputError(f"Python {version[0]}.{version[1]} cannot run MXNet 1.9.1; use Python 3.8 to 3.12 "
-                         f"(make PYTHON=python3.11 ...)")
 
 
 def restore_numpy_aliases() -> None:

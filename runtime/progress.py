@@ -24,11 +24,11 @@ class _PlainLines:
         if now - self.printed < PLAIN_INTERVAL_SECONDS:
             return
         self.printed = now
-        left = ""
+        of = left = ""
         if self.total:
             seconds = (now - self.started) * (self.total - self.done) / max(self.done, 1)
-            left = f" of {self.total}, {tqdm.format_interval(seconds)} left"
-        self.stream.write(f"{self.label}: {self.done}{left} {self.unit}\n")
+            of, left = f" of {self.total}", f", {tqdm.format_interval(seconds)} left"
+        self.stream.write(f"{self.label}: {self.done}{of} {self.unit}{left}\n")
         self.stream.flush()
 
     def set_postfix_str(self, text: str) -> None:

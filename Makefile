@@ -1,0 +1,35 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up .venv first.
+#   make demo                     draw the built-in faces, train, validate, draw the curves
+#   make test                     run the tests
+#   make lint                     ruff and mypy
+#   PYTHON=python3.9 make setup   choose the Python; REQUIREMENTS=requirements-cpu.txt chooses the stack
+
+VENV ?= .venv
+# The first Python here that MXNet 1.9.1 runs on; a version manager's shim may exist without its Python.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3.12 python3; do \
+	$$p -c '' 2>/dev/null && echo $$p && break; done)
+REQUIREMENTS ?=
+DEMO_DATA ?= data/demo
+DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+CORES := $(shell nproc 2>/dev/null || echo 2)
+BIN = $(VENV)/bin
+
+.PHONY: setup demo test lint
+
+setup:
+	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
+	@$(PYTHON) -m runtime.setup --venv $(VENV) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
+
+demo: setup
+	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA) --keep
+	@$(BIN)/python recognition/train.py --network demo --loss arcface --dataset demo --data-dir $(DEMO_DATA) \
+		--run-dir $(DEMO_RUN)
+	@$(BIN)/python logs/plot.py $(DEMO_RUN)
+
+# One worker a core and one OpenMP thread a worker: MXNet's own threads would fight over the cores.
+test: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(TESTS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy

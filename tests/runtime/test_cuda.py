@@ -1,0 +1,91 @@
+import ctypes
+
+import pytest
+
+from runtime import cuda
+from runtime.cuda import Gpu, list_gpus, preload_libraries, wheel_needs_cuda
+from runtime.errors import InputError
+
+
+class Driver:
+    """Answers like libcuda for the machine it is given."""
+
+    def __init__(self, gpus, start=0):
+        self.gpus, self.start = gpus, start
+
+    def cuInit(self, flags):
+        return self.start
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = len(self.gpus)
+        return 0
+
+    def cuDeviceGet(self, device, index):
+        device._obj.value = index
+
+    def cuDeviceGetName(self, name, size, device):
+        name.value = self.gpus[device.value][0].encode()
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        value._obj.value = self.gpus[device.value][1][attribute - 75]
+
+
+def test_gpus_are_read_from_the_driver():
+    driver = Driver([("Tesla P40", (6, 1)), ("NVIDIA H100", (9, 0))])
+    assert list_gpus(driver) == [Gpu(0, "Tesla P40", (6, 1)), Gpu(1, "NVIDIA H100", (9, 0))]
+
+
+def test_a_driver_that_does_not_start_has_no_gpus():
+    assert list_gpus(Driver([("Tesla T4", (7, 5))], start=100)) == []
+
+
+@pytest.mark.parametrize("name, capability, runs", [
+    ("K80", (3, 7), False), ("P40", (6, 1), True), ("V100", (7, 0), True), ("T4", (7, 5), True), ("A100", (8, 0), True),
+    ("3090", (8, 6), True), ("L4 and 4090", (8, 9), True), ("H100", (9, 0), False), ("B200", (10, 0), False)])
+def test_which_gpus_the_wheel_has_code_for(name, capability, runs):
+    assert Gpu(0, name, capability).runs_wheel is runs
+
+
+def fake_install(tmp_path, package):
+    folder = tmp_path / "mxnet"
+    folder.mkdir()
+    (tmp_path / f"{package}-1.9.1.dist-info").mkdir()
+    return folder
+
+
+def test_the_wheel_is_told_by_its_metadata(tmp_path):
+    (tmp_path / "gpu").mkdir()
+    assert not wheel_needs_cuda(fake_install(tmp_path, "mxnet"))
+    assert wheel_needs_cuda(fake_install(tmp_path / "gpu", "mxnet_cu112"))
+
+
+def test_libraries_are_loaded_by_path_dependencies_first(tmp_path, monkeypatch):
+    folder = fake_install(tmp_path, "mxnet_cu112")
+    for library in cuda._LIBRARIES:
+        path = tmp_path / "nvidia" / library
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    loaded = []
+    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, mode: loaded.append(path.rpartition("/")[2]))
+    preload_libraries()
+    assert loaded[0] == "libcuda.so.1"
+    assert loaded.index("libcublasLt.so.11") < loaded.index("libcublas.so.11") < loaded.index("libcusolver.so.11")
+    assert loaded.index("libcusparse.so.11") < loaded.index("libcusolver.so.11")
+    assert len(loaded) == 1 + len(cuda._LIBRARIES)
+
+
+def test_without_a_driver_one_line_says_how_to_go_on_with_the_cpu(tmp_path, monkeypatch):
+    folder = fake_install(tmp_path, "mxnet_cu112")
+    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
+    with pytest.raises(InputError, match="no NVIDIA driver .*requirements-cpu.txt") as said:
+        preload_libraries()
+    assert "\n" not in str(said.value)
+
+
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
+    folder = fake_install(tmp_path, "mxnet_cu112")
+    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
+    monkeypatch.setattr(cuda, "load_driver", lambda: None)
+    with pytest.raises(InputError, match="libcudart.so.11.0: not found; run 'pip install -r requirements.txt'"):
+        preload_libraries()

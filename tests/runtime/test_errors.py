@@ -1,0 +1,40 @@
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from runtime.errors import InputError, run_command, unknown
+
+
+def test_unknown_lists_the_known_names_sorted():
+    assert str(unknown("loss", "arcfase", ["cosface", "arcface"])) == "unknown loss 'arcfase'; known: arcface, cosface"
+
+
+@pytest.mark.parametrize("error, status, said", [
+    (InputError("train.rec: not found; give --data-dir"), 2, "error: train.rec: not found; give --data-dir\n"),
+    (OSError(errno.ENOSPC, "No space left on device", "x.params"), 2,
+     "error: x.params: No space left on device; make room or choose another folder\n"),
+    (KeyboardInterrupt(), 130, "interrupted\n"),
+])
+def test_bad_input_ends_with_one_line_and_its_status(error, status, said, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main)
+    assert stopped.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    def main(argv):
+        raise OSError(errno.EBADF, "bad descriptor")
+
+    with pytest.raises(OSError):
+        run_command(main)
+
+
+def test_the_status_of_main_is_the_status_of_the_process():
+    code = "from runtime.errors import run_command\nrun_command(lambda argv: 143)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143

@@ -1,12 +1,28 @@
 """LFW, CFP-FF/FP, AgeDB-30, CALFW, CPLFW, VGG2-FP: a network on a .bin pack, pictures decoded as they are needed."""
-from typing import Callable
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from datasets.pairs import PairPack, decode
 
-from evaluation.embedder import FLIPS
+from datasets.pairs import PairPack, read_pack
+from evaluation.command import (
+    add_model_flags,
+    add_out_flag,
+    embedder_of,
+    load_features,
+    parser,
+    source_hashes,
+)
+from evaluation.embedder import FLIPS, Embedder
+from evaluation.pair_report import pair_entry
 from evaluation.pairs import FOLDS, PairResult, evaluate_pairs
-from runtime.errors import unknown
+from evaluation.results import About, Entry, file_hashes, write_results
+from evaluation.statistics import bootstrap_accuracy, mcnemar
+from runtime.errors import InputError, run_command, unknown
+from runtime.progress import bar
 
 Embed = Callable[[np.ndarray], np.ndarray]
 DECODE_AT_ONCE = 256
@@ -21,12 +37,97 @@ def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = 
     """
     if flip not in FLIPS:
         raise unknown("flip", flip, FLIPS)
-    blocks, norms = [], []
-    for start in range(0, len(pack.images), DECODE_AT_ONCE):
-        images = decode(pack.images[start:start + DECODE_AT_ONCE])
+    blocks: List[np.ndarray] = []
+    norms: List[np.ndarray] = []
+    for images in pack.decoded(DECODE_AT_ONCE):
         passes = [embed(images).astype(np.float64)]
         if flip != "none":
             passes.append(embed(np.ascontiguousarray(images[..., ::-1])).astype(np.float64))
         norms.extend(np.linalg.norm(rows, axis=1) for rows in passes)
         blocks.append(np.concatenate(passes, axis=1) if flip == "concatenate" else sum(passes[1:], passes[0]))
     return evaluate_pairs(np.concatenate(blocks), pack.same, float(np.mean(np.concatenate(norms))), folds)
+
+
+def pack_path(folder: str, target: str) -> Path:
+    """DIR/TARGET.bin; raises InputError, with the packs that are there, when it is not."""
+    path = Path(folder) / f"{target}.bin"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in Path(folder).glob("*.bin"))) if Path(folder).is_dir() else ""
+        raise InputError(f"{path}: not found; " + (f"--target can be {there}" if there else
+                                                   "give the folder of the .bin packs with --data-dir"))
+    return path
+
+
+def evaluate_target(options: argparse.Namespace, pack: PairPack,
+                    embedder: Optional[Embedder]) -> PairResult:
+    """The figures of one pack, by a network or from saved features in the order of the pack's images."""
+    if embedder is not None:
+        return _with_progress(embedder, pack, options)
+    features = load_features(options.features, rows=len(pack.images))
+    return evaluate_pairs(features, pack.same, float(np.mean(np.linalg.norm(features, axis=1))), options.folds)
+
+
+def _with_progress(embedder: Embedder, pack: PairPack, options: argparse.Namespace) -> PairResult:
+    shown = bar(len(pack.images) * (1 if options.flip == "none" else 2), pack.name)
+
+    def counted(images: np.ndarray) -> np.ndarray:
+        rows = embedder.embed(images)
+        shown.update(len(images))
+        return rows
+
+    try:
+        return evaluate_pack(counted, pack, options.flip, options.folds)
+    finally:
+        shown.close()
+
+
+def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Embedder],
+                 other: Optional[Embedder]) -> Tuple[PairResult, Entry]:
+    """Evaluate one target and describe it."""
+    path = pack_path(options.data_dir, target)
+    pack = read_pack(path)
+    result = evaluate_target(options, pack, embedder)
+    extra: Dict[str, Any] = {}
+    if options.bootstrap:
+        extra["interval_95"] = bootstrap_accuracy(result.distances, result.same, options.folds, options.bootstrap,
+                                                  seed=options.seed)
+    if other is not None:
+        rival = _with_progress(other, pack, options)
+        extra["against"] = {"model": options.against, "accuracy": rival.accuracy,
+                            **asdict(mcnemar(result.correct, rival.correct))}
+    flip = options.flip if options.model else "as in the saved features"
+    about = About("pairs", f"{options.folds} folds in file order, thresholds 0 to 3.99 step 0.01, flip {flip}",
+                  source_hashes(options), file_hashes([path]), {"genuine": int(result.same.sum())})
+    return result, pair_entry(target, result, about, extra)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Evaluate a checkpoint, or saved features, on pair packs."""
+    flags = parser("Accuracy of a face embedding on image pairs (.bin packs).",
+                   "python evaluation/verification.py --model models/model,0 --data-dir faces_emore "
+                   "--target lfw,cfp_fp,agedb_30 --out results/pairs")
+    add_model_flags(flags, "embeddings (2 P, d) in the order of the pack's images, for one --target")
+    flags.add_argument("--data-dir", required=True, metavar="DIR", help="folder of the .bin packs")
+    flags.add_argument("--target", default="lfw,cfp_fp,agedb_30", help="names of packs, without .bin")
+    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
+    flags.add_argument("--folds", type=int, default=FOLDS, help="contiguous folds (default 10)")
+    flags.add_argument("--against", metavar="PREFIX,EPOCH", help="another model on the same pairs: McNemar's test")
+    flags.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates of the interval (0: none)")
+    flags.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    add_out_flag(flags)
+    options = flags.parse_args(argv)
+    targets = [name.strip() for name in options.target.split(",") if name.strip()]
+    for target in targets:
+        pack_path(options.data_dir, target)
+    embedder = embedder_of(options) if options.model else None
+    other = embedder_of(options, options.against) if options.against else None
+    entries = {}
+    for target in targets:
+        result, entries[target] = target_entry(options, target, embedder, other)
+        sys.stdout.write(f"{target}: accuracy {result.accuracy:.5f} +- {result.std:.5f}, AUC {result.auc:.5f}, "
+                         f"XNorm {result.xnorm:.3f}, {result.pairs} pairs\n")
+    sys.stdout.write(f"{write_results(options.out, entries)}\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,86 @@
+"""What the evaluation commands share: the flags that name a model or saved features, and reading them."""
+import argparse
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from evaluation.embedder import Embedder
+from evaluation.results import file_hashes
+from evaluation.vectors import check_embeddings
+from graph.checkpoint import params_path, parse_model, symbol_path
+from runtime.devices import contexts
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+
+def parser(description: str, example: str) -> argparse.ArgumentParser:
+    """A parser whose --help ends with an example."""
+    return argparse.ArgumentParser(description=description, epilog=f"example:\n  {example}",
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = None) -> None:
+    """--model or (where `features` describes it) --features, and how the network runs."""
+    source = flags.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are concatenated")
+    if features:
+        source.add_argument("--features", metavar="FILE.npy", help=features)
+    add_network_flags(flags)
+
+
+def add_network_flags(flags: argparse.ArgumentParser) -> None:
+    """--batch-size, --gpus, --exact."""
+    flags.add_argument("--batch-size", type=int, default=32, help="images per forward pass and device (default 32)")
+    flags.add_argument("--gpus", help="0,1,... or cpu or cpu:N (default: every GPU, else the CPU)")
+    flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
+
+
+def add_out_flag(flags: argparse.ArgumentParser) -> None:
+    """--out."""
+    flags.add_argument("--out", required=True, metavar="DIR", help="folder for result.json, result.md and curves")
+
+
+def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
+    """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
+    return Embedder.load(models or options.model, contexts(options.gpus), options.batch_size, options.exact)
+
+
+def model_hashes(models: str) -> Dict[str, str]:
+    """SHA-256 of the symbol and parameter files behind a --model value."""
+    paths: List[PathLike] = []
+    for text in models.split("|"):
+        prefix, epoch = parse_model(text)
+        paths += [symbol_path(prefix), params_path(prefix, epoch)]
+    return file_hashes(paths)
+
+
+def source_hashes(options: argparse.Namespace) -> Dict[str, str]:
+    """The hashes of whatever --model or --features name."""
+    return model_hashes(options.model) if options.model else file_hashes([options.features])
+
+
+def load_features(path: PathLike, rows: Optional[int] = None, dimensions: Optional[int] = None) -> np.ndarray:
+    """Memory-map an .npy of (n, d) floating features; raises InputError naming the file when size or values are bad."""
+    try:
+        features = np.load(Path(path), mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; give an array saved by recognition/extract.py or numpy.save") from None
+    except (ValueError, EOFError, OSError):
+        raise InputError(f"{path}: no whole .npy array (half written, or of another format); "
+                         "extract the features again") from None
+    return check_embeddings(features, str(path), rows, dimensions)
+
+
+def read_ids(path: PathLike, rows: Optional[int] = None) -> List[str]:
+    """Ids as text, one a line; raises InputError when they are not `rows` or one is empty."""
+    try:
+        ids = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; give one id a line") from None
+    if rows is not None and len(ids) != rows:
+        raise InputError(f"{path}: {len(ids)} ids for {rows} features; give one id a line, in the order of the rows")
+    for number, name in enumerate(ids, 1):
+        if not name.strip():
+            raise InputError(f"{path}: line {number} is empty; give one id a line")
+    return [name.strip() for name in ids]

@@ -1,0 +1,129 @@
+"""Pairs: the original's numbers on the same embeddings, packs of any size, the command end to end."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+
+from datasets.pairs import PairPack, read_pack, write_pack
+from evaluation import verification
+from evaluation.pairs import evaluate_distances, evaluate_pairs
+from runtime.errors import InputError
+
+
+def originals_numbers(plain, mirrored, same):
+    """Accuracy, deviation and XNorm as the original's description reads (facts, section 5), without our modules."""
+    norms = [np.sqrt(sum(x * x for x in row)) for row in [*plain, *mirrored]]
+    rows = [row / np.sqrt(row @ row) for row in plain + mirrored]
+    distances = [float(np.sum((rows[2 * i] - rows[2 * i + 1]) ** 2)) for i in range(len(same))]
+    accuracies, limits = [], []
+    for train, test in KFold(10).split(distances):
+        counts = [sum((distances[i] < t) == same[i] for i in train) for t in np.arange(0, 4, 0.01)]
+        limit = np.arange(0, 4, 0.01)[int(np.argmax(counts))]
+        limits.append(limit)
+        accuracies.append(np.mean([(distances[i] < limit) == same[i] for i in test]))
+    return np.mean(accuracies), np.std(accuracies), np.mean(norms), accuracies, limits, roc_auc_score(
+        same, -np.array(distances))
+
+
+def encoded(rng, side=112):
+    return cv2.imencode(".png", rng.integers(0, 256, (side, side, 3), np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def pack():
+    rng = np.random.default_rng(1)
+    return PairPack("toy", [encoded(rng) for _ in range(46)], np.arange(23) % 2 == 0)
+
+
+def embed(images):
+    """A stand-in for a network: sums of pixel bands, told apart left from right."""
+    bands = images.reshape(len(images), 3, 8, 14, 112)[..., :56].astype(np.float32).mean(axis=(3, 4))
+    return (bands.reshape(len(images), -1) - 127).astype(np.float32)
+
+
+def test_a_pack_gives_the_originals_numbers(pack, monkeypatch):
+    monkeypatch.setattr(verification, "DECODE_AT_ONCE", 7)  # pairs must not depend on where a batch ends
+    images = np.concatenate(list(pack.decoded(50)))
+    accuracy, std, xnorm, folds, limits, auc = originals_numbers(
+        embed(images).astype(float), embed(images[..., ::-1]).astype(float), pack.same)
+    result = verification.evaluate_pack(embed, pack)
+    assert result.accuracy == pytest.approx(accuracy, abs=1e-12) and result.std == pytest.approx(std, abs=1e-12)
+    assert result.xnorm == pytest.approx(xnorm, rel=1e-6) and result.auc == pytest.approx(auc, abs=1e-12)
+    np.testing.assert_allclose(result.fold_accuracies, folds)
+    np.testing.assert_allclose(result.fold_thresholds, limits)
+    assert result.pairs == 23
+
+
+def test_flips_differ_as_named(pack):
+    images = np.concatenate(list(pack.decoded(50)))
+    plain, mirrored = embed(images).astype(float), embed(images[..., ::-1]).astype(float)
+    for flip, rows in (("none", plain), ("sum", plain + mirrored), ("concatenate", np.hstack([plain, mirrored]))):
+        expected = evaluate_pairs(rows, pack.same).distances
+        np.testing.assert_allclose(verification.evaluate_pack(embed, pack, flip).distances, expected)
+    with pytest.raises(InputError, match="unknown flip 'both'; known: concatenate, none, sum"):
+        verification.evaluate_pack(embed, pack, "both")
+
+
+@pytest.mark.parametrize("rows, words", [
+    (np.ones((3, 4)), "3 embeddings for 2 pairs"),
+    (np.array([[1.0, 2], [1, 2], [np.nan, 1], [0, 1]]), "row 2 is not finite"),
+])
+def test_embeddings_that_are_not_pairs_are_refused(rows, words):
+    with pytest.raises(InputError, match=words):
+        evaluate_pairs(rows, np.array([True, False]), folds=2)
+
+
+def test_zero_vectors_and_one_class_still_have_an_accuracy():
+    result = evaluate_pairs(np.zeros((20, 8), np.float32), np.ones(10, bool))
+    assert result.accuracy == 1 and result.distances.max() == 0
+    figures = result.figures()
+    assert figures["auc"] is None and figures["val_far"] is None and figures["pairs"] == 10
+    json.dumps(figures, allow_nan=False)
+
+
+def test_distances_reach_the_far_end():
+    result = evaluate_distances(np.array([4.0, 0.0] * 10), np.array([False, True] * 10))
+    assert result.accuracy == 1 and set(result.fold_thresholds) == {0.01}
+
+
+@pytest.fixture
+def folder(tmp_path, pack):
+    write_pack(tmp_path / "toy.bin", pack.images, pack.same)
+    images = np.concatenate(list(read_pack(tmp_path / "toy.bin").decoded()))
+    np.save(tmp_path / "rows.npy", embed(images))
+    return tmp_path
+
+
+def test_the_command_evaluates_saved_features(folder, capsys):
+    verification.main(["--features", str(folder / "rows.npy"), "--data-dir", str(folder), "--target", "toy",
+                       "--out", str(folder / "out"), "--bootstrap", "50"])
+    stored = json.loads((folder / "out" / "result.json").read_text())["toy"]
+    expected = evaluate_pairs(np.load(folder / "rows.npy"), read_pack(folder / "toy.bin").same)
+    assert stored["accuracy"] == expected.accuracy and stored["fold_thresholds"] == list(expected.fold_thresholds)
+    assert stored["interval_95"][0] <= stored["accuracy"] <= stored["interval_95"][1]
+    assert set(stored["about"]["data"]) == {"toy.bin"} and set(stored["about"]["model"]) == {"rows.npy"}
+    assert "toy: accuracy" in capsys.readouterr().out
+    assert (folder / "out" / "toy_roc.png").exists() and (folder / "out" / "toy_angles.csv").exists()
+
+
+def test_bad_input_of_the_command_is_one_line(folder):
+    common = ["--data-dir", str(folder), "--out", str(folder / "out")]
+    with pytest.raises(InputError, match="lfw.bin: not found; --target can be toy"):
+        verification.main(["--features", str(folder / "rows.npy"), "--target", "lfw", *common])
+    with pytest.raises(InputError, match="nothing.npy: not found"):
+        verification.main(["--features", str(folder / "nothing.npy"), "--target", "toy", *common])
+    np.save(folder / "short.npy", np.ones((4, 8), np.float32))
+    with pytest.raises(InputError, match="short.npy: 4 rows where 46 are needed"):
+        verification.main(["--features", str(folder / "short.npy"), "--target", "toy", *common])
+    (folder / "half.npy").write_bytes((folder / "rows.npy").read_bytes()[:600])
+    with pytest.raises(InputError, match="half.npy: no whole .npy array"):
+        verification.main(["--features", str(folder / "half.npy"), "--target", "toy", *common])
+    rows = np.load(folder / "rows.npy")
+    rows[5, 2] = np.nan
+    np.save(folder / "nan.npy", rows)
+    with pytest.raises(InputError, match="nan.npy: row 5 is not finite"):
+        verification.main(["--features", str(folder / "nan.npy"), "--target", "toy", *common])
+    assert not (folder / "out").exists()

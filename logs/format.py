@@ -32,18 +32,35 @@ def _truth(text: str) -> bool:
 
 
 def _namespace(text: str) -> Dict[str, Any]:
-    """The keyword arguments of a printed argparse Namespace; what is no Python literal is left as text."""
-    try:
-        call = ast.parse(f"Namespace({text})", mode="eval").body
-    except SyntaxError:
-        return {"unparsed": text}
+    """The values of a printed argparse Namespace, with those of the dictionary that HEAD prints behind it.
+
+    What is no Python literal is left as text; a line that is no Namespace at all comes back under `unparsed`.
+    """
+    for end in (place for place, letter in enumerate(text, 1) if letter == ")"):
+        try:
+            call = ast.parse(f"f{text[:end]}", mode="eval").body
+        except SyntaxError:
+            continue
+        return {**_literal_dict(text[end:]), **_keywords(call, f"f{text[:end]}")}
+    return {"unparsed": text}
+
+
+def _keywords(call: ast.expr, text: str) -> Dict[str, Any]:
     values: Dict[str, Any] = {}
     for keyword in getattr(call, "keywords", []):
         try:
             values[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except ValueError:
-            values[str(keyword.arg)] = ast.get_source_segment(f"Namespace({text})", keyword.value)
+            values[str(keyword.arg)] = ast.get_source_segment(text, keyword.value)
     return values
+
+
+def _literal_dict(text: str) -> Dict[str, Any]:
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return {}
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def _flops(text: str) -> int:
@@ -89,11 +106,24 @@ def num_classes(count: int) -> str:
     return f"num_classes {count}"
 
 
-@_line(r"Called with argument: Namespace\((?P<settings>.*)\).*", settings=_namespace)
+@_line(r"Called with argument: Namespace(?P<settings>\(.*)", settings=_namespace)
 def called_with(settings: Mapping[str, Any]) -> str:
     """Every setting of the run, as argparse prints its namespace, keys sorted."""
     inside = ", ".join(f"{key}={settings[key]!r}" for key in sorted(settings))
     return f"Called with argument: Namespace({inside})"
+
+
+@_line(r"init (?P<family>\w+) (?P<depth>\d+)", depth=int)
+def init_network(family: str, depth: int) -> str:
+    """The network is being built (2018 code)."""
+    return f"init {family} {depth}"
+
+
+@_line(r"(?P<se>[01]) (?P<input>[01]) (?P<output>[A-Z]+) (?P<unit>[1-4])(?: (?P<act>\w+))?",
+       se=int, input=int, unit=int)
+def network_versions(se: int, input: int, output: str, unit: int, act: str) -> str:
+    """Its variant: squeeze-and-excitation, input stem, output head, residual unit, activation."""
+    return f"{se} {input} {output} {unit} {act}"
 
 
 @_line(r"Network FLOPs: (?P<flops>[\d.]+[KMGT]?)", flops=_flops)

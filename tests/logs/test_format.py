@@ -29,6 +29,9 @@ VALUES: Dict[str, Dict[str, st.SearchStrategy]] = {
     "called_with": {"settings": st.dictionaries(NAME.map(lambda n: n + "_x"), st.one_of(
         COUNT, st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none(), st.text(),
         st.lists(COUNT)))},
+    "init_network": {"family": NAME, "depth": COUNT},
+    "network_versions": {"se": st.integers(0, 1), "input": st.integers(0, 1), "output": st.sampled_from(["E", "GDC"]),
+                         "unit": st.integers(1, 3), "act": NAME},
     "network_flops": {"flops": st.integers(0, 9999).map(lambda tenths: tenths * 10 ** 5)},
     "loading_pretrained": {"prefix": PATH, "epoch": COUNT},
     "loading_records": {"path": PATH, "shuffled": st.booleans()}, "loading_recordio": {"path": PATH},
@@ -141,4 +144,11 @@ def test_a_loss_that_is_no_number_is_read() -> None:
 def test_settings_that_are_no_literals_stay_text() -> None:
     read = lines.called_with.read("Called with argument: Namespace(a=1, f=numpy.float32(2))")
     assert read == {"settings": {"a": 1, "f": "numpy.float32(2)"}}
-    assert lines.called_with.read("Called with argument: Namespace(f=<x>)") == {"settings": {"unparsed": "f=<x>"}}
+    assert lines.called_with.read("Called with argument: Namespace(f=<x>)") == {"settings": {"unparsed": "(f=<x>)"}}
+
+
+def test_settings_with_the_configuration_behind_them() -> None:
+    read = lines.called_with.read("Called with argument: Namespace(loss='arcface', lr=0.1, note='a (b') "
+                                  "{'loss_m2': 0.5, 'image_shape': (112, 112, 3), 'lr': 0.2}")
+    assert read == {"settings": {"loss": "arcface", "lr": 0.1, "note": "a (b", "loss_m2": 0.5,
+                                 "image_shape": (112, 112, 3)}}

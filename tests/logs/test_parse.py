@@ -1,0 +1,211 @@
+"""Logs of every generation become one table; published ones are checked against figures read by hand (facts, 9)."""
+import re
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from logs import format as lines
+from logs.parse import load, main, parse, parse_metrics
+from logs.run import Run
+from logs.writer import MetricsWriter
+from runtime.errors import InputError
+
+START = "num_classes 100\nCalled with argument: Namespace(batch_size=10, lr=0.1, network='y1')\n"
+
+
+def window(epoch: int, last: int, acc: float = 0.5, loss: float = 1.5) -> str:
+    return lines.epoch_batch(epoch, last - 20, last, 100.0, acc, loss) + "\n"
+
+
+def validation(step: int, accuracy: float = 0.9, target: str = "lfw") -> str:
+    block = [lines.testing_verification(), lines.embedding_shape(12000, 128), lines.infer_time(1.5),
+             lines.xnorm(target, step, 11.5), lines.accuracy_flip(target, step, accuracy, 0.01)]
+    return "\n".join(block) + "\n"
+
+
+def published(fixtures: Path, name: str) -> Run:
+    return load(fixtures / "logs" / name)
+
+
+# (file, lines, last step, validations, {(step, column): value}): facts, section 9, and `grep` on the files
+PUBLISHED = [
+    ("insightface_model-y1-test2.log", 11192, 187317, 93, {
+        (2000, "lfw_accuracy"): .98600, (100000, "cfp_fp_accuracy"): .87671, (142000, "agedb_30_accuracy"): .95917,
+        (148000, "cfp_fp_accuracy"): .89214, (142000, "saved"): 71, (21, "speed"): 990.78, (21, "acc"): .002976}),
+    ("insightface_model-r34-amf.log", 8513, 134819, 67, {
+        (1, "cosine"): -.004653, (1, "cosine_margin"): -.482971, (2000, "lfw_accuracy"): .90717,
+        (62000, "cfp_ff_accuracy"): .99614, (120000, "agedb_30_accuracy"): .97700, (2000, "lfw_xnorm"): 22.135833,
+        (2000, "lfw_std"): .01282}),
+    ("insightface_model-r100-gg.log", 10076, 168129, 84, {
+        (160000, "cfp_fp_accuracy"): .98300, (164000, "agedb_30_accuracy"): .98283, (164000, "saved"): 82}),
+    ("insightface_model-r50-gg.log", 7094, 112147, 56, {(100000, "cfp_fp_accuracy"): .92743}),
+    ("moli_arcface_loss_test2.log", 9731, 160172, 80, {
+        (112000, "lfw_accuracy"): .99517, (160000, "agedb_30_accuracy"): .95017}),
+    ("moli_softmax_loss_test2.log", 2602, 42076, 21, {(42000, "lfw_accuracy"): .99033, (42000, "saved"): 21}),
+]
+
+
+@pytest.mark.parametrize(("name", "count", "last", "validations", "values"), PUBLISHED)
+def test_published_logs(fixtures: Path, name: str, count: int, last: int, validations: int,
+                        values: Dict[Any, float]) -> None:
+    run = published(fixtures, name)
+    assert run.lines == count
+    assert len(run.unread) <= 0.002 * count
+    assert run.table["step"].is_monotonic_increasing and run.table["step"].is_unique
+    assert run.table["step"].iloc[-1] == last
+    assert len(run.validations) == validations
+    table = run.table.set_index("step")
+    for (step, column), value in values.items():
+        assert table.at[step, column] == value
+    assert (run.table["images"] == run.table["step"] * 512).all()
+
+
+def test_y1_speed_rate_and_facts(fixtures: Path) -> None:
+    run = published(fixtures, "insightface_model-y1-test2.log")
+    assert run.median_speed == pytest.approx(1070.9, abs=0.05)
+    assert run.facts["batches_per_epoch"] == 7519 and run.facts["num_classes"] == 85742 and run.facts["gpus"] == 4
+    assert run.facts["images_per_epoch"] == 3850178
+    assert run.facts["packs"] == {"lfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
+    assert run.facts["pretrained"] == "../models2/model-y1-test/model,70"
+    rates = run.table.drop_duplicates("lr").set_index("step")["lr"]
+    for step, rate in zip((1, 100001, 140001, 160001), (0.1, 0.01, 0.001, 0.0001)):
+        after = rates.index[rates.index >= step][0]
+        assert after - step < 21 and rates[after] == pytest.approx(rate)
+
+
+def test_r34_first_right_answer(fixtures: Path) -> None:
+    run = published(fixtures, "insightface_model-r34-amf.log")
+    assert run.windows.loc[run.windows["acc"] > 0, "step"].iloc[0] == 1721  # printed for batch 1720, counted from 0
+    assert run.windows["acc"].max() == pytest.approx(.797, abs=0.0005)
+    assert run.median_speed == pytest.approx(807.6, abs=0.05)
+
+
+def test_every_window_of_a_published_log_is_in_the_table(fixtures: Path) -> None:
+    """Against an independent reading: a plain search of the file, steps by hand."""
+    path = fixtures / "logs" / "moli_softmax_loss_test2.log"
+    rows = [(int(epoch) * 7431 + int(batch) + 1, float(speed), float(acc)) for epoch, batch, speed, acc in re.findall(
+        r"Epoch\[(\d+)\] Batch \[(\d+)\]\tSpeed: ([\d.]+) samples/sec\tacc=([\d.]+)", path.read_text())]
+    assert [tuple(row) for row in load(path).windows[["step", "speed", "acc"]].to_numpy().tolist()] == rows
+
+
+def test_the_program_of_2021() -> None:
+    text = START + "call reset()\nINFO:root:" + window(0, 20) + "INFO:root:" + window(0, 40, loss=1.25) + validation(50)
+    text += "saving 1\n" + 'INFO:root:Saved checkpoint to "m-0001.params"\n' + lines.accuracy_highest(50, .9)
+    run = parse(text)
+    assert run.unread == [] and run.targets == ["lfw"]
+    assert run.table["step"].tolist() == [21, 41, 50]
+    assert run.table["loss"].tolist()[:2] == [1.5, 1.25]
+    assert run.table["images"].tolist() == [210, 410, 500]
+    assert run.table.set_index("step").at[50, "saved"] == 1
+
+
+def test_the_model_parallel_program() -> None:
+    run = parse("Iter[0] Batch [20]\tSpeed: 300.00 samples/sec\n{fc7_acc} 30 0.25\nCELOSS,30,12.5\n"
+                "lr-batch-epoch: 0.1 0.2 40 0\nlr change to 0.01 0.02\nIter[0] Batch [60]\tSpeed: 310.00 samples/sec\n")
+    assert run.unread == []
+    assert run.table.set_index("step").loc[[21, 61], "speed"].tolist() == [300.0, 310.0]
+    assert run.table.set_index("step").loc[30, ["acc", "loss"]].tolist() == [0.25, 12.5]
+    assert run.table["lr"].iloc[-1] == 0.01
+
+
+def test_the_partial_fc_program() -> None:
+    rows = [lines.partial_fc(rank, "2021-01-01 12:00:00,123", step, 200.0, 1600.0, step // 100, 30.0 - step / 100)
+            for step in (50, 100) for rank in (0, 1)]
+    run = parse("\n".join(rows))
+    assert run.unread == []
+    assert run.table["step"].tolist() == [50, 100] and run.table["epoch"].tolist() == [0, 1]
+    assert run.table["loss"].tolist() == [29.5, 29.0] and run.median_speed == 1600.0
+
+
+def test_time_stamps_and_python_2_tuples() -> None:
+    run = parse("[2018-05-07 22:35:37]  gpu num: 1\r\n[2018-05-07 22:35:57]  (12000L, 3L, 112L, 112L)\n"
+                "[2018-05-07 22:35:57]  ver lfw\n2018-05-07 22:36:46,123 INFO:root:Epoch[0] Batch [20]\tSpeed: 587.77 "
+                "samples/sec\tacc=0.000558\n")
+    assert run.unread == [] and run.facts == {"gpus": 1, "packs": {"lfw": 6000}, "batches_per_epoch": 21}
+    assert run.table["acc"].tolist() == [0.000558]
+
+
+def test_what_is_not_understood_is_listed() -> None:
+    run = parse("use cpu\nSegmentation fault\n# a remark\n/lib/x.py:3: UserWarning: old\n  the(line)\n"
+                "[09:59:59] src/engine/engine.cc:55: MXNet start\n  a line by itself\n")
+    assert run.unread == [(2, "Segmentation fault"), (7, "  a line by itself")]
+
+
+def test_epochs_are_as_long_as_the_set_or_as_the_log_shows() -> None:
+    rate_lines = "lr-batch-epoch: 0.1 399 1\n"  # step 1000: epoch 1, batch 399, so 600 batches an epoch
+    assert parse(START + "1000\n" + window(0, 20) + window(1, 20)).table["step"].tolist() == [21, 121]
+    assert parse(START + window(0, 20) + rate_lines + window(1, 420)).table["step"].tolist() == [21, 1021]
+    assert parse(window(0, 20) + window(0, 40) + window(1, 20)).table["step"].tolist() == [21, 41, 62]
+
+
+def test_a_resumed_log_has_no_step_twice() -> None:
+    text = START + "1000\n" + window(0, 20, .1) + window(0, 40, .2) + validation(40, .8) + "lr change to 0.01\n"
+    text += window(0, 60, .3) + validation(60, .7) + lines.resuming("run", 45, 0, 45) + "\n" + window(0, 60, .4)
+    run = parse(text)
+    assert run.windows[["step", "acc"]].to_numpy().tolist() == [[21, .1], [41, .2], [61, .4]]
+    assert run.validations["step"].tolist() == [40]
+    assert run.windows["lr"].tolist() == [0.1, 0.1, 0.1]  # the drop was after the restart point
+
+
+def test_a_second_run_in_one_file_replaces_the_first() -> None:
+    run = parse(START + window(0, 20, .1) + window(0, 40, .2) + START + window(0, 20, .3))
+    assert run.windows[["step", "acc"]].to_numpy().tolist() == [[21, .3]]
+
+
+def test_our_start_lines_then_resume() -> None:
+    run = parse(START + window(0, 20, .1) + START + lines.resuming("run", 21, 0, 21) + "\n" + window(0, 40, .3))
+    assert run.windows["step"].tolist() == [21, 41]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsWriter(path) as metrics:
+        metrics.train(20, 0, 160, 99.5, 0.1, 0.25, 2.5)
+        metrics.validation(30, 0, 240, "lfw", 0.75, 0.02, 9.5, auc=0.8)
+        metrics.validation(30, 0, 240, "cfp_fp", 0.65, 0.03, 9.25)
+        metrics.event(30, "checkpoint", number=3)
+        metrics.train(40, 1, 320, 99.5, 0.01, 0.5, float("nan"))
+    run = load(path)
+    assert run.table["step"].tolist() == [20, 30, 40] and run.targets == ["lfw", "cfp_fp"]
+    assert run.table["images"].tolist() == [160, 240, 320] and run.table["epoch"].tolist() == [0, 0, 1]
+    middle = run.table.iloc[1]
+    assert middle["lfw_accuracy"] == 0.75 and middle["cfp_fp_std"] == 0.03 and middle["saved"] == 3
+    assert np.isnan(run.table["loss"].iloc[2])
+    assert parse_metrics('{"kind": "train", "st\n').unread == [(1, '{"kind": "train", "st')]
+
+
+def test_a_run_directory_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text(START + window(0, 20))
+    assert load(tmp_path).table["step"].tolist() == [21]
+    with MetricsWriter(tmp_path / "metrics.jsonl") as metrics:
+        metrics.train(21, 0, 210, 100.0, 0.1, 0.5, 1.5)
+    (tmp_path / "settings.json").write_text('{"contexts": 2}')
+    run = load(tmp_path)
+    assert run.settings["network"] == "y1" and run.settings["contexts"] == 2 and run.facts["num_classes"] == 100
+
+
+@pytest.mark.parametrize(("content", "expected"), [(None, "no such log"), ("", "not one line"), ("x\n", "not one line")])
+def test_bad_input_is_named(tmp_path: Path, content: Any, expected: str) -> None:
+    path = tmp_path / "x.log"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=f"x.log: {expected}"):
+        load(path)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither metrics.jsonl nor train.log"):
+        load(tmp_path)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    log = tmp_path / "x.log"
+    log.write_text(START + window(0, 20) + "what is this\n" + validation(21))
+    assert main([str(log), "--csv", str(tmp_path / "x.csv")]) == 0
+    told: List[str] = capsys.readouterr().out.splitlines()
+    assert "1 not understood" in told[0] and told[1] == "  line 4: what is this"
+    assert (tmp_path / "x.csv").read_text().splitlines() == [
+        "step,epoch,images,speed,lr,acc,loss,lfw_accuracy,lfw_std,lfw_xnorm",
+        "21,0,210.0,100.0,0.1,0.5,1.5,0.9,0.01,11.5"]

@@ -3,16 +3,13 @@
 Counts are those of the packed editions (headers of the record sets, or the authors' tables); a count that is only
 known rounded says so in its note. Where a set comes from is described, not linked: several were withdrawn.
 """
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.errors import unknown
 
 TRAINING_FILES = ("train.rec", "train.idx", "property")
 ALIGNED = (112, 112)
-
-_NO_HASHES: Mapping[str, str] = MappingProxyType({})
 
 RESEARCH_ONLY = "non-commercial research only; photographs of real people gathered without asking them"
 MS_CELEB = ("derived from MS-Celeb-1M, which Microsoft withdrew in 2019; no licence covers its redistribution; "
@@ -37,7 +34,7 @@ class PublishedSet:
     terms: str
     source: str
     image_shape: Tuple[int, int] = ALIGNED
-    known_hashes: Mapping[str, str] = _NO_HASHES
+    known_hashes: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     pairs: Optional[int] = None
 
@@ -79,8 +76,8 @@ TRAINING_SETS: Dict[str, PublishedSet] = {entry.name: entry for entry in (
     _training("glint360k", "Glint360K", "glint360k", 360232, 17091657,
               status="offered by its authors", terms=RESEARCH_ONLY,
               source="Partial-FC README",
-              known_hashes=MappingProxyType({"train.idx": "md5:5d9cd9f262ec87a5ca2eac5e703f7cdf",
-                                             "train.rec": "md5:8483be5af6f9906e19f85dee49132f8e"}),
+              known_hashes={"train.idx": "md5:5d9cd9f262ec87a5ca2eac5e703f7cdf",
+                            "train.rec": "md5:8483be5af6f9906e19f85dee49132f8e"},
               note="more than 2^24 images: identity ranges near its end are rounded in the header records"),
 )}
 

@@ -20,25 +20,16 @@ class _Network:
     def __init__(self, checkpoint: Checkpoint, where: Sequence["mx.Context"], exact: bool) -> None:
         self.exact = exact
         self.symbol = checkpoint.symbol
-        form = self._form(checkpoint)
-        self._graph = form.symbol.tojson()
         self._where = list(where)
-        self._executors = [Executor(form, context) for context in self._where]
+        self._executors = self._bound(checkpoint)
 
-    def _form(self, checkpoint: Checkpoint) -> Checkpoint:
-        cut = embedding_only(checkpoint)
-        return cut
+    def _bound(self, checkpoint: Checkpoint) -> List[Executor]:
+        form = embedding_only(checkpoint)
+        return [Executor(form, context) for context in self._where]
 
     def update(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
-        """Take new parameter values; the graph is bound anew only if its inference form has changed with them."""
-        form = self._form(Checkpoint(self.symbol, args, aux))
-        graph = form.symbol.tojson()
-        if graph != self._graph:
-            self._graph = graph
-            self._executors = [Executor(form, context) for context in self._where]
-            return
-        for executor in self._executors:
-            executor.load(form.args, form.aux)
+        """Take new parameter values. The graph is bound anew: oneDNN's fused operators keep copies of the old ones."""
+        self._executors = self._bound(Checkpoint(self.symbol, args, aux))
 
     def embed(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         """Raw embeddings (n, d) float32 of (n, c, h, w)."""

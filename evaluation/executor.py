@@ -47,12 +47,6 @@ class Executor:
         self._depthwise = context.device_type == "cpu" and has_depthwise(self.symbol)
         self._bound: Dict[Tuple[int, ...], mx.executor.Executor] = {}
 
-    def load(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
-        """Take new values of the same names and shapes."""
-        for mine, given in ((self._args, args), (self._aux, aux)):
-            for name, value in mine.items():
-                given[name].copyto(value)
-
     def start(self, images: np.ndarray) -> "mx.nd.NDArray":
         """Queue the forward pass of (n, c, h, w) and return its (n, d) output; MXNet computes until it is read.
 

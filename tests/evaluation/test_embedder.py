@@ -1,0 +1,150 @@
+"""Embeddings: batch sizes, flips, several models, new values, and the published network's golden numbers."""
+import os
+
+import numpy as np
+import pytest
+
+from datasets.pairs import read_pack
+from evaluation.embedder import Embedder
+from evaluation.executor import has_depthwise, subgraphs_off
+from evaluation.verification import evaluate_pack
+from graph.checkpoint import Checkpoint, load
+from runtime.errors import InputError
+from runtime.mx import mx
+
+
+def small(seed=0, dimensions=5, groups=1):
+    """A little network with what the real ones have: scaling, (grouped) convolution, normalisation, PReLU, dense."""
+    data = (mx.sym.Variable("data") - 127.5) * 0.0078125
+    net = mx.sym.Convolution(data, num_filter=6, kernel=(3, 3), stride=(2, 2), no_bias=True, name="conv0")
+    if groups > 1:
+        net = mx.sym.Convolution(net, num_filter=6, kernel=(3, 3), num_group=6, no_bias=True, name="dw")
+    net = mx.sym.BatchNorm(net, fix_gamma=False, name="bn0")
+    net = mx.sym.LeakyReLU(net, act_type="prelu", name="relu0")
+    net = mx.sym.FullyConnected(net, num_hidden=dimensions, name="pre_fc1")
+    symbol = mx.sym.BatchNorm(net, fix_gamma=True, eps=2e-5, name="fc1")
+    rng = np.random.default_rng(seed)
+    shapes, _, states = symbol.infer_shape(data=(1, 3, 16, 16))
+    values = {name: mx.nd.array(rng.normal(0, 0.3, shape)) for name, shape in zip(symbol.list_arguments(), shapes)}
+    values.pop("data")
+    aux = {name: mx.nd.array(rng.uniform(0.5, 1.5, shape))
+           for name, shape in zip(symbol.list_auxiliary_states(), states)}
+    return Checkpoint(symbol, values, aux)
+
+
+def images(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, 16, 16), np.uint8)
+
+
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize("count, batch", [(1, 8), (7, 8), (8, 8), (19, 8), (5, 1)])
+def test_rows_do_not_depend_on_the_batch(groups, count, batch):
+    rows = Embedder(small(groups=groups), mx.cpu(), batch, exact=True).embed(images(count))
+    single = Embedder(small(groups=groups), mx.cpu(), 1, exact=True)
+    assert rows.shape == (count, 5) and rows.dtype == np.float32
+    np.testing.assert_allclose(rows, np.concatenate([single.embed(one[None]) for one in images(count)]),
+                               rtol=1e-4, atol=1e-5)
+
+
+def test_the_second_forward_of_a_depthwise_network_works_and_leaves_no_setting(monkeypatch):
+    monkeypatch.delenv("MXNET_SUBGRAPH_BACKEND", raising=False)
+    checkpoint = small(groups=6)
+    assert has_depthwise(checkpoint.symbol) and not has_depthwise(small().symbol)
+    embedder = Embedder(checkpoint, mx.cpu(), 4, exact=True)
+    np.testing.assert_array_equal(embedder.embed(images(4)), embedder.embed(images(4)))
+    assert "MXNET_SUBGRAPH_BACKEND" not in os.environ
+    monkeypatch.setenv("MXNET_SUBGRAPH_BACKEND", "mine")
+    with subgraphs_off(True):
+        assert os.environ["MXNET_SUBGRAPH_BACKEND"] == "mine"
+
+
+@pytest.mark.parametrize("groups", [1, 6])
+def test_the_fast_graph_gives_the_stored_graphs_rows(groups):
+    stored, fast = (Embedder(small(groups=groups), mx.cpu(), 4, exact=exact).embed(images(9), "sum")
+                    for exact in (True, False))
+    np.testing.assert_allclose(fast, stored, rtol=1e-4, atol=1e-5)
+
+
+def test_flips_are_made_of_both_passes():
+    embedder = Embedder(small(), mx.cpu(), 4)
+    plain, mirrored = embedder.embed(images(6)), embedder.embed(images(6)[..., ::-1])
+    assert not np.allclose(plain, mirrored)
+    np.testing.assert_allclose(embedder.embed(images(6), "sum"), plain + mirrored, rtol=1e-6)
+    np.testing.assert_array_equal(embedder.embed(images(6), "concatenate"), np.hstack([plain, mirrored]))
+    np.testing.assert_array_equal(embedder.embed(images(6).astype(np.float32)), plain)
+
+
+def test_several_models_are_normalised_and_joined():
+    rows = Embedder([small(0, 5), small(3, 7)], mx.cpu(), 4).embed(images(6), "sum")
+    assert rows.shape == (6, 12)
+    np.testing.assert_allclose(np.linalg.norm(rows[:, :5], axis=1), 1, rtol=1e-5)
+    other = Embedder(small(3, 7), mx.cpu(), 4).embed(images(6), "sum")
+    np.testing.assert_allclose(rows[:, 5:], other / np.linalg.norm(other, axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
+
+
+def test_several_contexts_give_the_same_rows():
+    one = Embedder(small(), mx.cpu(), 4).embed(images(19))
+    two = Embedder(small(), [mx.cpu(0), mx.cpu(1)], 4).embed(images(19))
+    np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_new_values_are_taken_and_old_ones_untouched(exact):
+    first, second = small(0), small(9)
+    embedder = Embedder(first, mx.cpu(), 4, exact)
+    before = embedder.embed(images(6))
+    embedder.update(second.args, second.aux)
+    np.testing.assert_allclose(embedder.embed(images(6)), Embedder(second, mx.cpu(), 4, exact).embed(images(6)),
+                               rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(Embedder(first, mx.cpu(), 4, exact).embed(images(6)), before)
+
+
+def test_a_training_head_is_cut_away():
+    body = small()
+    head = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(body.symbol, num_hidden=3, name="fc7"), name="softmax")
+    args = dict(body.args, fc7_weight=mx.nd.ones((3, 5)), fc7_bias=mx.nd.zeros(3))
+    np.testing.assert_array_equal(Embedder(Checkpoint(head, args, body.aux), mx.cpu(), 4).embed(images(5)),
+                                  Embedder(body, mx.cpu(), 4).embed(images(5)))
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda e: e.embed(images(2)[0]), "expected \\(images, channels, height, width\\)"),
+    (lambda e: e.embed(images(2)[:0]), "no images"),
+    (lambda e: e.embed(images(2), "twice"), "unknown flip 'twice'"),
+    (lambda e: e.embed(np.zeros((1, 3, 40, 40), np.uint8)), "does not take images of shape \\(3, 40, 40\\)"),
+    (lambda e: Embedder(small(), mx.cpu(), 0), "--batch-size 0"),
+    (lambda e: Embedder([], mx.cpu()), "no model given"),
+])
+def test_unusable_requests_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make(Embedder(small(), mx.cpu(), 4))
+
+
+GOLDEN = [  # facts, section 10: L2 norm, sum, first five of the un-normalised embedding
+    (3.27151, -4.38366, (0.10158, -0.07641, 0.40288, 0.06547, -0.52354)),
+    (3.26549, -1.89260, (0.02155, -0.41628, -0.09101, 0.72233, -0.11586)),
+    (3.02670, -3.49757, (0.31774, 0.00589, 0.33183, 0.25251, -0.40275)),
+    (3.42091, 5.14238, (0.11240, 0.25608, 0.22748, 0.15143, -0.24744)),
+]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_published_network_gives_its_golden_numbers(fixtures, exact):
+    index = np.arange(3 * 112 * 112, dtype=np.uint64)
+    noise = (((np.uint64(1103515245) * index + np.uint64(12345)) >> np.uint64(16)) % np.uint64(256))
+    batch = np.stack([index % 256, 0 * index, np.full(len(index), 127.5), noise]).astype(np.float32)
+    embedder = Embedder(load(str(fixtures / "published_y1" / "model"), 0), mx.cpu(), 3, exact)
+    for _ in range(2):
+        rows = embedder.embed(batch.reshape(4, 3, 112, 112))
+        for row, (norm, total, first) in zip(rows, GOLDEN):
+            assert np.linalg.norm(row) == pytest.approx(norm, abs=2e-5)
+            assert row.sum() == pytest.approx(total, abs=3e-5)
+            np.testing.assert_allclose(row[:5], first, atol=1e-5)
+
+
+def test_ten_real_pairs_lie_as_close_as_published(fixtures):
+    """Genuine pairs only; y1's cosine of them is 0.58 to 0.88 without flip (fixtures, README)."""
+    embedder = Embedder(load(str(fixtures / "published_y1" / "model"), 0), mx.cpu(), 20)
+    result = evaluate_pack(embedder.embed, read_pack(fixtures / "packs" / "small_lfw.bin"), "none")
+    cosine = 1 - result.distances[result.same] / 2
+    assert round(cosine.min(), 2) == 0.58 and round(cosine.max(), 2) == 0.88

@@ -4,6 +4,7 @@ Facts 1.1 to 1.4. Reading is by `os.pread` on one descriptor: any number of thre
 MXNet is held. Opening reads the index and the identity ranges, never the images.
 """
 import os
+import zlib
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -17,7 +18,9 @@ from datasets.set_property import SetProperty, read_property
 from runtime.errors import InputError
 from runtime.files import PathLike
 
-__all__ = ["RecordSet", "RecordWriter"]
+__all__ = ["CRC_FILE", "RecordSet", "RecordWriter"]
+
+CRC_FILE = "train.crc"
 
 
 class RecordSet:
@@ -25,7 +28,7 @@ class RecordSet:
 
     identities: how many identities are used (after the filter); images: how many images.
     keys: int64 (images,) keys of the images used, identity by identity; labels: int64 (images,) their classes.
-    num_classes: width of a classifier for these labels (facts, 1.5: a filter leaves labels as they are unless renumbered).
+    num_classes: width of a classifier for these labels (facts, 1.5: a filter alone leaves labels as they are).
     header: (A, B) of record 0, None for a set without a header; vector labels are read by their element 0.
     """
 
@@ -34,6 +37,7 @@ class RecordSet:
         self._descriptor = descriptor
         self._labels: Optional[np.ndarray] = None
         self._renumber: Optional[np.ndarray] = None
+        self._crcs = _record_crcs(self.folder / CRC_FILE, len(index)) if rec.name == "train.rec" else None
         self.ranges: Optional[Ranges] = find_ranges(self)
         self.keys = index.keys if self.ranges is None else self.ranges.keys()
         if not len(self.keys):
@@ -94,7 +98,7 @@ class RecordSet:
 
     @property
     def num_classes(self) -> int:
-        """Classes a classifier for these labels needs: by `property`, else by the labels; renumbered, the identities."""
+        """Classes a classifier for these labels needs: by `property`, else the labels; renumbered, the identities."""
         if self._renumber is not None:
             return self.identities
         if self.properties is not None:
@@ -112,6 +116,9 @@ class RecordSet:
         if position < 0:
             raise InputError(f"{self.path}: has no record {key}; the set is incomplete, copy it again")
         data = self.raw(int(self.index.offsets[position]), int(self.index.lengths[position]))
+        if self._crcs is not None and zlib.crc32(data) != self._crcs[position]:
+            raise InputError(f"{self.path}: record {key} is not what its checksum says; the file is damaged, "
+                             "use another copy")
         try:
             return unpack_image(unframe(data))
         except BrokenRecord as error:
@@ -209,6 +216,17 @@ def _index(rec: Path, idx: Path, descriptor: int, properties: Optional[SetProper
     for position in (int(np.argmin(index.offsets)), int(np.argmax(index.offsets))):
         _check_whole(rec, descriptor, index, position, size)
     return index
+
+
+def _record_crcs(path: Path, count: int) -> Optional[np.ndarray]:
+    """The CRC-32 of each record by ascending key, uint32 (records,), where a manifest was made; else None."""
+    if not path.exists():
+        return None
+    crcs = np.fromfile(path, dtype="<u4")
+    if crcs.size != count:
+        raise InputError(f"{path}: holds {crcs.size} checksums for {count} records; it belongs to another set, "
+                         "remove it")
+    return crcs
 
 
 def _check_whole(rec: Path, descriptor: int, index: RecordIndex, position: int, size: int) -> None:

@@ -1,0 +1,169 @@
+"""The manifest beside a set: what made it, what it holds, and checksums of its files and of each record.
+
+`manifest.json` names every file with size, SHA-256, source and alignment; `train.crc` holds the CRC-32 of each framed
+record (uint32, little-endian, by ascending key), a sidecar because a JSON of millions of numbers helps nobody.
+
+Two guards make sure that no changed byte is used. `check` compares whole files: always for files up to 256 MB, and for
+larger ones unless nothing has touched the file since it was last read whole (same inode, size, modification and change
+time; the change time cannot be set back). A disk that alters bytes in silence is caught by the second guard: RecordSet
+compares each record with its CRC when it is read. `python datasets/prepare.py verify` always reads everything.
+"""
+import hashlib
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from datasets.pairs import read_pack
+from datasets.records import CRC_FILE, RecordSet
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open, read_json, sha256, write_json
+from runtime.progress import bar
+
+MANIFEST = "manifest.json"
+STAMP = ".manifest.checked"
+SET_FILES = ("train.rec", "train.idx", "property", CRC_FILE)
+ALWAYS_READ = 256 << 20
+_BLOCK = 1 << 24
+_SETTLED_SECONDS = 2.0
+_TOOL = "arcface-mxnet 0.1.0"
+
+
+def describe_set(folder: PathLike, source: str, alignment: str = "as given") -> str:
+    """Write the record set of a folder into its manifest (made if there is none); returns the new short hash.
+
+    source: where the images came from; alignment: how they were aligned. Reads the .rec once; writes `train.crc`.
+    """
+    place = Path(folder)
+    with RecordSet.open(place) as records:
+        digest = write_record_crcs(records)
+        facts = {"identities": records.identities, "images": records.images, "source": source, "alignment": alignment,
+                 "image_size": list(records.image_size or ()), "header": list(records.header or ())}
+    names = [name for name in SET_FILES if (place / name).exists()]
+    files = {name: _entry(place / name, digest if name == "train.rec" else None) for name in names}
+    return _write(place, files, "record_set", facts)
+
+
+def describe_pack(path: PathLike, source: str, alignment: str = "as given") -> str:
+    """Write one verification pack into the manifest of its folder; returns the new short hash."""
+    place = Path(path)
+    pack = read_pack(place)
+    facts = {"pairs": len(pack), "same": int(pack.same.sum()), "source": source, "alignment": alignment}
+    return _write(place.parent, {place.name: _entry(place)}, f"pack {pack.name}", facts)
+
+
+def check(folder: PathLike, names: Optional[Sequence[str]] = None, thorough: bool = False) -> Optional[str]:
+    """Compare the files of a folder with its manifest; returns the manifest's short hash, None where there is none.
+
+    names: only these files (those the manifest does not list are passed over); all it lists by default. thorough: read
+    every file whole, whatever its stamp says. Raises InputError naming the file that is missing or has other bytes.
+    """
+    place = Path(folder)
+    if not (place / MANIFEST).exists():
+        return None
+    manifest = read(place)
+    stamps = {} if thorough else _stamps(place)
+    fresh: Dict[str, Any] = {}
+    for name, entry in sorted(manifest["files"].items()):
+        if names is None or name in names:
+            _check_file(place / name, entry, stamps.get(name), fresh)
+    if fresh:
+        _keep_stamps(place, {**stamps, **fresh})
+    return short_hash(manifest)
+
+
+def read(folder: PathLike) -> Dict[str, Any]:
+    """The manifest of a folder; raises InputError where it is missing or no manifest."""
+    path = Path(folder) / MANIFEST
+    manifest = read_json(path)
+    entries = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) and {"bytes", "sha256"} <= set(entry)
+                                                for entry in entries.values()):
+        raise InputError(f"{path}: no manifest of a set; restore it, or remove it to use the set unchecked")
+    return manifest
+
+
+def short_hash(manifest: Dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that stand for the names and bytes of all files listed."""
+    lines = "".join(f"{entry['sha256']}  {name}\n" for name, entry in sorted(manifest["files"].items()))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:12]
+
+
+def write_record_crcs(records: RecordSet) -> str:
+    """Write `train.crc` for an opened set; returns the SHA-256 of its .rec, from the same one reading."""
+    crcs = np.zeros(len(records.index), dtype="<u4")
+    digest = hashlib.sha256()
+    shown = bar(int(records.index.lengths.sum()), f"checksums of {records.path.name}", "bytes")
+    end = 0
+    try:
+        for start, block, positions in _blocks(records):
+            if start != end:
+                raise InputError(f"{records.path}: its index leaves out bytes {end} to {start}; build the set again")
+            end += len(block)
+            digest.update(block)
+            view = memoryview(block)
+            for position in positions.tolist():
+                begin = int(records.index.offsets[position]) - start
+                crcs[position] = zlib.crc32(view[begin:begin + int(records.index.lengths[position])])
+            shown.update(len(block))
+    finally:
+        shown.close()
+    with atomic_open(records.folder / CRC_FILE) as stream:
+        stream.write(crcs.tobytes())
+    return digest.hexdigest()
+
+
+def _blocks(records: RecordSet) -> Iterator[Tuple[int, bytes, np.ndarray]]:
+    """The file in order of place, in blocks of whole records: (offset, bytes, positions of the records inside)."""
+    order = np.argsort(records.index.offsets, kind="stable")
+    lengths = records.index.lengths[order]
+    block_of = (np.cumsum(lengths) - lengths) // _BLOCK
+    for positions in np.split(order, np.flatnonzero(np.diff(block_of)) + 1):
+        start = int(records.index.offsets[positions[0]])
+        yield start, records.raw(start, int(records.index.lengths[positions].sum())), positions
+
+
+def _entry(path: Path, digest: Optional[str] = None) -> Dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": digest or sha256(path)}
+
+
+def _write(place: Path, files: Dict[str, Any], part: str, facts: Dict[str, Any]) -> str:
+    empty: Dict[str, Any] = {"tool": _TOOL, "files": {}, "parts": {}}
+    manifest = read(place) if (place / MANIFEST).exists() else empty
+    manifest["files"].update(files)
+    manifest["parts"][part] = {**facts, "tool": _TOOL, "files": sorted(files)}
+    write_json(place / MANIFEST, manifest)
+    return short_hash(manifest)
+
+
+def _check_file(path: Path, entry: Dict[str, Any], stamp: Any, fresh: Dict[str, Any]) -> None:
+    remedy = "get the set again, or remove manifest.json if the change was meant"
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: listed in manifest.json but not there; {remedy}") from None
+    if status.st_size != entry["bytes"]:
+        raise InputError(f"{path}: has {status.st_size} bytes, its manifest says {entry['bytes']}; {remedy}")
+    touched = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, entry["sha256"]]
+    if status.st_size > ALWAYS_READ and stamp == touched:
+        return
+    if sha256(path) != entry["sha256"]:
+        raise InputError(f"{path}: its bytes are not those of its manifest; {remedy}")
+    if status.st_size > ALWAYS_READ and time.time() - status.st_ctime > _SETTLED_SECONDS:
+        fresh[path.name] = touched
+
+
+def _stamps(place: Path) -> Dict[str, Any]:
+    try:
+        stamps = read_json(place / STAMP)
+    except InputError:
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _keep_stamps(place: Path, stamps: Dict[str, Any]) -> None:
+    if os.access(place, os.W_OK):  # a read-only set is read whole each time
+        write_json(place / STAMP, stamps)

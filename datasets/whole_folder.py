@@ -1,0 +1,46 @@
+"""Output folders that are whole or absent: written beside under another name, then renamed."""
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+
+def must_be_free(folder: PathLike) -> Path:
+    """The path, where nothing or an empty folder stands there; else InputError: nothing is ever written over."""
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: exists already; choose another output folder or move it away first")
+    return target
+
+
+@contextlib.contextmanager
+def whole_folder(folder: PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it is renamed to it, on any error removed.
+
+    Raises InputError where something already stands there.
+    """
+    target = must_be_free(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        put_in_place(temporary, target)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a finished folder to its name and make the renaming last."""
+    os.chmod(temporary, 0o755)
+    os.replace(temporary, target)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

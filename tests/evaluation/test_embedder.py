@@ -13,32 +13,13 @@ from runtime.errors import InputError
 from runtime.mx import mx
 
 
-def small(seed=0, dimensions=5, groups=1):
-    """A little network with what the real ones have: scaling, (grouped) convolution, normalisation, PReLU, dense."""
-    data = (mx.sym.Variable("data") - 127.5) * 0.0078125
-    net = mx.sym.Convolution(data, num_filter=6, kernel=(3, 3), stride=(2, 2), no_bias=True, name="conv0")
-    if groups > 1:
-        net = mx.sym.Convolution(net, num_filter=6, kernel=(3, 3), num_group=6, no_bias=True, name="dw")
-    net = mx.sym.BatchNorm(net, fix_gamma=False, name="bn0")
-    net = mx.sym.LeakyReLU(net, act_type="prelu", name="relu0")
-    net = mx.sym.FullyConnected(net, num_hidden=dimensions, name="pre_fc1")
-    symbol = mx.sym.BatchNorm(net, fix_gamma=True, eps=2e-5, name="fc1")
-    rng = np.random.default_rng(seed)
-    shapes, _, states = symbol.infer_shape(data=(1, 3, 16, 16))
-    values = {name: mx.nd.array(rng.normal(0, 0.3, shape)) for name, shape in zip(symbol.list_arguments(), shapes)}
-    values.pop("data")
-    aux = {name: mx.nd.array(rng.uniform(0.5, 1.5, shape))
-           for name, shape in zip(symbol.list_auxiliary_states(), states)}
-    return Checkpoint(symbol, values, aux)
-
-
 def images(count, seed=1):
     return np.random.default_rng(seed).integers(0, 256, (count, 3, 16, 16), np.uint8)
 
 
 @pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize("count, batch", [(1, 8), (7, 8), (8, 8), (19, 8), (5, 1)])
-def test_rows_do_not_depend_on_the_batch(groups, count, batch):
+def test_rows_do_not_depend_on_the_batch(groups, count, batch, small):
     rows = Embedder(small(groups=groups), mx.cpu(), batch, exact=True).embed(images(count))
     single = Embedder(small(groups=groups), mx.cpu(), 1, exact=True)
     assert rows.shape == (count, 5) and rows.dtype == np.float32
@@ -46,7 +27,7 @@ def test_rows_do_not_depend_on_the_batch(groups, count, batch):
                                rtol=1e-4, atol=1e-5)
 
 
-def test_the_second_forward_of_a_depthwise_network_works_and_leaves_no_setting(monkeypatch):
+def test_the_second_forward_of_a_depthwise_network_works_and_leaves_no_setting(monkeypatch, small):
     monkeypatch.delenv("MXNET_SUBGRAPH_BACKEND", raising=False)
     checkpoint = small(groups=6)
     assert has_depthwise(checkpoint.symbol) and not has_depthwise(small().symbol)
@@ -59,13 +40,13 @@ def test_the_second_forward_of_a_depthwise_network_works_and_leaves_no_setting(m
 
 
 @pytest.mark.parametrize("groups", [1, 6])
-def test_the_fast_graph_gives_the_stored_graphs_rows(groups):
+def test_the_fast_graph_gives_the_stored_graphs_rows(groups, small):
     stored, fast = (Embedder(small(groups=groups), mx.cpu(), 4, exact=exact).embed(images(9), "sum")
                     for exact in (True, False))
     np.testing.assert_allclose(fast, stored, rtol=1e-4, atol=1e-5)
 
 
-def test_flips_are_made_of_both_passes():
+def test_flips_are_made_of_both_passes(small):
     embedder = Embedder(small(), mx.cpu(), 4)
     plain, mirrored = embedder.embed(images(6)), embedder.embed(images(6)[..., ::-1])
     assert not np.allclose(plain, mirrored)
@@ -74,7 +55,7 @@ def test_flips_are_made_of_both_passes():
     np.testing.assert_array_equal(embedder.embed(images(6).astype(np.float32)), plain)
 
 
-def test_several_models_are_normalised_and_joined():
+def test_several_models_are_normalised_and_joined(small):
     rows = Embedder([small(0, 5), small(3, 7)], mx.cpu(), 4).embed(images(6), "sum")
     assert rows.shape == (6, 12)
     np.testing.assert_allclose(np.linalg.norm(rows[:, :5], axis=1), 1, rtol=1e-5)
@@ -82,14 +63,14 @@ def test_several_models_are_normalised_and_joined():
     np.testing.assert_allclose(rows[:, 5:], other / np.linalg.norm(other, axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
 
 
-def test_several_contexts_give_the_same_rows():
+def test_several_contexts_give_the_same_rows(small):
     one = Embedder(small(), mx.cpu(), 4).embed(images(19))
     two = Embedder(small(), [mx.cpu(0), mx.cpu(1)], 4).embed(images(19))
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_new_values_are_taken_and_old_ones_untouched(exact):
+def test_new_values_are_taken_and_old_ones_untouched(exact, small):
     first, second = small(0), small(9)
     embedder = Embedder(first, mx.cpu(), 4, exact)
     before = embedder.embed(images(6))
@@ -99,7 +80,7 @@ def test_new_values_are_taken_and_old_ones_untouched(exact):
     np.testing.assert_array_equal(Embedder(first, mx.cpu(), 4, exact).embed(images(6)), before)
 
 
-def test_a_training_head_is_cut_away():
+def test_a_training_head_is_cut_away(small):
     body = small()
     head = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(body.symbol, num_hidden=3, name="fc7"), name="softmax")
     args = dict(body.args, fc7_weight=mx.nd.ones((3, 5)), fc7_bias=mx.nd.zeros(3))
@@ -108,16 +89,16 @@ def test_a_training_head_is_cut_away():
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda e: e.embed(images(2)[0]), "expected \\(images, channels, height, width\\)"),
-    (lambda e: e.embed(images(2)[:0]), "no images"),
-    (lambda e: e.embed(images(2), "twice"), "unknown flip 'twice'"),
-    (lambda e: e.embed(np.zeros((1, 3, 40, 40), np.uint8)), "does not take images of shape \\(3, 40, 40\\)"),
-    (lambda e: Embedder(small(), mx.cpu(), 0), "--batch-size 0"),
-    (lambda e: Embedder([], mx.cpu()), "no model given"),
+    (lambda e, small: e.embed(images(2)[0]), "expected \\(images, channels, height, width\\)"),
+    (lambda e, small: e.embed(images(2)[:0]), "no images"),
+    (lambda e, small: e.embed(images(2), "twice"), "unknown flip 'twice'"),
+    (lambda e, small: e.embed(np.zeros((1, 3, 40, 40), np.uint8)), "does not take images of shape \\(3, 40, 40\\)"),
+    (lambda e, small: Embedder(small(), mx.cpu(), 0), "--batch-size 0"),
+    (lambda e, small: Embedder([], mx.cpu()), "no model given"),
 ])
-def test_unusable_requests_are_refused(make, words):
+def test_unusable_requests_are_refused(make, words, small):
     with pytest.raises(InputError, match=words):
-        make(Embedder(small(), mx.cpu(), 4))
+        make(Embedder(small(), mx.cpu(), 4), small)
 
 
 GOLDEN = [  # facts, section 10: L2 norm, sum, first five of the un-normalised embedding

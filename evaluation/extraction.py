@@ -1,0 +1,173 @@
+"""Embeddings of a source on disk: memory-mapped, continued where a stopped run left off, unreadable images listed.
+
+A folder holds `embeddings.npy` (n, d) float32, `ids.txt` (one name a row), `labels.txt` where classes are known,
+`unreadable.txt` (row, name and reason) and `extraction.json`. Until it is complete the array is `embeddings.part.npy`.
+"""
+import hashlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from datasets.images import NoImage, decode_rgb, fit
+from evaluation.sources import Source
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open, read_json, write_json
+from runtime.mx import available_cores
+from runtime.progress import bar
+
+EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy", "extraction.json"
+IDS_FILE, LABELS_FILE, UNREADABLE_FILE = "ids.txt", "labels.txt", "unreadable.txt"
+BLOCK = 512
+"""Rows between two points from which a stopped run goes on."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction left: rows, dimensions, and (row, name, reason) of every unreadable image."""
+
+    rows: int
+    dimensions: int
+    unreadable: Tuple[Tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decoded rows: `images` uint8 (m, 3, h, w) RGB of the readable `rows`, and (row, name, reason) of the others."""
+
+    start: int
+    stop: int
+    rows: List[int]
+    images: Optional[np.ndarray]
+    unreadable: List[Tuple[int, str, str]]
+
+
+def decoded_blocks(source: Source, start: int, size: Optional[Tuple[int, int]], block: int) -> Iterator[Block]:
+    """Blocks of rows from `start`, decoded one block ahead on threads while the network works on the last one."""
+    with ThreadPoolExecutor(max(1, available_cores())) as pool:
+        def submit(first: int) -> "List[Future[Any]]":
+            return [pool.submit(_decode, source, row, size) for row in range(first, min(first + block, len(source)))]
+
+        running = submit(start)
+        for first in range(start, len(source), block):
+            following = submit(first + block)
+            yield _gather(source, first, [future.result() for future in running])
+            running = following
+
+
+def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike, settings: Dict[str, Any],
+            size: Optional[Tuple[int, int]] = (112, 112), drop_unreadable: bool = False) -> Extraction:
+    """Embed every image of `source` into `folder`; a stopped run of equal `settings` goes on where it was.
+
+    `embed`: uint8 (n, 3, h, w) to float32 (n, d). `settings` (model hashes, flip, ...) and the source's names are the
+    identity of a run; another run in the folder raises InputError. Rows of unreadable images are NaN, or are left out
+    of array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    names = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
+    state = _state(target, {**settings, "source": source.origin, "names_sha256": names,
+                            "size": list(size) if size else None, "drop_unreadable": drop_unreadable})
+    if not state["complete"]:
+        if state["done"] < len(source):
+            _run(source, embed, target, state, size)
+        if not state["dimensions"]:
+            raise InputError(f"{source.origin}: none of its {len(source)} images can be read; "
+                             f"the first: {state['unreadable'][0][2]}")
+        _finish(source, target, state, drop_unreadable)
+    return Extraction(state["rows"], state["dimensions"],
+                      tuple((row, name, reason) for row, name, reason in state["unreadable"]))
+
+
+def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, state: Dict[str, Any],
+         size: Optional[Tuple[int, int]]) -> None:
+    """Fill the memory-mapped array from row `done`; after each block data, then state, reach the disk."""
+    array = np.load(target / PART_FILE, mmap_mode="r+") if state["done"] and state["dimensions"] else None
+    shown = bar(len(source), "embedding", initial=state["done"])
+    try:
+        for block in decoded_blocks(source, state["done"], size, BLOCK):
+            if block.images is not None:
+                rows = embed(block.images)
+                if array is None:
+                    state["dimensions"] = rows.shape[1]
+                    shape = (len(source), rows.shape[1])
+                    array = np.lib.format.open_memmap(target / PART_FILE, "w+", np.float32, shape)
+                    array[:block.start] = np.nan
+                array[block.rows] = rows
+            if array is not None:
+                array[[row for row, _, _ in block.unreadable]] = np.nan
+                array.flush()
+            state["unreadable"] += block.unreadable
+            state["done"] = block.stop
+            write_json(target / STATE_FILE, state)
+            shown.update(block.stop - block.start)
+    finally:
+        shown.close()
+
+
+def _finish(source: Source, target: Path, state: Dict[str, Any], drop: bool) -> None:
+    """Write the text files, give the array its name, mark the run complete, in this order."""
+    broken = {row for row, _, _ in state["unreadable"]}
+    kept = [row for row in range(len(source)) if not (drop and row in broken)]
+    _write_lines(target / IDS_FILE, [source.names[row] for row in kept])
+    if source.labels is not None:
+        _write_lines(target / LABELS_FILE, [str(source.labels[row]) for row in kept])
+    _write_lines(target / UNREADABLE_FILE, [f"{row}\t{name}\t{reason}" for row, name, reason in state["unreadable"]])
+    if drop and broken and (target / PART_FILE).exists():
+        _compact(target / PART_FILE, kept)
+    if (target / PART_FILE).exists():
+        os.replace(target / PART_FILE, target / EMBEDDINGS_FILE)
+    state.update(complete=True, rows=len(kept))
+    write_json(target / STATE_FILE, state)
+
+
+def _compact(path: Path, kept: List[int]) -> None:
+    """Rewrite the array without the rows that are not kept, through a second file, block by block."""
+    array = np.load(path, mmap_mode="r")
+    if len(array) == len(kept):
+        return
+    beside = path.with_suffix(".kept.npy")
+    smaller = np.lib.format.open_memmap(beside, "w+", np.float32, (len(kept), array.shape[1]))
+    for start in range(0, len(kept), BLOCK):
+        smaller[start:start + BLOCK] = array[kept[start:start + BLOCK]]
+    smaller.flush()
+    os.replace(beside, path)
+
+
+def _state(target: Path, identity: Dict[str, Any]) -> Dict[str, Any]:
+    """The state to go on from: the folder's, when it is of the same run, or a new one."""
+    path = target / STATE_FILE
+    if not path.exists():
+        return {"identity": identity, "done": 0, "rows": 0, "dimensions": 0, "unreadable": [], "complete": False}
+    state = read_json(path)
+    if not isinstance(state, dict) or state.get("identity") != identity:
+        known = state.get("identity", {}) if isinstance(state, dict) else {}
+        changed = [name for name in identity if known.get(name) != identity[name]]
+        raise InputError(f"{path}: belongs to another extraction ({', '.join(changed) or 'unknown'} differ); "
+                         "choose another --out or remove the folder")
+    return dict(state)
+
+
+def _decode(source: Source, row: int, size: Optional[Tuple[int, int]]) -> Any:
+    try:
+        return fit(decode_rgb(source.read(row)), size)
+    except (NoImage, OSError, InputError) as error:
+        return str(error)
+
+
+def _gather(source: Source, first: int, decoded: List[Any]) -> Block:
+    rows = [first + position for position, image in enumerate(decoded) if not isinstance(image, str)]
+    broken = [(first + position, source.names[first + position], reason)
+              for position, reason in enumerate(decoded) if isinstance(reason, str)]
+    images = None
+    if rows:
+        images = np.ascontiguousarray(np.stack([decoded[row - first] for row in rows]).transpose(0, 3, 1, 2))
+    return Block(first, first + len(decoded), rows, images, broken)
+
+
+def _write_lines(path: Path, lines: List[str]) -> None:
+    with atomic_open(path, "w") as stream:
+        stream.writelines(f"{line}\n" for line in lines)

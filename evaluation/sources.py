@@ -1,0 +1,128 @@
+"""Where images come from: a record set, a pair pack, a list of paths or a folder, all read by position."""
+import os
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from datasets.pairs import read_pack
+from datasets.records import RecordSet
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp")
+
+
+class Source:
+    """Encoded images in a fixed order. `names`: unique, one a row; `labels`: int64 or None."""
+
+    origin: str
+    names: Sequence[str]
+    labels: Optional[np.ndarray] = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of a row; raises OSError or InputError where it cannot be read."""
+        raise NotImplementedError
+
+
+class RecordSource(Source):
+    """The images of a .rec in the order of its keys, named by key, labelled by class."""
+
+    def __init__(self, path: PathLike) -> None:
+        self._records = RecordSet.open(path)
+        self.origin = str(path)
+        self.names = [str(key) for key in self._records.keys]
+        self.labels = self._records.labels
+
+    def read(self, row: int) -> bytes:
+        """The record's image."""
+        return self._records.read(int(self._records.keys[row]))[1]
+
+
+class PackSource(Source):
+    """The images of a .bin pack in pair order, named PAIR_0 and PAIR_1 from pair 0."""
+
+    def __init__(self, path: PathLike) -> None:
+        self._images = read_pack(path).images
+        self.origin = str(path)
+        self.names = [f"{row // 2}_{row % 2}" for row in range(len(self._images))]
+
+    def read(self, row: int) -> bytes:
+        """The pack's image."""
+        return self._images[row]
+
+
+class FileSource(Source):
+    """Image files named by their path under `root`; labels, where given, are one integer a file."""
+
+    def __init__(self, origin: str, root: Path, names: List[str], labels: Optional[np.ndarray] = None) -> None:
+        if not names:
+            raise InputError(f"{origin}: no image in it; expected {', '.join(IMAGE_ENDINGS)}")
+        self.origin, self._root, self.names, self.labels = origin, root, names, labels
+
+    def read(self, row: int) -> bytes:
+        """The file's bytes."""
+        return (self._root / self.names[row]).read_bytes()
+
+
+def folder_source(folder: PathLike) -> FileSource:
+    """Every image under a folder, sorted by path; the class is the number of its sorted parent folder."""
+    root = Path(folder)
+    names = sorted(os.path.relpath(os.path.join(place, name), root) for place, _, files in os.walk(root)
+                   for name in files if name.lower().endswith(IMAGE_ENDINGS))
+    _, labels = np.unique([os.path.dirname(name) for name in names], return_inverse=True)
+    return FileSource(str(folder), root, names, labels.astype(np.int64))
+
+
+def list_source(path: PathLike, root: Optional[PathLike] = None) -> FileSource:
+    """A text file of one path a line, or "PATH<TAB>CLASS"; '#' starts a comment.
+
+    Paths are under `root`, or else under the file's own folder. Raises InputError naming file and line where a class is
+    no integer, or only some lines have one.
+    """
+    place = Path(path)
+    names: List[str] = []
+    labels: List[int] = []
+    for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, tab, label = line.rstrip().partition("\t")
+        names.append(name)
+        if tab:
+            labels.append(_class_number(place, number, label))
+        if labels and len(labels) != len(names):
+            raise InputError(f"{place}: line {number}: a class on some lines only; give every path one, or none")
+    return FileSource(str(path), Path(root) if root else place.parent, names,
+                      np.array(labels, np.int64) if labels else None)
+
+
+def open_source(path: PathLike, root: Optional[PathLike] = None) -> Source:
+    """The source of a *.rec or a folder holding train.rec, a *.bin, another folder of images, or a list of paths."""
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"{place}: not found; give a .rec, a .bin, a folder of images or a list of paths")
+    if place.suffix == ".rec" or (place / "train.rec").is_file():
+        return RecordSource(place)
+    if place.suffix == ".bin":
+        return PackSource(place)
+    if place.is_dir():
+        return folder_source(place)
+    return list_source(place, root)
+
+
+def _class_number(place: Path, line: int, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{place}: line {line}: class '{text}' is no integer; write PATH<TAB>CLASS") from None
+
+
+def image_size(text: str) -> Tuple[int, int]:
+    """Read "112,112" as (height, width); raises InputError."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
+        raise InputError(f"--image-size {text}: expected HEIGHT,WIDTH, for example 112,112")
+    return int(parts[0]), int(parts[1])

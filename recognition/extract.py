@@ -1,0 +1,50 @@
+"""Images to embeddings on disk: `python recognition/extract.py --model PREFIX,EPOCH --images PATH --out DIR`."""
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from evaluation.batching import fitting_batch_size
+from evaluation.command import embedder_of, model_hashes, parser
+from evaluation.embedder import FLIPS
+from evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
+from evaluation.sources import image_size, open_source
+from runtime.errors import run_command
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Embed a .rec, a .bin, a folder or a list of images; a stopped run goes on with the same command."""
+    options = _flags().parse_args(argv)
+    size = image_size(options.image_size)
+    source = open_source(options.images, options.root)
+    if options.batch_size == 0:
+        options.batch_size = fitting_batch_size(options.model, size, options.gpus)
+    embedder = embedder_of(options)
+    settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
+    result = extract(source, lambda images: embedder.embed(images, options.flip), options.out, settings, size,
+                     options.drop_unreadable)
+    sys.stdout.write(f"{options.out}/{EMBEDDINGS_FILE}: {result.rows} rows of {result.dimensions}\n")
+    if result.unreadable:
+        sys.stdout.write(f"{options.out}/{UNREADABLE_FILE}: {len(result.unreadable)} images could not be read; "
+                         f"their rows are {'left out' if options.drop_unreadable else 'NaN'}\n")
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = parser("Embeddings of images, written to disk and resumable.",
+                   "python recognition/extract.py --model models/model,0 --images faces/lfw --out features/lfw")
+    flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH",
+                       help="checkpoint; several joined by | are L2-normalised and concatenated")
+    flags.add_argument("--images", required=True, metavar="PATH",
+                       help=".rec (or a folder with train.rec), .bin, a folder of images, or a list of paths")
+    flags.add_argument("--root", metavar="DIR", help="folder that the paths of a list are under (default: the list's)")
+    flags.add_argument("--flip", default="none", choices=FLIPS, help="what is made of the mirror image (default none)")
+    flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
+    flags.add_argument("--batch-size", type=int, default=0, help="images per forward pass (default: by memory)")
+    flags.add_argument("--gpus", help="0,1,... or cpu or cpu:N (default: every GPU, else the CPU)")
+    flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
+    flags.add_argument("--drop-unreadable", action="store_true", help="leave unreadable images out instead of NaN rows")
+    flags.add_argument("--out", required=True, metavar="DIR", help="folder of the embeddings")
+    return flags
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -12,8 +12,8 @@ NETWORKS = EasyDict({
     "r100": {"net_name": "fresnet", "num_layers": 100},  # original sample_config; paper, all tables with R100
     "r100fc": {"net_name": "fresnet", "num_layers": 100, "net_output": "FC"},  # original sample_config
     "r50v1": {"net_name": "fresnet", "num_layers": 50, "net_unit": 1},  # original sample_config
-    "y1": {"net_name": "fmobilefacenet", "emb_size": 128, "net_output": "GDC"},  # released as y1
-    "y2": {"net_name": "fmobilefacenet", "emb_size": 256, "net_output": "GDC", "net_blocks": (2, 8, 16, 4)},
+    "y1": {"net_name": "fmobilefacenet", "emb_size": 128, "net_output": "GDC", "wd": 4e-5},  # y1 and its log
+    "y2": {"net_name": "fmobilefacenet", "emb_size": 256, "net_output": "GDC", "net_blocks": (2, 8, 16, 4), "wd": 4e-5},
 })
 
 LOSSES = EasyDict({
@@ -30,6 +30,56 @@ LOSSES = EasyDict({
     "cm1": {"loss_name": "margin_softmax", "loss_m2": 0.3, "loss_m3": 0.2, "source": "ArcFace Table 2"},
     "cm2": {"loss_name": "margin_softmax", "loss_m1": 0.9, "loss_m2": 0.4, "loss_m3": 0.15,
             "source": "ArcFace Table 2"},
+    "nsoftmax20": {"loss_name": "margin_softmax", "loss_s": 20.0, "source": "ArcFace v4 Table 2"},
+    # Intra- and inter-loss on norm-softmax (s = 64; the later paper's rows take s = 20) and on ArcFace.
+    "ns_intra": {"loss_name": "intra_inter", "options": {"intra": 1.0}, "source": "ArcFace L5"},
+    "ns_inter": {"loss_name": "intra_inter", "options": {"inter": 1.0}, "source": "ArcFace L6"},
+    "ns_intra_inter": {"loss_name": "intra_inter", "options": {"intra": 1.0, "inter": 1.0}, "source": "ArcFace L5, L6"},
+    "ns20_intra": {"loss_name": "intra_inter", "loss_s": 20.0, "options": {"intra": 1.0}, "source": "ArcFace v4 L5"},
+    "ns20_inter": {"loss_name": "intra_inter", "loss_s": 20.0, "options": {"inter": 1.0}, "source": "ArcFace v4 L6"},
+    "ns20_intra_inter": {"loss_name": "intra_inter", "loss_s": 20.0, "options": {"intra": 1.0, "inter": 1.0},
+                         "source": "ArcFace v4 L5, L6"},
+    "arcface_intra": {"loss_name": "intra_inter", "loss_m2": 0.5, "options": {"intra": 1.0},
+                      "source": "ArcFace L3, L5"},
+    "arcface_inter": {"loss_name": "intra_inter", "loss_m2": 0.5, "options": {"inter": 1.0},
+                      "source": "ArcFace L3, L6"},
+    "arcface_intra_inter": {"loss_name": "intra_inter", "loss_m2": 0.5, "options": {"intra": 1.0, "inter": 1.0},
+                            "source": "ArcFace L3, L5, L6"},
+    # Triplets: 5 images an identity, semi-hard negatives from a bag of 7200; batch of 60, lr 0.05 in the original.
+    "triplet": {"loss_name": "triplet", "triplet_alpha": 0.3, "per_batch_size": 60, "lr": 0.05,
+                "source": "original sample_config"},
+    "atriplet": {"loss_name": "atriplet", "triplet_alpha": 0.35, "per_batch_size": 60, "lr": 0.05,
+                 "source": "ArcFace Table 2; original sample_config"},
+    "arcface_triplet": {"loss_name": "margin_triplet", "loss_m2": 0.5, "triplet_alpha": 0.35, "per_batch_size": 60,
+                        "options": {"angular": 1.0}, "source": "ArcFace Table 2"},
+    "arcface_etriplet": {"loss_name": "margin_triplet", "loss_m2": 0.5, "triplet_alpha": 0.3, "per_batch_size": 60,
+                         "options": {"angular": 0.0}, "source": "ArcFace L3; original triplet"},
+    "facenet": {"loss_name": "facenet", "triplet_alpha": 0.2, "images_per_identity": 4, "per_batch_size": 60,
+                "lr": 0.05, "source": "FaceNet, CVPR 2015"},
+    "subcentre": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 3, "source": "Sub-centre ArcFace L7"},
+    "subcentre5": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 5, "source": "ArcFace v4 Table 3"},
+    "subcentre10": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 10, "source": "ArcFace v4 Table 3"},
+    # Neighbours.
+    "centre": {"loss_name": "centre", "options": {"weight": 0.003, "alpha": 0.5}, "source": "Centre loss, ECCV 2016"},
+    "sphereface": {"loss_name": "sphereface", "loss_m1": 4.0, "source": "SphereFace, CVPR 2017"},
+    "amsoftmax": {"loss_name": "margin_softmax", "loss_s": 30.0, "loss_m3": 0.35, "source": "AM-Softmax, 2018"},
+    "svam": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m3": 0.35, "options": {"emphasis": 0.2},
+             "source": "SV-Softmax, 2018, t = 1.2"},
+    "svarc": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m2": 0.5, "options": {"emphasis": 0.2},
+              "source": "SV-Softmax, 2018, t = 1.2"},
+    "mvam": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m3": 0.35, "options": {"emphasis": 0.2, "fixed": 1.0},
+             "source": "MV-Softmax, AAAI 2020, fixed"},
+    "mvarc": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m2": 0.5, "options": {"emphasis": 0.2},
+              "source": "MV-Softmax, AAAI 2020, adaptive"},
+    "adacos": {"loss_name": "adacos", "options": {"dynamic": 1.0}, "source": "AdaCos, CVPR 2019, dynamic"},
+    "adacos_fixed": {"loss_name": "adacos", "options": {"dynamic": 0.0}, "source": "AdaCos, CVPR 2019, fixed"},
+    "dpsoftmax": {"loss_name": "dominant", "loss_m3": 0.35, "options": {"length": 20.0},
+                  "source": "DP-softmax, IJCV 2019"},
+    "oecnn": {"loss_name": "age", "loss_m1": 1.35, "options": {"weight": 0.01}, "source": "OE-CNN, ECCV 2018"},
+    "qan": {"loss_name": "quality", "images_per_identity": 4, "per_batch_size": 64, "source": "QAN, CVPR 2017"},
+    "curricularface": {"loss_name": "curricular", "loss_m2": 0.5, "source": "CurricularFace, CVPR 2020"},
+    "magface": {"loss_name": "magface", "source": "MagFace, CVPR 2021"},
+    "adaface": {"loss_name": "adaface", "source": "AdaFace, CVPR 2022"},
 })
 
 DATASETS = EasyDict({

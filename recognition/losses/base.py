@@ -57,8 +57,9 @@ class Head:
     """A training symbol and what each of its outputs means.
 
     roles[i] belongs to output i: "embedding" (B, E); "probability" (B, C), the softmax after the margin; "loss", the
-    value to print, (1,) or a scalar, mean over the device's batch; "objective", a further term whose gradient trains
-    the network; "state:NAME", the next value of state NAME; "stat:NAME", a number worth logging.
+    value to print, (1,), mean over the device's batch; "objective:NAME", a further term whose gradient trains the
+    network, (1,); "label", the label itself (triplets, as in the original); "state:NAME", the next value of state
+    NAME; "stat:NAME", a number worth logging, (1,).
     states: variables no optimizer touches, with their first value (float32). The engine feeds each, and after every
     training step copies the output "state:NAME" into it (with several devices: the mean of their outputs).
     initializers: for the weights the head adds. order: how batches must be composed, "classification" (any images),

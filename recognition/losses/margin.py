@@ -36,6 +36,15 @@ def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
     return moved - m3 if m3 else moved
 
 
+def add_angle(cosine: Any, margin: Any) -> Any:
+    """cos(theta + margin) for a margin of its own in each row, (B,) and (B,); continued past pi as margin_cosine does.
+
+    margin: symbol in radians, in [0, pi/2); gradients flow into both.
+    """
+    theta = mx.sym.arccos(inside(cosine))
+    return mx.sym.where(theta + margin <= math.pi, mx.sym.cos(theta + margin), cosine - margin * mx.sym.sin(margin))
+
+
 def has_margin(settings: LossSettings) -> bool:
     """Whether the target logit differs from the others at all."""
     return (settings.loss_m1, settings.loss_m2, settings.loss_m3) != (1.0, 0.0, 0.0)
@@ -61,11 +70,11 @@ def margin_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes)
     return add_to_targets(logits, changed * settings.loss_s - target, label, sizes), (angle,)
 
 
-def margin_head_logits(embedding: Any, label: Any, settings: LossSettings,
+def margin_head_logits(embedding: Any, centres: Any, label: Any, settings: LossSettings,
                        sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
     """Logits of the margin softmax in the form the settings ask for, and its statistics; raises InputError."""
     check_margins(settings)
-    logits = cosine_logits(embedding, centre_variable(settings, sizes), settings.loss_s, sizes.classes)
+    logits = cosine_logits(embedding, centres, settings.loss_s, sizes.classes)
     if settings.original:
         return original_logits(logits, label, settings, sizes), ()
     if settings.head_2018:
@@ -77,5 +86,5 @@ def margin_head_logits(embedding: Any, label: Any, settings: LossSettings,
 def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax over s * cosines with margins (m1, m2, m3) on the target (L2, L3, L4)."""
     label = label_variable()
-    logits, statistics = margin_head_logits(embedding, label, settings, sizes)
+    logits, statistics = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
     return classification_head(embedding, logits, label, settings, statistics)

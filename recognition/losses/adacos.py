@@ -1,0 +1,67 @@
+"""AdaCos (Zhang et al., CVPR 2019): the scale from the number of identities, fixed or following the batch."""
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from recognition.losses.blocks import (
+    Term,
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    cosine_logits,
+    inside,
+    label_variable,
+    statistic,
+)
+from runtime.mx import mx
+
+STATE = "adacos_scale"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Whether the scale follows the batch (1) or stays (0), and its lowest value.
+
+    The paper has no lowest value; with few identities B_avg can fall below 1 and its logarithm below 0.
+    """
+
+    dynamic: float = 1.0
+    lowest: float = 1.0
+
+
+def fixed_scale(classes: int) -> float:
+    """sqrt(2) * log(C - 1), never below 1 (2 or 3 identities)."""
+    return max(1.0, math.sqrt(2.0) * math.log(max(classes - 1, 1)))
+
+
+def median(values: Any, count: int) -> Any:
+    """Median of (count,) values as (1,): the middle one, or the mean of the middle two."""
+    low, high = (count - 1) // 2, count // 2 + 1
+    return mx.sym.mean(mx.sym.slice_axis(mx.sym.sort(values), axis=0, begin=low, end=high))
+
+
+def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes) -> Any:
+    """log(B_avg) / cos(min(pi / 4, median target angle)), B_avg with the scale before; (1,), without a gradient."""
+    cosine = mx.sym.BlockGrad(cosine)
+    target = mx.sym.pick(cosine, label, axis=1)
+    spread = mx.sym.exp(mx.sym.broadcast_mul(cosine, mx.sym.reshape(scale, shape=(1, 1))))
+    spread = add_to_targets(spread, 0.0 - mx.sym.pick(spread, label, axis=1), label, sizes)
+    average = mx.sym.mean(mx.sym.sum(spread, axis=1))
+    angle = mx.sym.minimum(median(mx.sym.arccos(inside(target)), sizes.batch), math.pi / 4)
+    return mx.sym.BlockGrad(mx.sym.maximum(mx.sym.log(average) / mx.sym.cos(angle), lowest))
+
+
+@register("adacos")
+def adacos(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Norm-softmax whose scale is AdaCos's; loss_s is not read. The dynamic scale is renewed before its use."""
+    scaling, label = read_options(Scaling, settings), label_variable()
+    cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
+    if not scaling.dynamic:
+        return classification_head(embedding, cosine * fixed_scale(sizes.classes), label, settings)
+    scale = next_scale(cosine, label, mx.sym.Variable(STATE, shape=(1,)), scaling.lowest, sizes)
+    logits = mx.sym.broadcast_mul(cosine, mx.sym.reshape(scale, shape=(1, 1)))
+    return classification_head(embedding, logits, label, settings, (Term(f"state:{STATE}", statistic(scale, "scale")),),
+                               {STATE: np.array([fixed_scale(sizes.classes)], np.float32)})

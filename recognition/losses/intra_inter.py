@@ -1,0 +1,58 @@
+"""Intra-loss (L5) and inter-loss (L6) of the paper, on norm-softmax or on any margin; inter-loss is a case of MHE."""
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from recognition.losses.blocks import (
+    Term,
+    centre_variable,
+    classification_head,
+    inside,
+    label_variable,
+    objective,
+    target_mask,
+    unit_rows,
+)
+from recognition.losses.margin import margin_head_logits
+from runtime.mx import mx
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the two terms; the paper's formulas are weight 1 each."""
+
+    intra: float = 0.0
+    inter: float = 0.0
+
+
+def intra_angle(embedding: Any, centres: Any, label: Any) -> Any:
+    """L5: mean over the batch of theta(x_i, W_{y_i}) / pi, as (1,); pulls embeddings to their own centres."""
+    own = mx.sym.take(unit_rows(centres), label)
+    cosine = mx.sym.sum(unit_rows(embedding) * own, axis=1)
+    return mx.sym.mean(mx.sym.arccos(inside(cosine))) / math.pi
+
+
+def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
+    """L6: minus the mean of theta(W_{y_i}, W_j) / pi over the batch and all j != y_i, as (1,); spreads centres."""
+    unit = unit_rows(centres)
+    cosine = mx.sym.FullyConnected(mx.sym.take(unit, label), weight=unit, no_bias=True, num_hidden=sizes.classes)
+    others = inside(cosine * (1.0 - target_mask(label, sizes)))  # the own class: cosine 0, angle pi / 2, taken off
+    total = mx.sym.sum(mx.sym.arccos(others)) - sizes.batch * math.pi / 2
+    return total * (-1.0 / (math.pi * sizes.batch * (sizes.classes - 1)))
+
+
+@register("intra_inter")
+def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """The margin softmax of the settings plus the weighted intra and inter terms."""
+    weights = read_options(Weights, settings)
+    label = label_variable()
+    centres = centre_variable(settings, sizes)
+    logits, extra = margin_head_logits(embedding, centres, label, settings, sizes)
+    if weights.intra:
+        term = objective(intra_angle(embedding, centres, label) * weights.intra, "intra")
+        extra = (*extra, Term("objective:intra", term))
+    if weights.inter:
+        term = objective(inter_angle(centres, label, sizes) * weights.inter, "inter")
+        extra = (*extra, Term("objective:inter", term))
+    return classification_head(embedding, logits, label, settings, extra)

@@ -1,0 +1,62 @@
+"""SphereFace as published (Liu et al., CVPR 2017): integer m, free embedding norms, annealed lambda."""
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from recognition.losses.blocks import (
+    Term,
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    label_variable,
+    row_norms,
+    statistic,
+    unit_rows,
+)
+from runtime.errors import InputError
+from runtime.mx import mx
+
+STATE = "sphereface_iteration"
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """lambda = max(lowest, base / (1 + gamma * iteration)): the released setting, 5 from iteration 1,660 on."""
+
+    lowest: float = 5.0
+    base: float = 1000.0
+    gamma: float = 0.12
+
+
+def psi(cosine: Any, m: int) -> Any:
+    """(-1)^k cos(m theta) - 2k with k = floor(m theta / pi), elementwise, by Chebyshev's recursion: no arccos."""
+    before, multiple = mx.sym.ones_like(cosine), cosine
+    for _ in range(m - 1):
+        before, multiple = multiple, 2.0 * cosine * multiple - before
+    k = mx.sym.zeros_like(cosine)
+    for j in range(1, m):
+        k = k + (cosine <= math.cos(j * math.pi / m))
+    sign = 1.0 - 2.0 * mx.sym.BlockGrad(k - 2.0 * mx.sym.floor(k / 2.0))
+    return sign * multiple - 2.0 * k
+
+
+@register("sphereface")
+def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m."""
+    m = int(settings.loss_m1)
+    if m != settings.loss_m1 or m < 1:
+        raise InputError(f"loss_m1 {settings.loss_m1}: SphereFace as published takes 1, 2, 3, 4 ...; "
+                         "for other values use the margin_softmax family")
+    annealing = read_options(Annealing, settings)
+    iteration, label = mx.sym.Variable(STATE, shape=(1,)), label_variable()
+    weight = mx.sym.maximum(annealing.base / (1.0 + annealing.gamma * iteration), annealing.lowest)
+    logits = mx.sym.FullyConnected(embedding, weight=unit_rows(centre_variable(settings, sizes)), no_bias=True,
+                                   num_hidden=sizes.classes, name="fc7")
+    target, norm = mx.sym.pick(logits, label, axis=1), row_norms(embedding)
+    moved = mx.sym.broadcast_div(mx.sym.broadcast_mul(weight, target) + norm * psi(target / norm, m), 1.0 + weight)
+    following = Term(f"state:{STATE}", statistic(iteration + 1.0, "iteration"))
+    return classification_head(embedding, add_to_targets(logits, moved - target, label, sizes), label, settings,
+                               (following,), {STATE: np.zeros(1, np.float32)})

@@ -1,0 +1,22 @@
+"""Sub-centre ArcFace (L7): K centres an identity, the nearest counts; its drop step is `recognition.drop`."""
+from typing import Any
+
+from recognition.losses.base import Head, LossSettings, Sizes, register
+from recognition.losses.blocks import centre_variable, classification_head, cosine_logits, label_variable
+from recognition.losses.margin import check_margins, margin_logits
+from runtime.errors import InputError
+from runtime.mx import mx
+
+
+@register("subcentre")
+def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Margin softmax over the maximum of K cosines; fc7_weight is (C * K, E), the K rows of an identity adjacent."""
+    check_margins(settings)
+    count = settings.loss_K
+    if count < 1:
+        raise InputError(f"loss_K {count}: an identity needs at least 1 centre")
+    label = label_variable()
+    every = cosine_logits(embedding, centre_variable(settings, sizes, count), settings.loss_s, sizes.classes * count)
+    nearest = mx.sym.max(mx.sym.reshape(every, shape=(-1, sizes.classes, count)), axis=2)
+    logits, statistics = margin_logits(nearest, label, settings, sizes)
+    return classification_head(embedding, logits, label, settings, statistics)

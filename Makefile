@@ -21,7 +21,7 @@ setup:
 	@$(PYTHON) -m runtime.setup --venv $(VENV) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
 
 demo: setup
-	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA) --keep
+	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA)
 	@$(BIN)/python recognition/train.py --network demo --loss arcface --dataset demo --data-dir $(DEMO_DATA) \
 		--run-dir $(DEMO_RUN)
 	@$(BIN)/python logs/plot.py $(DEMO_RUN)

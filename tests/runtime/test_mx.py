@@ -14,9 +14,10 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
     environ = {}
     prepare_environment(environ, 6)
     assert environ["OMP_NUM_THREADS"] == "6"
-    environ = {"OMP_NUM_THREADS": "1", "MXNET_OPTIMIZER_AGGREGATION_SIZE": "7"}
+    users = {"OMP_NUM_THREADS": "1", "MXNET_OPTIMIZER_AGGREGATION_SIZE": "7", "MXNET_SUBGRAPH_VERBOSE": "1"}
+    environ = dict(users)
     prepare_environment(environ, 6)
-    assert environ == {"OMP_NUM_THREADS": "1", "MXNET_OPTIMIZER_AGGREGATION_SIZE": "7"}
+    assert environ == users
 
 
 def test_cores_are_those_this_process_may_use():

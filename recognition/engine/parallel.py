@@ -1,0 +1,200 @@
+"""One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from recognition.engine.sgd import MomentumSGD
+from runtime.errors import InputError
+from runtime.mx import mx
+
+DATA, LABEL = "data", "softmax_label"
+Arrays = Dict[str, "mx.nd.NDArray"]
+
+
+class Program(NamedTuple):
+    """What a step executes.
+
+    `symbol` is the form that is run; `roles` names its outputs (recognition.losses.Head); `constants` are arrays of
+    the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
+    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers).
+    """
+
+    symbol: "mx.sym.Symbol"
+    roles: Tuple[str, ...]
+    constants: Arrays
+    states: Mapping[str, np.ndarray]
+    attributes: Mapping[str, Mapping[str, str]]
+
+    @property
+    def auxiliary(self) -> List[str]:
+        """BatchNorm statistics that belong to the model."""
+        return [name for name in self.symbol.list_auxiliary_states() if name not in self.constants]
+
+    @property
+    def trained(self) -> List[str]:
+        """Arguments that SGD updates."""
+        fed = {DATA, LABEL, *self.constants, *self.states}
+        return [name for name in self.symbol.list_arguments() if name not in fed]
+
+
+class Outcome(NamedTuple):
+    """What one step yields for the log, not yet computed: NDArrays to be read when they are needed."""
+
+    correct: List["mx.nd.NDArray"]
+    losses: List["mx.nd.NDArray"]
+    images: int
+
+
+class DataParallel:
+    """Executors of one program on `contexts`; gradients are summed by MXNet's KVStore.
+
+    Every context normalises by its own batch statistics and gradients are scaled by 1 / contexts, as in the original
+    (facts, 3.4 and 4.3).
+    """
+
+    def __init__(self, program: Program, contexts: Sequence["mx.Context"], batch_size: int,
+                 image_shape: Tuple[int, int, int], kvstore: str = "device") -> None:
+        if batch_size % len(contexts):
+            raise InputError(f"a global batch of {batch_size} does not divide among {len(contexts)} contexts")
+        self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
+        self._share = batch_size // len(contexts)
+        height, width, channels = image_shape
+        shapes = {DATA: (self._share, channels, height, width), LABEL: (self._share,)}
+        shapes.update({name: value.shape for name, value in program.states.items()})
+        trained = set(program.trained)
+        requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
+        self.executors = [program.symbol.simple_bind(context, grad_req=requests, **shapes) for context in contexts]
+        self._store = mx.kv.create(kvstore) if len(contexts) > 1 or "dist" in kvstore else None
+        self._optimizers: List[MomentumSGD] = []
+        if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
+            for key, name in enumerate(program.trained):
+                self._store.init(key, self.executors[0].grad_dict[name])
+        for executor in self.executors:
+            for name, value in program.constants.items():
+                value.copyto(executor.aux_dict.get(name, executor.arg_dict.get(name)))
+            for name, initial in program.states.items():
+                executor.arg_dict[name][:] = initial
+
+    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
+                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Give every context the same parameters; missing or misshapen ones are a defect of the caller."""
+        for executor in self.executors:
+            for name in self.program.trained:
+                arguments[name].copyto(executor.arg_dict[name])
+            for name in self.program.auxiliary:
+                auxiliary[name].copyto(executor.aux_dict[name])
+
+    def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
+        """Fresh momentum for the parameters set before."""
+        workers = self._store.num_workers if self._store is not None else 1
+        rescale = 1.0 / (len(self.contexts) * workers)
+        self._optimizers = [MomentumSGD(weights, momentum, decay, rescale, self.program.attributes, policy)
+                            for weights in map(self._weights, self.executors)]
+
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
+        """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32."""
+        correct, losses = [], []
+        for index, executor in enumerate(self.executors):
+            rows = slice(index * self._share, (index + 1) * self._share)
+            executor.arg_dict[DATA][:] = data[rows]
+            executor.arg_dict[LABEL][:] = label[rows]
+            executor.forward(is_train=True)
+            executor.backward()
+            outputs = dict(zip(self.program.roles, executor.outputs))
+            if "probability" in outputs:
+                predicted = mx.nd.argmax(outputs["probability"], axis=1)
+                correct.append(mx.nd.sum(predicted == executor.arg_dict[LABEL]))
+            if "loss" in outputs:
+                losses.append(mx.nd.mean(outputs["loss"]))
+        self._carry_states()
+        return Outcome(correct, losses, self.batch_size)
+
+    def update(self, rate: float) -> None:
+        """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each."""
+        if self._store is not None:
+            for key, name in enumerate(self.program.trained):
+                gradients = [executor.grad_dict[name] for executor in self.executors]
+                self._store.push(key, gradients, priority=-key)
+                self._store.pull(key, gradients, priority=-key)
+        for executor, optimizer in zip(self.executors, self._optimizers):
+            optimizer.update(self._weights(executor), executor.grad_dict, rate)
+
+    def gradients_finite(self) -> bool:
+        """Whether the last gradients hold no NaN or infinity."""
+        return all(_all_finite([executor.grad_dict[name] for name in self.program.trained])
+                   for executor in self.executors)
+
+    def parameters_finite(self) -> bool:
+        """Whether every trained parameter and BatchNorm statistic is a number on every context."""
+        self._settle()
+        return all(_all_finite([*self._weights(executor).values(),
+                                *(executor.aux_dict[name] for name in self.program.auxiliary)])
+                   for executor in self.executors)
+
+    def parameters(self) -> Tuple[Arrays, Arrays]:
+        """Copies of the trained arguments and the BatchNorm statistics, these averaged over contexts, on the CPU."""
+        self._settle()
+        arguments = {name: self.executors[0].arg_dict[name].as_in_context(mx.cpu()).copy()
+                     for name in self.program.trained}
+        auxiliary = {}
+        for name in self.program.auxiliary:
+            arrays = [executor.aux_dict[name].as_in_context(mx.cpu()) for executor in self.executors]
+            auxiliary[name] = arrays[0].copy() if len(arrays) == 1 else mx.nd.add_n(*arrays) / len(arrays)
+        return arguments, auxiliary
+
+    def restart_arrays(self) -> Arrays:
+        """All that a restart needs: parameters, momentum, fed states, and the statistics of each context."""
+        arguments, auxiliary = self.parameters()
+        saved = {f"arg:{name}": array for name, array in arguments.items()}
+        saved.update({f"aux:{name}": array for name, array in auxiliary.items()})
+        for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
+            if index == 0:
+                saved.update({name: array.as_in_context(mx.cpu()) for name, array in optimizer.state.items()})
+            for name in self.program.states:
+                saved[f"fed:{index}:{name}"] = executor.arg_dict[name].as_in_context(mx.cpu())
+            if len(self.executors) > 1:
+                for name in self.program.auxiliary:
+                    saved[f"context:{index}:{name}"] = executor.aux_dict[name].as_in_context(mx.cpu())
+        return saved
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Restore `restart_arrays`, on the same or another number of contexts (then context 0 speaks for all)."""
+        self.set_parameters(*({name[4:]: array for name, array in saved.items() if name.startswith(kind)}
+                              for kind in ("arg:", "aux:")))
+        for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
+            optimizer.load_state(saved)
+            for name in self.program.states:
+                _first(saved, f"fed:{index}:{name}", f"fed:0:{name}").copyto(executor.arg_dict[name])
+            for name in self.program.auxiliary:
+                own = saved.get(f"context:{index}:{name}")
+                if own is not None:
+                    own.copyto(executor.aux_dict[name])
+
+    def _carry_states(self) -> None:
+        """Feed the mean over contexts of each "state:NAME" output to the next step."""
+        for name in self.program.states:
+            index = self.program.roles.index(f"state:{name}")
+            values = [executor.outputs[index].as_in_context(self.contexts[0]) for executor in self.executors]
+            mean = values[0] if len(values) == 1 else mx.nd.add_n(*values) / len(values)
+            for executor in self.executors:
+                mean.copyto(executor.arg_dict[name])
+
+    @staticmethod
+    def _settle() -> None:
+        """Wait for everything in flight: a read of BatchNorm's statistics alone does not wait for the backward pass
+        that writes them (measured: one read in five was a step behind)."""
+        mx.nd.waitall()
+
+    def _weights(self, executor: "mx.executor.Executor") -> Arrays:
+        return {name: executor.arg_dict[name] for name in self.program.trained}
+
+
+def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray":
+    return next(arrays[name] for name in names if name in arrays)
+
+
+def _all_finite(arrays: Sequence["mx.nd.NDArray"], batch: Optional[int] = 200) -> bool:
+    step = batch or len(arrays)
+    flags = [mx.nd.multi_all_finite(*arrays[start:start + step], num_arrays=len(arrays[start:start + step]))
+             for start in range(0, len(arrays), step)]
+    return all(bool(flag.asscalar()) for flag in flags)

@@ -1,0 +1,40 @@
+"""What a run trains: the stored graph with its published names, and the form of it that is executed."""
+from typing import Dict, NamedTuple, Tuple
+
+from graph.training_form import training_form
+from recognition.engine.parallel import Program
+from recognition.losses import Head, attach
+from recognition.networks import build
+from recognition.settings import Settings
+from runtime.mx import mx
+
+
+class Model(NamedTuple):
+    """The embedding network as it is stored (`embedding`), its training `head`, and the `program` that runs."""
+
+    embedding: "mx.sym.Symbol"
+    head: Head
+    program: Program
+
+
+def compose(settings: Settings, num_classes: int, images_per_context: int) -> Model:
+    """Network and loss of `settings` for a set of `num_classes` identities."""
+    with mx.name.NameManager():
+        embedding = build(settings.network)
+    head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
+    run_symbol, constants = training_form(head.symbol)
+    program = Program(run_symbol, head.roles, constants, head.states, head.symbol.attr_dict())
+    return Model(embedding, head, program)
+
+
+def parameter_shapes(model: Model, images_per_context: int,
+                     image_shape: Tuple[int, int, int]) -> Tuple[Dict[str, tuple], Dict[str, tuple]]:
+    """Shapes of the stored parameters and statistics: (arguments, auxiliary), by name, in graph order."""
+    height, width, channels = image_shape
+    given = {name: value.shape for name, value in model.head.states.items()}
+    given.update(data=(images_per_context, channels, height, width), softmax_label=(images_per_context,))
+    symbol = model.head.symbol
+    arguments, _, auxiliary = symbol.infer_shape(**given)
+    fed = set(given)
+    return ({name: shape for name, shape in zip(symbol.list_arguments(), arguments) if name not in fed},
+            dict(zip(symbol.list_auxiliary_states(), auxiliary)))

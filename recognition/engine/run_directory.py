@@ -1,0 +1,92 @@
+"""A run directory holds everything: settings, log, metrics, and checkpoints that a kill cannot spoil.
+
+    settings.json                     the resolved Settings, and what was trained on
+    train.log, metrics.jsonl          logs/writer.py
+    last/last.json, last/<...>.params all that goes on from here: parameters, momentum, states, position
+    best/model-*                      published form, highest mean accuracy so far, best.json with the figures
+    model-symbol.json, model-NNNN.params  published form, by the checkpoint rule
+"""
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Tuple
+
+from graph.checkpoint import Checkpoint, save
+from recognition.engine.rules import Record
+from recognition.settings import Settings
+from runtime.errors import InputError
+from runtime.files import atomic_path, read_json, sha256, write_json
+from runtime.mx import mx
+
+SETTINGS, LOG, METRICS, LAST = "settings.json", "train.log", "metrics.jsonl", "last/last.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is: updates done, and where the next batch stands."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    rules: Record = Record()
+
+
+class RunDirectory:
+    """Reads and writes one run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def create(self, settings: Settings, facts: Mapping[str, Any]) -> None:
+        """Start a new run; raises InputError where one already stands."""
+        if (self.folder / SETTINGS).exists():
+            raise InputError(f"--run-dir {self.folder}: already holds a run; add --resume to continue it, "
+                             "or choose another folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / SETTINGS, {"settings": settings.as_json(), **facts})
+
+    def settings(self) -> Tuple[Settings, Dict[str, Any]]:
+        """The settings the run was started with, and the facts beside them."""
+        path = self.folder / SETTINGS
+        if not path.exists():
+            raise InputError(f"--resume: {path} not found; give the --run-dir of a run that was started")
+        facts = read_json(path)
+        return Settings.from_json(facts.pop("settings", {}), str(path)), facts
+
+    def save_last(self, position: Position, arrays: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Write a restart point; the one before it stays good until this one is whole."""
+        target = self.folder / "last" / f"step-{position.step:08d}.params"
+        with atomic_path(target) as temporary:
+            mx.nd.save(str(temporary), dict(arrays))
+        write_json(self.folder / LAST,
+                   {"arrays": target.name, "sha256": sha256(target), **dataclasses.asdict(position)})
+        for older in target.parent.glob("step-*.params"):
+            if older.name != target.name:
+                older.unlink()
+
+    def load_last(self) -> Tuple[Position, Dict[str, "mx.nd.NDArray"]]:
+        """The restart point, or step 0 with no arrays where none was written yet; InputError if it is damaged."""
+        pointer = self.folder / LAST
+        if not pointer.exists():
+            return Position(), {}
+        stored = read_json(pointer)
+        path = pointer.parent / stored.pop("arrays")
+        if not path.exists() or sha256(path) != stored.pop("sha256"):
+            raise InputError(f"{path}: missing or not the bytes that were saved; start from a published checkpoint "
+                             "with --pretrained in a new --run-dir")
+        return Position(**{**stored, "rules": Record(**stored["rules"])}), mx.nd.load(str(path))
+
+    def last_step(self) -> int:
+        """The step of the restart point, 0 where there is none."""
+        pointer = self.folder / LAST
+        return int(read_json(pointer)["step"]) if pointer.exists() else 0
+
+    def publish(self, checkpoint: Checkpoint, number: int) -> Path:
+        """Write model-symbol.json and model-NNNN.params; returns the path of the parameters."""
+        save(checkpoint, str(self.folder / "model"), number)
+        return self.folder / f"model-{number:04d}.params"
+
+    def save_best(self, checkpoint: Checkpoint, figures: Mapping[str, Any]) -> None:
+        """Write the best checkpoint so far in published form, and the figures that make it so."""
+        save(checkpoint, str(self.folder / "best" / "model"), 0)
+        write_json(self.folder / "best" / "best.json", dict(figures))

@@ -1,0 +1,115 @@
+"""From settings to a Trainer: open the data, compose the model, set its first parameters or those of a restart."""
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from datasets import manifest
+from datasets.augment import Augmentation
+from datasets.iterators import ClassificationBatches
+from datasets.records import RecordSet
+from graph.checkpoint import load, parse_model
+from graph.flops import count_flops
+from logs import format as line
+from logs.writer import LogWriter
+from recognition.engine.initial import Start, fresh, overlay
+from recognition.engine.parallel import DataParallel
+from recognition.engine.program import Model, compose, parameter_shapes
+from recognition.engine.run_directory import LOG, Position, RunDirectory
+from recognition.engine.trainer import Trainer, start_lines
+from recognition.engine.validation import Validation, read_packs
+from recognition.settings import Settings
+from runtime.mx import mx
+
+VALIDATION_BATCH = 32
+
+
+class Prepared(NamedTuple):
+    """What a run needs before its first line is written; preparing it changes nothing on disk."""
+
+    records: RecordSet
+    model: Model
+    parallel: DataParallel
+    batches: ClassificationBatches
+    validation: Validation
+    missing_targets: List[str]
+
+
+def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
+    """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
+    data, step = settings.data, settings.step
+    packs, missing = read_packs(Path(data.folder), data.val_targets)
+    size = data.image_shape[:2]
+    records = RecordSet.open(data.folder, min_images=data.data_images_filter)
+    if not data.data_images_filter:
+        records.check_expected(data.num_classes, data.images, size)
+    batch_size = step.per_batch_size * len(contexts)
+    augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
+    batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, threads=data.threads or None)
+    model = compose(settings, records.num_classes, step.per_batch_size)
+    parallel = DataParallel(model.program, contexts, batch_size, data.image_shape, step.kvstore)
+    return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing)
+
+
+def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory) -> Trainer:
+    """A new run: fresh parameters, or pretrained ones laid over them."""
+    ready = prepare(settings, contexts)
+    start = _start(settings, ready)
+    run.create(settings, _facts(settings, ready))
+    log = LogWriter(run.folder / LOG)
+    _say_start(settings, contexts, run, ready, log)
+    if settings.pretrained:
+        log(line.loading_pretrained(*parse_model(settings.pretrained)))
+        for kind, names in (("loaded", start.loaded), ("new", start.new), ("ignored", start.ignored)):
+            log(line.parameters(kind, len(names), names))
+    ready.parallel.set_parameters(start.arguments, start.auxiliary)
+    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    return _trainer(settings, ready, run, log, Position())
+
+
+def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settings) -> Trainer:
+    """Go on from the last restart point of `run`; a run killed before its first one starts again."""
+    ready = prepare(settings, contexts)
+    position, arrays = run.load_last()
+    log = LogWriter(run.folder / LOG)
+    log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
+    if not arrays:
+        start = _start(settings, ready)
+        ready.parallel.set_parameters(start.arguments, start.auxiliary)
+    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    if arrays:
+        ready.parallel.restart(arrays)
+    return _trainer(settings, ready, run, log, position)
+
+
+def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
+    return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position)
+
+
+def _start(settings: Settings, ready: Prepared) -> Start:
+    shapes = parameter_shapes(ready.model, settings.step.per_batch_size, settings.data.image_shape)
+    head = ready.model.head
+    arguments, auxiliary = fresh(head.symbol, shapes, settings.network.net_name, head.initializers, settings.step.seed)
+    if not settings.pretrained:
+        return Start(arguments, auxiliary, [], sorted({**arguments, **auxiliary}), [])
+    return overlay(arguments, auxiliary, load(*parse_model(settings.pretrained)), settings.pretrained)
+
+
+def _facts(settings: Settings, ready: Prepared) -> Dict[str, Any]:
+    return {"identities": ready.records.identities, "images": ready.records.images,
+            "data_manifest": _manifest(settings), "contexts": len(ready.parallel.contexts),
+            "mxnet": mx.__version__, "validation_sets": list(ready.validation.packs)}
+
+
+def _manifest(settings: Settings) -> Optional[str]:
+    return manifest.check(Path(settings.data.folder))
+
+
+def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory, ready: Prepared,
+               log: LogWriter) -> None:
+    height, width, channels = settings.data.image_shape
+    flops = count_flops(ready.model.embedding, (1, channels, height, width))
+    for text in start_lines(settings, contexts, run.folder, ready.records.num_classes, ready.records.images, flops):
+        log(text)
+    for target in ready.validation.packs:
+        log(line.ver(target))
+    for target in ready.missing_targets:
+        log(line.note(f"{settings.data.folder}/{target}.bin is not there; {target} is not validated"))

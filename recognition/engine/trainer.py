@@ -1,0 +1,197 @@
+"""The training loop, read from top to bottom: start, then batch after batch until the steps are done."""
+import dataclasses
+import signal
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from datasets.iterators import ClassificationBatches
+from graph.checkpoint import Checkpoint, embedding_only
+from logs import format as line
+from logs.writer import LogWriter, MetricsWriter
+from recognition.engine.parallel import DataParallel
+from recognition.engine.program import Model
+from recognition.engine.rules import decide
+from recognition.engine.run_directory import Position, RunDirectory
+from recognition.engine.schedule import dropped_after, learning_rate
+from recognition.engine.signals import StopRequest
+from recognition.engine.validation import Validated, Validation
+from recognition.engine.window import Figures, Window
+from recognition.settings import Settings
+from runtime.errors import InputError
+from runtime.mx import mx
+from runtime.progress import bar
+
+RATE_LINE_STEPS = 1000  # facts, 4.4
+
+
+class Finished(NamedTuple):
+    """How a run ended: steps done, the figures of its last validation, and the signal that stopped it, if any."""
+
+    step: int
+    validated: List[Validated]
+    signal: Optional[int]
+
+
+class Trainer:
+    """One run: what it trains, on which batches, where it writes, and how far it is."""
+
+    def __init__(self, settings: Settings, model: Model, step: DataParallel, batches: ClassificationBatches,
+                 validation: Validation, run: RunDirectory, log: LogWriter, position: Position) -> None:
+        self.settings, self.model, self.parallel, self.batches = settings, model, step, batches
+        self.validation, self.run, self.log, self.position = validation, run, log, position
+        self.metrics = MetricsWriter(run.folder / "metrics.jsonl", position.step)
+        self.window = Window(first_device_loss=settings.original)
+        self.validated: List[Validated] = []
+        self._good_step = position.step  # the last step at which everything was seen to be finite
+
+    def train(self) -> Finished:
+        """Run until the steps are done or a signal asks to stop; the last restart point is written in any case."""
+        settings = self.settings.step
+        target = settings.max_steps + 1 if self.settings.original and settings.max_steps else settings.max_steps
+        shown = bar(target or None, "training", "steps", initial=self.position.step)
+        with StopRequest() as stop, self.metrics:
+            while stop.number is None and not self._done(target):
+                self._epoch(target, stop, shown)
+            shown.close()
+            reason = signal.Signals(stop.number).name if stop.number else "all steps done"
+            if self._saved_step() != self.position.step:
+                self._save_last()
+            self.log(line.stopped(self.position.step, reason))
+        return Finished(self.position.step, self.validated, stop.number)
+
+    def _epoch(self, target: int, stop: StopRequest, shown: Any) -> None:
+        epoch, started = self.position.epoch, time.monotonic()
+        self.log(line.call_reset())
+        for data, label in self.batches.batches(epoch, self.position.batch):
+            rate = learning_rate(self.position.step + 1, self.settings.step.lr, self.settings.step.lr_steps)
+            mx.random.seed(self._seed(self.position.step + 1))
+            outcome = self.parallel.forward_backward(data, label)
+            self.parallel.update(rate)
+            self.window.add(outcome)
+            self.position = dataclasses.replace(self.position, step=self.position.step + 1,
+                                                batch=self.position.batch + 1)
+            shown.update(1)
+            self._after_step(rate, shown)
+            if stop.number is not None or self._done(target):
+                return
+        self._epoch_tail(epoch, time.monotonic() - started)
+        self.position = dataclasses.replace(self.position, epoch=epoch + 1, batch=0)
+
+    def _epoch_tail(self, epoch: int, seconds: float) -> None:
+        """The original's epoch lines; its metric covers the batches since the last printed window (facts, 4.4)."""
+        if len(self.window):
+            figures = self._close_window()
+            self.log(line.train_metric(epoch, figures.accuracy))
+            if figures.loss is not None:
+                self.log(line.train_metric(epoch, figures.loss, "lossvalue"))
+        self.log(line.time_cost(epoch, seconds))
+
+    def _after_step(self, rate: float, shown: Any) -> None:
+        settings, step = self.settings.step, self.position.step
+        batch = self.position.batch - 1
+        if dropped_after(step, settings.lr_steps):
+            self.log(line.lr_change(learning_rate(step + 1, settings.lr, settings.lr_steps)))
+        if batch and batch % settings.frequent == 0:
+            figures = self._close_window()
+            self.log(line.epoch_batch(self.position.epoch, batch - settings.frequent, batch,
+                                      figures.images_per_second, figures.accuracy, figures.loss))
+            self.metrics.train(step, self.position.epoch, step * self.parallel.batch_size, figures.images_per_second,
+                               rate, figures.accuracy, figures.loss)
+            shown.set_postfix_str(f"acc {figures.accuracy:.3f}")
+        if step % RATE_LINE_STEPS == 0:
+            self.log(line.lr_batch_epoch(rate, batch, self.position.epoch))
+        if step % settings.verbose == 0:
+            self._validate_and_save()
+
+    def _validate_and_save(self) -> None:
+        self._check_finite()
+        step, paused = self.position.step, time.monotonic()
+        checkpoint = self._published()
+        self.validated = []
+        for target, result, seconds in self.validation.run(checkpoint):
+            self._report(Validated(target, result, seconds))
+        accuracies = [validated.result.accuracy for validated in self.validated]
+        decision = decide(self.settings.step.ckpt, self.position.rules, accuracies)
+        self.position = dataclasses.replace(self.position, rules=decision.record)
+        if decision.save_as is not None:
+            self.log(line.saving(decision.save_as))
+            self.log(line.saved_checkpoint(str(self.run.publish(checkpoint, decision.save_as))))
+        if decision.best:
+            self.run.save_best(checkpoint, {"step": step, **dict(zip(self.validation.packs, accuracies))})
+        if accuracies:
+            self.log(line.accuracy_highest(step, decision.record.best_last))
+        self._save_last()
+        self.window.pause(time.monotonic() - paused)
+
+    def _report(self, validated: Validated) -> None:
+        target, result, seconds = validated
+        step = self.position.step
+        self.validated.append(validated)
+        self.log(line.testing_verification())
+        self.log(line.embedding_shape(2 * result.pairs, self.settings.network.emb_size))
+        self.log(line.infer_time(seconds))
+        self.log(line.xnorm(target, step, result.xnorm))
+        self.log(line.accuracy_flip(target, step, result.accuracy, result.std))
+        self.metrics.validation(step, self.position.epoch, step * self.parallel.batch_size, target, result.accuracy,
+                                result.std, result.xnorm, auc=result.auc, seconds=seconds)
+
+    def _close_window(self) -> Figures:
+        figures = self.window.close()
+        if not figures.finite:
+            self._stop_not_finite("the loss")
+        if not self.parallel.gradients_finite():
+            self._stop_not_finite("a gradient")
+        self._good_step = self.position.step
+        return figures
+
+    def _check_finite(self) -> None:
+        """Nothing is saved that is not finite: the restart point and the best checkpoint stay good."""
+        if not self.parallel.parameters_finite():
+            self._stop_not_finite("a parameter")
+
+    def _stop_not_finite(self, what: str) -> None:
+        step = self.position.step
+        self.log(line.not_finite(what, self._good_step, step))
+        raise InputError(f"{self.run.folder}: {what} is no longer finite somewhere in steps {self._good_step + 1} to "
+                         f"{step}; the checkpoint of step {self._saved_step()} is kept, go on with a lower --lr")
+
+    def _save_last(self) -> None:
+        self._check_finite()
+        self.run.save_last(self.position, self.parallel.restart_arrays())
+        self.log(line.saved_last(self.position.step))
+
+    def _saved_step(self) -> int:
+        return self.run.last_step()
+
+    def _published(self) -> Checkpoint:
+        """The embedding network with the present values, as it is stored: published names, no head."""
+        arguments, auxiliary = self.parallel.parameters()
+        return embedding_only(Checkpoint(self.model.embedding, arguments, auxiliary))
+
+    def _seed(self, step: int) -> int:
+        """Dropout of one step depends on the seed and the step alone, so that a resumed run repeats it."""
+        return (self.settings.step.seed * 1_000_003 + step) % (2 ** 31)
+
+    def _done(self, target: int) -> bool:
+        return bool(target) and self.position.step >= target
+
+
+def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Path, classes: int, images: int,
+                flops: int) -> List[str]:
+    """What a run prints first, in the original's order (facts, 4.4)."""
+    gpus = [context for context in contexts if context.device_type == "gpu"]
+    height, width, _ = settings.data.image_shape
+    return [line.gpu_num(len(gpus)) if gpus else line.use_cpu(), line.prefix(str(folder / "model")),
+            line.image_size(height, width), line.num_classes(classes), line.called_with(_flat(settings)),
+            line.network_flops(flops), line.loading_records(str(Path(settings.data.folder) / "train.rec"), False),
+            line.image_count(images), line.rand_mirror(settings.data.data_rand_mirror),
+            line.lr_steps(list(settings.step.lr_steps))]
+
+
+def _flat(settings: Settings) -> Dict[str, Any]:
+    flat: Dict[str, Any] = dict(settings.names)
+    for group in (settings.data, settings.step):
+        flat.update(dataclasses.asdict(group))
+    return flat
+

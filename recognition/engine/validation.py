@@ -1,0 +1,51 @@
+"""Verification during training: the same packs, embedder and protocol as evaluation/verification.py, in memory."""
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from datasets.pairs import PairPack, read_pack
+from evaluation.embedder import Embedder
+from evaluation.pairs import PairResult
+from evaluation.verification import evaluate_pack
+from graph.checkpoint import Checkpoint
+from runtime.mx import mx
+
+
+class Validated(NamedTuple):
+    """The figures of one verification set, and the seconds they took."""
+
+    target: str
+    result: PairResult
+    seconds: float
+
+
+class Validation:
+    """The verification sets of a run, read once as encoded images; accuracies are those of the saved checkpoint."""
+
+    def __init__(self, packs: Dict[str, PairPack], contexts: Sequence["mx.Context"], batch_size: int) -> None:
+        self.packs = packs
+        self._contexts, self._batch_size = list(contexts), batch_size
+        self._embedder: List[Embedder] = []
+
+    def run(self, model: Checkpoint) -> Iterator[Validated]:
+        """Yield the figures of each set for the embedding network `model`, in the order of the settings."""
+        if self._embedder:
+            self._embedder[0].update(model.args, model.aux)
+        else:
+            self._embedder.append(Embedder(model, self._contexts, self._batch_size))
+        for target, pack in self.packs.items():
+            started = time.monotonic()
+            result = evaluate_pack(self._embedder[0].embed, pack)
+            yield Validated(target, result, time.monotonic() - started)
+
+
+def read_packs(folder: Path, targets: Sequence[str]) -> Tuple[Dict[str, PairPack], List[str]]:
+    """The packs `<folder>/<target>.bin` that are there, and the names of those that are not, to be said aloud."""
+    packs, missing = {}, []
+    for target in targets:
+        path = folder / f"{target}.bin"
+        if path.exists():
+            packs[target] = read_pack(path)
+        else:
+            missing.append(target)
+    return packs, missing

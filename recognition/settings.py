@@ -1,0 +1,155 @@
+"""One frozen, typed, validated Settings: presets and flags resolved once, written into the run directory as JSON."""
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
+
+from datasets import catalog
+from recognition.losses import LossSettings
+from recognition.networks import NetworkSettings
+from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
+from runtime.errors import InputError, unknown
+
+T = TypeVar("T")
+MULTIPLIERS = ("uniform", "honoured")
+OWN_DATASET = "own"
+DEMO_DATASET = "demo"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which records are read and how they are varied. Defaults are the original's (facts, 4.2)."""
+
+    folder: str
+    num_classes: Optional[int] = None  # None: whatever the set's property says
+    images: Optional[int] = None
+    image_shape: Tuple[int, int, int] = (112, 112, 3)
+    val_targets: Tuple[str, ...] = ("lfw", "cfp_fp", "agedb_30")
+    data_rand_mirror: bool = True
+    data_color: int = 0
+    data_cutoff: int = 0
+    data_images_filter: int = 0
+    threads: int = 0  # 0: one for each core
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """The optimisation: SGD with momentum under a rate that is a function of the step."""
+
+    per_batch_size: int = 128
+    lr: float = 0.1
+    lr_steps: Tuple[int, ...] = (100000, 160000, 220000)
+    wd: float = 0.0005
+    mom: float = 0.9
+    max_steps: int = 0  # 0: until stopped
+    multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
+    kvstore: str = "device"
+    fp16: bool = False
+    seed: int = 0
+    verbose: int = 2000
+    frequent: int = 20
+    ckpt: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have, naming the flag."""
+        for flag, value, lowest in (("--per-batch-size", self.per_batch_size, 1), ("--verbose", self.verbose, 1),
+                                    ("--frequent", self.frequent, 1), ("--max-steps", self.max_steps, 0),
+                                    ("--seed", self.seed, 0)):
+            if value < lowest:
+                raise InputError(f"{flag} {value}: must be at least {lowest}")
+        if not self.lr > 0:
+            raise InputError(f"--lr {self.lr}: must be above 0")
+        if self.wd < 0 or not 0 <= self.mom < 1:
+            raise InputError(f"--wd {self.wd} --mom {self.mom}: decay from 0 up, momentum in [0, 1)")
+        if list(self.lr_steps) != sorted(set(self.lr_steps)) or any(step < 1 for step in self.lr_steps):
+            raise InputError(f"--lr-steps {','.join(map(str, self.lr_steps))}: must rise, from 1")
+        if self.ckpt not in (0, 1, 2, 3):
+            raise InputError(f"--ckpt {self.ckpt}: known rules are 0 (never), 1 (improved), 2 (always), "
+                             "3 (improved, one file)")
+        if self.multipliers not in MULTIPLIERS:
+            raise unknown("multipliers", self.multipliers, MULTIPLIERS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the bits of a run. `names` keeps the preset names it was resolved from."""
+
+    names: Mapping[str, str]  # network, loss, dataset, recipe
+    network: NetworkSettings
+    loss: LossSettings
+    data: DataSettings
+    step: StepSettings
+    pretrained: str = ""  # PREFIX,EPOCH
+    original: bool = False
+
+    def as_json(self) -> Dict[str, Any]:
+        """Plain dictionaries, lists and numbers, the form of settings.json."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any], source: str) -> "Settings":
+        """Settings read back from settings.json; `source` names the file in errors."""
+        try:
+            return Settings(names=dict(value["names"]), pretrained=value["pretrained"], original=value["original"],
+                            network=_load(NetworkSettings, value["network"]), loss=_load(LossSettings, value["loss"]),
+                            data=_load(DataSettings, value["data"]), step=_load(StepSettings, value["step"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{source}: not the settings of this version ({error}); start a new --run-dir") from None
+
+
+def resolve(network: str, loss: str, dataset: str, flags: Mapping[str, Any]) -> Settings:
+    """Settings from preset names and explicit flags.
+
+    Precedence, lowest first, as in the original: field defaults, the recipe, the loss, the network, the dataset, the
+    flags. `flags` holds only what the user gave, by field name; "recipe", "data_dir", "pretrained" and "original" too.
+    Raises InputError for an unknown name (the known ones are listed) or an impossible value.
+    """
+    flags = {name: value for name, value in flags.items() if value is not None}
+    dataset_preset = _preset("dataset", dataset, DATASETS)
+    recipe = flags.pop("recipe", None) or dataset_preset["recipe"]
+    merged: Dict[str, Any] = {}
+    for preset in (_preset("recipe", recipe, RECIPES), _preset("loss", loss, LOSSES),
+                   _preset("network", network, NETWORKS), dataset_preset):
+        merged.update(preset)
+    merged.update(_published_data(dataset))
+    original = bool(flags.pop("original", False))
+    pretrained = flags.pop("pretrained", "")
+    if "data_dir" in flags:
+        merged["folder"] = str(flags.pop("data_dir"))
+    merged.update(flags, original=original)
+    merged["image_shape"] = tuple(merged.get("image_shape", DataSettings.image_shape))
+    return Settings(names={"network": network, "loss": loss, "dataset": dataset, "recipe": recipe},
+                    network=_take(NetworkSettings, merged), loss=_take(LossSettings, merged),
+                    data=_take(DataSettings, merged), step=_take(StepSettings, merged),
+                    pretrained=pretrained, original=original)
+
+
+def default_folder(dataset: str) -> Path:
+    """Where a published set is looked for: data/<its folder> below the working directory."""
+    if dataset in (OWN_DATASET, DEMO_DATASET):
+        return Path("data") / dataset
+    return Path("data") / catalog.training_set(dataset).folder
+
+
+def _published_data(dataset: str) -> Dict[str, Any]:
+    data: Dict[str, Any] = {"folder": str(default_folder(dataset))}
+    if dataset not in (OWN_DATASET, DEMO_DATASET):
+        published = catalog.training_set(dataset)
+        data.update(num_classes=published.identities, images=published.images,
+                    image_shape=(*published.image_shape, 3))
+    return data
+
+
+def _preset(kind: str, name: str, table: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    if name not in table:
+        raise unknown(kind, name, list(table))
+    return table[name]
+
+
+def _take(kind: Type[T], values: Mapping[str, Any]) -> T:
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in known})
+
+
+def _load(kind: Type[T], values: Mapping[str, Any]) -> T:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

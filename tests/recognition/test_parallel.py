@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from recognition.engine.parallel import DataParallel, Program
+from runtime.errors import InputError
+from runtime.mx import mx
+
+SHAPE = (4, 4, 3)
+CLASSES, BATCH = 5, 8
+
+
+def program(normalised=False):
+    data, label = mx.sym.Variable("data"), mx.sym.Variable("softmax_label")
+    body = mx.sym.Convolution(data, num_filter=6, kernel=(3, 3), name="conv")
+    if normalised:
+        body = mx.sym.BatchNorm(body, fix_gamma=False, name="bn")
+    logits = mx.sym.FullyConnected(body, num_hidden=CLASSES, name="fc7")
+    softmax = mx.sym.SoftmaxOutput(logits, label, normalization="valid", name="softmax")
+    loss = mx.sym.BlockGrad(-mx.sym.log(mx.sym.pick(softmax, label)))
+    symbol = mx.sym.Group([softmax, loss])
+    return Program(symbol, ("probability", "loss"), {}, {}, symbol.attr_dict())
+
+
+def parameters(of, seed=0):
+    random = np.random.RandomState(seed)
+    shapes = dict(zip(of.symbol.list_arguments(),
+                      of.symbol.infer_shape(data=(BATCH, 3, 4, 4), softmax_label=(BATCH,))[0]))
+    arguments = {name: mx.nd.array(random.randn(*shapes[name]) * 0.3) for name in of.trained}
+    auxiliary = {name: (mx.nd.zeros if "mean" in name else mx.nd.ones)((6,)) for name in of.auxiliary}
+    return arguments, auxiliary
+
+
+def batch(seed=1):
+    random = np.random.RandomState(seed)
+    return mx.nd.array(random.rand(BATCH, 3, 4, 4)), mx.nd.array(random.randint(0, CLASSES, BATCH))
+
+
+def trained(contexts, steps=3, normalised=False, data=None):
+    engine = DataParallel(program(normalised), [mx.cpu(index) for index in range(contexts)], BATCH, SHAPE)
+    engine.set_parameters(*parameters(engine.program))
+    engine.set_optimizer(0.9, 5e-4, "uniform")
+    outcomes = []
+    for step in range(steps):
+        outcomes.append(engine.forward_backward(*(data or batch(step))))
+        engine.update(0.1)
+    return engine, outcomes
+
+
+def test_two_contexts_give_the_gradients_of_one_at_the_same_global_batch():
+    one, first = trained(1)
+    two, second = trained(2)
+    for name, array in one.parameters()[0].items():
+        np.testing.assert_allclose(two.parameters()[0][name].asnumpy(), array.asnumpy(), rtol=1e-5, atol=1e-6)
+    for left, right in zip(first, second):
+        assert sum(value.asscalar() for value in left.correct) == sum(value.asscalar() for value in right.correct)
+        assert left.losses[0].asscalar() == pytest.approx(np.mean([value.asscalar() for value in right.losses]))
+
+
+def test_one_step_is_the_update_of_float64():
+    engine, _ = trained(1, steps=1)
+    start = {name: array.asnumpy().astype(float) for name, array in parameters(engine.program)[0].items()}
+    data, label = (array.asnumpy() for array in batch(0))
+    patches = np.stack([data[:, :, y:y + 3, x:x + 3].reshape(BATCH, -1) for y in range(2) for x in range(2)], axis=1)
+    features = patches @ start["conv_weight"].reshape(6, -1).T + start["conv_bias"]
+    flat = features.transpose(0, 2, 1).reshape(BATCH, -1)
+    logits = flat @ start["fc7_weight"].T + start["fc7_bias"]
+    error = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    error[np.arange(BATCH), label.astype(int)] -= 1
+    gradient = {"fc7_weight": error.T @ flat / BATCH, "fc7_bias": error.sum(0) / BATCH}
+    for name, value in gradient.items():
+        expected = start[name] - 0.1 * (value + 5e-4 * start[name])
+        np.testing.assert_allclose(engine.parameters()[0][name].asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_of_contexts_are_averaged_when_saved():
+    engine, _ = trained(2, normalised=True)
+    mx.nd.waitall()
+    means = [executor.aux_dict["bn_moving_mean"].asnumpy() for executor in engine.executors]
+    assert np.abs(means[0] - means[1]).max() > 1e-4
+    np.testing.assert_allclose(engine.parameters()[1]["bn_moving_mean"].asnumpy(), np.mean(means, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_a_restart_goes_on_to_the_bit(contexts):
+    straight, _ = trained(contexts, steps=3, normalised=True)
+    saved = {name: array.copy() for name, array in straight.restart_arrays().items()}
+    resumed = DataParallel(program(True), straight.contexts, BATCH, SHAPE)
+    resumed.set_parameters(*parameters(resumed.program, seed=9))
+    resumed.set_optimizer(0.9, 5e-4, "uniform")
+    resumed.restart(saved)
+    for engine in (straight, resumed):
+        for step in (7, 8):
+            engine.forward_backward(*batch(step))
+            engine.update(0.1)
+    left, right = straight.restart_arrays(), resumed.restart_arrays()
+    assert set(left) == set(right)
+    assert all((left[name] == right[name]).asnumpy().all() for name in left)
+
+
+def test_states_are_fed_and_not_trained():
+    data, label = mx.sym.Variable("data"), mx.sym.Variable("softmax_label")
+    count = mx.sym.Variable("count", shape=(1,))
+    softmax = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(data, num_hidden=CLASSES, name="fc7"), label, name="softmax")
+    symbol = mx.sym.Group([softmax, mx.sym.BlockGrad(count * 2)])
+    counted = Program(symbol, ("probability", "state:count"), {}, {"count": np.array([1.5], np.float32)}, {})
+    engine = DataParallel(counted, [mx.cpu(0), mx.cpu(1)], BATCH, SHAPE)
+    assert "count" not in engine.program.trained
+    engine.set_parameters(*parameters(engine.program))
+    engine.set_optimizer(0.9, 0.0, "uniform")
+    for _ in range(3):
+        engine.forward_backward(*batch())
+        engine.update(0.1)
+    assert engine.executors[1].arg_dict["count"].asscalar() == 12.0
+    assert engine.restart_arrays()["fed:0:count"].asscalar() == 12.0
+
+
+def test_numbers_that_are_not_finite_are_seen():
+    engine, _ = trained(2, steps=1)
+    assert engine.gradients_finite() and engine.parameters_finite()
+    engine.executors[1].grad_dict["fc7_bias"][2] = np.inf
+    assert not engine.gradients_finite() and engine.parameters_finite()
+    engine.executors[1].arg_dict["fc7_bias"][2] = np.nan
+    assert not engine.parameters_finite()
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(InputError, match="a global batch of 9 does not divide among 2 contexts"):
+        DataParallel(program(), [mx.cpu(0), mx.cpu(1)], 9, SHAPE)

@@ -1,0 +1,229 @@
+"""Is a run on the published course? Our run beside the published one that is most like it, aligned by images seen.
+
+Exit status: 0 on the published course or above it on every verification set, 1 below it on one of them, 2 bad input,
+3 nothing to compare yet. The last three validations of a set decide, by majority.
+"""
+import argparse
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+import pandas as pd
+
+from logs import course
+from logs.catalogue import Published, names, published
+from logs.parse import load
+from logs.recipe import Recipe, differences, distance, recipe
+from logs.run import Run
+from runtime.errors import run_command
+from runtime.files import PathLike, write_json
+
+ON_COURSE, BELOW_COURSE, NOTHING_TO_COMPARE = 0, 1, 3
+SHOWN = 5
+JUDGED = 3  # validations that decide where a run stands; a single one moves by chance
+WINDOW_IMAGES = 200_000  # train accuracy is averaged over as many images
+DRAWN_DATA = "demo"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against a published one.
+
+    rows: a table with step, images, target, ours, expected, low, high, standing ("below", "inside", "above", or ""
+    where the published course does not reach). forecasts: expected final accuracy of each set, by name. differing: a
+    sentence for each setting in which they differ; notes: what else must be known to read the numbers.
+    """
+
+    source: str
+    published: str
+    rows: pd.DataFrame
+    forecasts: Dict[str, course.Forecast]
+    finals: Dict[str, float]
+    speed: float
+    published_speed: float
+    train_accuracy: "tuple[float, float]"
+    differing: List[str]
+    notes: List[str] = field(default_factory=list)
+
+    @property
+    def standings(self) -> Dict[str, str]:
+        """Where each set stands: the majority of its last JUDGED comparable validations, without one the last."""
+        compared = self.rows[self.rows["standing"] != ""]
+        return {str(target): _prevailing(rows["standing"].tolist()[-JUDGED:])
+                for target, rows in compared.groupby("target", sort=False)}
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        if not self.standings:
+            return NOTHING_TO_COMPARE
+        return BELOW_COURSE if course.BELOW in self.standings.values() else ON_COURSE
+
+    def as_json(self) -> Dict[str, Any]:
+        """Everything as plain values; numbers that are not known are null."""
+        rows = self.rows.astype(object).where(self.rows.notna(), None).to_dict("records")
+        forecasts = {target: {"published_final": self.finals[target], **values._asdict()}
+                     for target, values in self.forecasts.items() if not math.isnan(values.final)}
+        return {"run": self.source, "published": self.published, "status": self.status, "standings": self.standings,
+                "forecasts": forecasts, "speed_ratio": _known(self.speed / self.published_speed),
+                "train_accuracy": [_known(value) for value in self.train_accuracy], "differences": self.differing,
+                "notes": self.notes, "validations": rows}
+
+
+def closest(ours: Recipe) -> Published:
+    """The published run with the same network, loss and data, or the most alike."""
+    return min((published(name) for name in names()), key=lambda other: distance(ours, other.recipe))
+
+
+def compare(run: Run, other: Published) -> Comparison:
+    """Set `run` beside `other`."""
+    mine = recipe(run)
+    shared = [target for target in run.targets if target in other.run.targets]
+    tables = [_rows(run, other.run, target) for target in shared]
+    columns = ["step", "images", "target", "ours", "expected", "low", "high", "same_rate", "standing"]
+    rows = pd.concat(tables).sort_values("step", kind="stable") if tables else pd.DataFrame(columns=columns)
+    finals = {target: course.final_accuracy(other.run.table[f"{target}_accuracy"].to_numpy()) for target in shared}
+    forecasts = {target: course.forecast(table["ours"].to_numpy(), table["expected"].to_numpy(), finals[target],
+                                         table["same_rate"].to_numpy(dtype=bool), _pairs(other, target))
+                 for target, table in zip(shared, tables)}
+    return Comparison(run.source, other.name, rows.reset_index(drop=True), forecasts, finals, run.median_speed,
+                      other.run.median_speed, _train_accuracy(run, other.run), differences(mine, other.recipe),
+                      _notes(run, mine, other, shared))
+
+
+def report(comparison: Comparison, shown: int = SHOWN) -> str:
+    """The comparison in words and one table; of the validations the last `shown` steps."""
+    parts = [f"{comparison.source} beside the published run {comparison.published}", *comparison.notes,
+             *_validation_lines(comparison.rows, shown), *_standing_lines(comparison)]
+    mine, theirs = comparison.train_accuracy
+    if not math.isnan(mine + theirs):
+        parts.append(f"Train accuracy under the margin: {mine:.4f}, the published one at as many images {theirs:.4f}.")
+    ratio = comparison.speed / comparison.published_speed
+    parts.append(f"Throughput: {comparison.speed:,.1f} images/s, {ratio:.3g} times the published "
+                 f"{comparison.published_speed:,.1f} (medians).")
+    parts += ["Settings that differ:", *(f"  {sentence}" for sentence in comparison.differing)] \
+        if comparison.differing else ["No setting that both runs record differs."]
+    return "\n".join(parts)
+
+
+def _rows(run: Run, other: Run, target: str) -> pd.DataFrame:
+    name = f"{target}_accuracy"
+    mine, theirs = run.validations.dropna(subset=[name]), other.validations.dropna(subset=[name])
+    at = mine["images"].to_numpy(dtype=float)
+    band = course.band(theirs["images"].to_numpy(), theirs[name].to_numpy(), theirs[f"{target}_std"].to_numpy(), at)
+    rate = theirs["lr"].to_numpy()[np.searchsorted(theirs["images"].to_numpy(), at).clip(max=len(theirs) - 1)]
+    same = np.isclose(mine["lr"] / run.table["lr"].iloc[0], rate / other.table["lr"].iloc[0], rtol=0.01)
+    values = mine[name].to_numpy(dtype=float)
+    standings = [course.standing(*three) for three in zip(values, band.low, band.high)]
+    return pd.DataFrame({"step": mine["step"].to_numpy(), "images": at, "target": target, "ours": values,
+                         "expected": band.expected, "low": band.low, "high": band.high, "same_rate": same,
+                         "standing": standings})
+
+
+def _train_accuracy(run: Run, other: Run) -> "tuple[float, float]":
+    windows = run.windows.dropna(subset=["images"])
+    if windows.empty:
+        return float("nan"), float("nan")
+    end = windows["images"].to_numpy()[-1:]
+    mine, theirs = (course.aligned(table["images"].to_numpy(), table["acc"].to_numpy(), end, WINDOW_IMAGES)[0][0]
+                    for table in (windows, other.windows))
+    return float(mine), float(theirs)
+
+
+def _pairs(other: Published, target: str) -> int:
+    return int(other.entry["facts"].get("packs", {}).get(target, 6000))
+
+
+def _notes(run: Run, mine: Recipe, other: Published, shared: Sequence[str]) -> List[str]:
+    notes = [f"Published: {other.title}; {other.entry['origin']}."]
+    if other.released_step:
+        notes.append(f"Its step {other.released_step:,} became the released model.")
+    if mine.dataset == DRAWN_DATA:
+        notes.append("This run is on the built-in drawn faces: its verification sets share names with the published "
+                     "ones, not images, so accuracies say nothing about each other.")
+    if run.validations.empty:
+        notes.append("The run has no validation yet.")
+    elif run.table["images"].isna().all():
+        notes.append("The log does not say the batch size, so nothing can be aligned by images seen.")
+    elif not shared:
+        notes.append(f"No verification set in common: here {', '.join(run.targets)}, published "
+                     f"{', '.join(other.run.targets)}.")
+    else:
+        notes += _reach(run, other)
+    broken = run.windows.loc[run.windows["loss"].isin([np.inf]) | run.windows["acc"].isna(), "step"]
+    if len(broken) and run.windows["acc"].notna().any():
+        notes.append(f"From step {int(broken.iloc[0]):,} on, loss or accuracy is not a finite number.")
+    return notes
+
+
+def _reach(run: Run, other: Published) -> List[str]:
+    seen, last = run.table["images"].iloc[-1], other.run.table["images"].iloc[-1]
+    first = other.run.validations["images"].iloc[0]
+    if seen < first:
+        return [f"It has seen {seen:,.0f} images; the published run validated first after {first:,.0f}."]
+    if seen > last:
+        return [f"It has seen {seen:,.0f} images, more than the published {last:,.0f}: from there on it is held "
+                "against the published end."]
+    return []
+
+
+def _validation_lines(rows: pd.DataFrame, shown: int) -> List[str]:
+    if rows.empty:
+        return []
+    steps = rows["step"].unique()
+    lines = [f"{'step':>9}{'images':>14}  {'set':<10}{'ours':>8}{'published':>11}{'range':>18}  standing"]
+    for row in rows[rows["step"].isin(steps[-shown:])].itertuples():
+        reached = bool(row.standing)
+        expected = f"{row.expected:>11.4f}{f'{row.low:.4f} to {row.high:.4f}':>18}" if reached else " " * 29
+        rate = "" if row.same_rate or not reached else " (another rate)"
+        lines.append(f"{row.step:>9,}{row.images:>14,.0f}  {row.target:<10}{row.ours:>8.4f}{expected}  "
+                     f"{row.standing or 'not comparable'}{rate}")
+    earlier = len(steps) - min(shown, len(steps))
+    return lines + ([f"({earlier} earlier validations not shown)"] if earlier else [])
+
+
+def _standing_lines(comparison: Comparison) -> List[str]:
+    told = []
+    for target, where in comparison.standings.items():
+        final, low, high = comparison.forecasts[target]
+        told.append(f"{target}: {where} the published course; if it goes on like that it ends at {final:.4f} "
+                    f"({low:.4f} to {high:.4f}), the published run ended at {comparison.finals[target]:.4f}.")
+    return told
+
+
+def _prevailing(standings: List[str]) -> str:
+    best = max(standings.count(where) for where in standings)
+    return next(where for where in reversed(standings) if standings.count(where) == best)
+
+
+def _known(value: float) -> Optional[float]:
+    return float(value) if math.isfinite(value) else None
+
+
+def against(path: PathLike, name: Optional[str] = None) -> Comparison:
+    """The run at `path` (a run directory or a log) beside the published run `name`, or the closest one."""
+    run = load(path)
+    return compare(run, published(name) if name else closest(recipe(run)))
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Compare a run with a published one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"example:\n  python logs/compare.py runs/y1-arcface-emore --with y1\n\npublished: {', '.join(names())}")
+    parser.add_argument("run", help="a run directory, a training log, or a metrics.jsonl")
+    parser.add_argument("--with", dest="name", metavar="NAME", help="the published run (default: the closest)")
+    parser.add_argument("--last", type=int, default=SHOWN, metavar="N", help=f"validations to show (default {SHOWN})")
+    parser.add_argument("--out", metavar="FILE", help="write everything as JSON here")
+    arguments = parser.parse_args(argv)
+    comparison = against(arguments.run, arguments.name)
+    sys.stdout.write(report(comparison, arguments.last) + "\n")
+    if arguments.out:
+        write_json(arguments.out, comparison.as_json())
+    return comparison.status
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,125 @@
+"""Make logs/published/ from the published logs: one CSV a run (figures only) and their provenance.
+
+The logs themselves carry no licence and stay out of the repository; each is known by its SHA-256.
+"""
+import argparse
+import dataclasses
+import io
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+import pandas as pd
+
+from logs.catalogue import FOLDER, PROVENANCE
+from logs.parse import load
+from logs.recipe import recipe
+from logs.run import Run
+from runtime.errors import InputError, run_command
+from runtime.files import PathLike, atomic_open, sha256, write_json
+
+INSIGHTFACE = "deepinsight/insightface, the training log published with the model"
+MOLI = "moli232777144/mobilefacenet-mxnet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a log does not say itself: where it is from, which set it was, and what was released of it.
+
+    `released` are the accuracies (fractions) published for the model; the step they belong to is found in the log.
+    `stage` names the published run whose checkpoint `stage_checkpoint` it started from, or the nearest there is.
+    """
+
+    file: str
+    title: str
+    origin: str
+    dataset: str
+    released: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    stage: str = ""
+    stage_checkpoint: int = 0
+    note: str = ""
+
+
+SOURCES: Dict[str, Source] = {
+    "r100": Source("insightface_model-r100-gg.log", "LResNet100E-IR, combined margin 1, 0.3, 0.2", INSIGHTFACE, "emore",
+                   {"lfw": .9977, "cfp_fp": .9827, "agedb_30": .9828}),
+    "r50": Source("insightface_model-r50-gg.log", "LResNet50E-IR, ArcFace", INSIGHTFACE, "ms1mr",
+                  {"lfw": .9980, "cfp_ff": .9983, "cfp_fp": .9274, "agedb_30": .9776}),
+    "r34": Source("insightface_model-r34-amf.log", "LResNet34E-IR, ArcFace", INSIGHTFACE, "ms1mrf",
+                  {"lfw": .9965, "cfp_ff": .9977, "cfp_fp": .9212, "agedb_30": .9770}),
+    "y1": Source("insightface_model-y1-test2.log", "MobileFaceNet, ArcFace", INSIGHTFACE, "ms1mr",
+                 {"lfw": .9950, "cfp_fp": .8894, "agedb_30": .9591}, stage="moli-softmax", stage_checkpoint=20,
+                 note="It started from epoch 70 of a run that was not published; the stage given is the nearest one "
+                      "that was, another person's softmax run on 99 % of the same identities."),
+    "moli-softmax": Source("moli_softmax_loss_test2.log", "MobileFaceNet, softmax stage", MOLI, "ms1m",
+                           note="Its first line says that fc7 had no bias."),
+    "moli-arcface": Source("moli_arcface_loss_test2.log", "MobileFaceNet, ArcFace after softmax", MOLI, "ms1m",
+                           stage="moli-softmax", stage_checkpoint=20,
+                           note="Its checkpoint 40 (step 80000) is the start of a further run of the same author."),
+}
+
+
+def released_step(table: pd.DataFrame, released: Mapping[str, float]) -> Optional[int]:
+    """The saved step whose accuracies are nearest to the released ones (sum of absolute differences)."""
+    if not released:
+        return None
+    saved = table[table["saved"].notna()] if "saved" in table else table.iloc[:0]
+    far = sum(((saved[f"{target}_accuracy"] - value).abs() for target, value in released.items()), saved["step"] * 0.0)
+    return int(saved["step"].loc[far.idxmin()]) if len(saved) else None
+
+
+def csv_text(run: Run) -> str:
+    """The figures of a run as CSV: empty columns are left out, and `images`, which is step times batch."""
+    table = run.table.drop(columns="images").dropna(axis="columns", how="all")
+    for name in ("epoch", "saved"):
+        if name in table:
+            table[name] = table[name].astype("Int64")
+    stream = io.StringIO()
+    table.to_csv(stream, index=False, lineterminator="\n")
+    return stream.getvalue()
+
+
+def provenance(name: str, path: PathLike, run: Run) -> Dict[str, Any]:
+    """The entry of one run in provenance.json."""
+    source = SOURCES[name]
+    step = released_step(run.table, source.released)
+    logged = run.table.set_index("step").loc[step] if step else {}
+    values = json.loads(json.dumps(dataclasses.asdict(recipe(run))))
+    return {"title": source.title, "origin": source.origin, "log": source.file, "sha256": sha256(path),
+            "lines": run.lines, "unread": len(run.unread), "dataset": source.dataset, "note": source.note,
+            "recipe": {**values, "dataset": source.dataset}, "settings": run.settings, "facts": run.facts,
+            "stage": source.stage, "stage_checkpoint": source.stage_checkpoint,
+            "released": {"step": step, "checkpoint": int(logged["saved"]), "published": dict(source.released),
+                         "logged": {target: float(logged[f"{target}_accuracy"]) for target in source.released}}
+            if step else None}
+
+
+def make(name: str, log_folder: PathLike) -> "tuple[str, Dict[str, Any]]":
+    """CSV text and provenance entry of the published run `name` from its log in `log_folder`."""
+    path = Path(log_folder) / SOURCES[name].file
+    if not path.exists():
+        raise InputError(f"{path}: not found; give the folder that holds the published logs")
+    run = load(path)
+    return csv_text(run), provenance(name, path, run)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Make logs/published/ anew from a folder of published logs."""
+    parser = argparse.ArgumentParser(
+        description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python logs/publish.py ../shared/reference/fixtures/logs")
+    parser.add_argument("folder", help="where the published logs are")
+    arguments = parser.parse_args(argv)
+    made = {name: make(name, arguments.folder) for name in SOURCES}
+    for name, (text, _) in made.items():
+        with atomic_open(FOLDER / f"{name}.csv", "w") as stream:
+            stream.write(text)
+        sys.stdout.write(f"{FOLDER / name}.csv: {len(text):,} bytes\n")
+    write_json(PROVENANCE, {name: entry for name, (_, entry) in made.items()})
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -2,6 +2,7 @@
 from typing import Dict, Tuple
 
 import numpy as np
+from skimage.transform import SimilarityTransform
 
 # Left eye, right eye, nose tip, left and right mouth corner (left and right of the image), pixels (x, y) of a crop
 # 112 high and 96 wide: the original's five-point template.
@@ -17,16 +18,10 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The similarity transform that takes points to points with the least summed squared distance.
 
     source, target: float (n, 2), n >= 2. Returns float64 (2, 3) M with target ~ M[:, :2] @ source + M[:, 2]: rotation
-    and one scale, never a reflection. Umeyama 1991 for the plane, where it is the least-squares quotient of complex
-    numbers. Raises ValueError when all source points coincide.
+    and one scale, never a reflection (Umeyama 1991, by scikit-image). Raises ValueError when the source points are one.
     """
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    middle, aim = source.mean(0), target.mean(0)
-    from_, to = source - middle, target - aim
-    spread = (from_ ** 2).sum()
-    if spread == 0.0:
-        raise ValueError("all points coincide: no similarity transform is defined by them")
-    along = (from_ * to).sum() / spread
-    turn = (from_[:, 0] * to[:, 1] - from_[:, 1] * to[:, 0]).sum() / spread
-    linear = np.array([[along, -turn], [turn, along]])
-    return np.column_stack([linear, aim - linear @ middle])
+    source = np.asarray(source, np.float64)
+    fitted = SimilarityTransform()
+    if not np.ptp(source, axis=0).any() or not fitted.estimate(source, np.asarray(target, np.float64)):
+        raise ValueError("the points coincide: no similarity transform is defined by them")
+    return fitted.params[:2]

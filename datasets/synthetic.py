@@ -3,16 +3,15 @@
 Nobody real is depicted. An identity is a vector (datasets/faces/identity.py), a picture's circumstances another
 (nuisance.py); the same seed gives the same bytes on any number of workers.
 """
-import contextlib
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from datasets.faces.studio import Sitting, sittings
 from datasets.faces.worlds import FIRST_NUMBER, ROOM
+from datasets.manifest import describe_pack, describe_set
 from datasets.pairs import write_pack
 from datasets.records import RecordWriter
+from datasets.whole_folder import whole_folder
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open, read_json, write_json
 from runtime.progress import progress
@@ -22,6 +21,8 @@ PACKS = ("lfw", "cfp_fp", "agedb_30")
 FOLDS = 10
 DESCRIPTION = "synthetic.json"
 AGES = "ages.tsv"
+SOURCE = "drawn by datasets/synthetic.py"
+ALIGNMENT = "five points with the errors of a detector, to the reference of 112x112"
 
 
 def people(purpose: str, count: int, images: int, seed: int, workers: Optional[int] = None,
@@ -88,30 +89,14 @@ def write_dataset(folder: PathLike, identities: int = 200, images_per_identity: 
             raise InputError(f"{target / DESCRIPTION}: another built-in dataset is there; choose another folder or "
                              "delete it first")
         return target
-    if target.is_dir() and any(target.iterdir()):
-        raise InputError(f"{target}: not empty and no built-in dataset; choose another folder")
     with whole_folder(target) as staging:
         for name in PACKS:
             write_pack(staging / f"{name}.bin", *draw_pack(name, pairs, seed, workers))
+            describe_pack(staging / f"{name}.bin", SOURCE, ALIGNMENT)
         write_training_set(staging, identities, images_per_identity, seed, workers)
+        describe_set(staging, SOURCE, ALIGNMENT)
         write_json(staging / DESCRIPTION, wanted)
     return target
-
-
-@contextlib.contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder beside `target` that takes its place when all went well, and is removed otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
-        yield staging
-        staging.chmod(0o755)
-        if target.is_dir():
-            target.rmdir()
-        staging.rename(target)
-    finally:
-        if staging.exists():
-            shutil.rmtree(staging)
 
 
 def _description(identities: int, images_per_identity: int, pairs: int, seed: int) -> Dict[str, int]:

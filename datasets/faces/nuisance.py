@@ -12,26 +12,26 @@ class NuisanceRanges:
     `*_spread` is a standard deviation, `*_rate` a probability, `*_range` a uniform interval, `*_most` the largest.
     """
 
-    yaw_spread: float = 17.0
+    yaw_spread: float = 15.0
     yaw_range: Tuple[float, float] = (0.0, 0.0)  # if not empty, |yaw| is uniform in it, either side
-    pitch_spread: float = 8.0
+    pitch_spread: float = 7.0
     roll_spread: float = 8.0
-    landmark_spread: float = 0.7  # what a detector's points are off by
+    landmark_spread: float = 0.6  # what a detector's points are off by
     expression_spread: float = 0.8
     blink_rate: float = 0.05
     age_spread: float = 5.0
     age_shift: float = 0.0  # years added to everybody
-    ambient_range: Tuple[float, float] = (0.30, 0.75)
-    exposure_range: Tuple[float, float] = (0.60, 1.30)
+    ambient_range: Tuple[float, float] = (0.38, 0.80)
+    exposure_range: Tuple[float, float] = (0.70, 1.22)
     gamma_range: Tuple[float, float] = (0.75, 1.35)
     warmth_spread: float = 0.10
-    glasses_rate: float = 0.12
+    glasses_rate: float = 0.10
     hat_rate: float = 0.06
     hand_rate: float = 0.05
-    restyle_spread: float = 0.35  # hair is cut, combed and coloured
+    restyle_spread: float = 0.30  # hair is cut, combed and coloured
     makeup_spread: float = 0.3
     beard_spread: float = 0.3  # shaving
-    blur_most: float = 1.1
+    blur_most: float = 1.0
     noise_most: float = 7.0
     jpeg_range: Tuple[int, int] = (45, 95)
 
@@ -39,7 +39,7 @@ class NuisanceRanges:
 FRONTAL = replace(NuisanceRanges(), yaw_spread=6.0, pitch_spread=6.0)
 PROFILE = replace(NuisanceRanges(), yaw_range=(42.0, 68.0))
 YOUNG = replace(NuisanceRanges(), age_shift=-9.0, age_spread=3.0)
-OLD = replace(NuisanceRanges(), age_shift=26.0, age_spread=4.0)
+OLD = replace(NuisanceRanges(), age_shift=23.0, age_spread=4.0)
 
 
 @dataclass(frozen=True)

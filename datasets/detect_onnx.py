@@ -1,0 +1,87 @@
+"""Detectors in ONNX files: SCRFD with five points (onnxruntime) and YuNet (OpenCV)."""
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from datasets.detection import Face, letterbox, suppress
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+THRESHOLD = 0.5
+OVERLAP = 0.4
+_SIDE = 640  # input of an SCRFD file that leaves its size open
+_STRIDES = (8, 16, 32)
+_ANCHORS = 2
+
+
+def open_session(path: PathLike) -> onnxruntime.InferenceSession:
+    """An ONNX file ready to run on the CPU; raises InputError naming the file when it is not one."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: onnxruntime cannot run it ({reason}); give the detector's .onnx file") from None
+
+
+class Scrfd:
+    """SCRFD with key points: three strides, two anchors a cell; scores, box distances and points for each."""
+
+    def __init__(self, path: PathLike, threshold: float = THRESHOLD) -> None:
+        self._session = open_session(path)
+        self._threshold = threshold
+        taken = self._session.get_inputs()[0]
+        self._input = taken.name
+        height, width = (side if isinstance(side, int) and side > 0 else _SIDE for side in taken.shape[-2:])
+        self._size: Tuple[int, int] = (height, width)
+        if len(self._session.get_outputs()) != 9:
+            raise InputError(f"{path}: has {len(self._session.get_outputs())} outputs; an SCRFD model with five points "
+                             "has 9 (its file name usually says kps)")
+
+    def _outputs(self, blob: np.ndarray) -> Dict[Tuple[int, int], np.ndarray]:
+        """Outputs by (number of rows, values a row): files name and order them differently."""
+        found = (np.asarray(out) for out in self._session.run(None, {self._input: blob}))
+        rows = [out.reshape(-1, out.shape[-1]) for out in found]
+        return {(len(out), out.shape[1]): out for out in rows}
+
+    def detect(self, bgr: np.ndarray) -> List[Face]:
+        """Faces in a BGR uint8 (h, w, 3) image, the surest first."""
+        fitted, scale = letterbox(bgr, self._size)
+        blob = cv2.dnn.blobFromImage(fitted, 1.0 / 128, mean=(127.5, 127.5, 127.5), swapRB=True)
+        outputs = self._outputs(blob)
+        faces: List[Face] = []
+        for stride in _STRIDES:
+            down, across = self._size[0] // stride, self._size[1] // stride
+            count = down * across * _ANCHORS
+            score = outputs[count, 1][:, 0]
+            for index in np.flatnonzero(score >= self._threshold):
+                cell = int(index) // _ANCHORS
+                at = np.array([cell % across, cell // across], np.float64) * stride
+                reach = outputs[count, 4][index] * stride
+                box = np.concatenate([at - reach[:2], at + reach[2:]])
+                points = at + outputs[count, 10][index].reshape(5, 2) * stride
+                faces.append(Face(box / scale, float(score[index]), points / scale))
+        return suppress(faces, OVERLAP)
+
+
+class YuNet:
+    """OpenCV's own face detector on its .onnx file."""
+
+    def __init__(self, path: PathLike, threshold: float = 0.7) -> None:
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 500)
+        except cv2.error as error:
+            raise InputError(f"{path}: OpenCV cannot read it ({error.err}); give YuNet's .onnx file") from None
+
+    def detect(self, bgr: np.ndarray) -> List[Face]:
+        """Faces in a BGR uint8 (h, w, 3) image, the surest first."""
+        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+        rows = self._net.detect(bgr)[1]
+        if rows is None:
+            return []
+        faces = [Face(np.array([r[0], r[1], r[0] + r[2], r[1] + r[3]], np.float64), float(r[14]),
+                      r[4:14].reshape(5, 2).astype(np.float64)) for r in rows]
+        return sorted(faces, key=lambda face: -face.score)

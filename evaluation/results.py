@@ -24,12 +24,13 @@ _HASH_FILES_UP_TO = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table beside the paper's: `ours` and `paper` in percent (None: not published)."""
+    """One line of a table beside the paper's: `ours` and `paper` in `unit` (None: not published)."""
 
     what: str
     ours: Optional[float]
     paper: Optional[float] = None
     source: str = ""
+    unit: str = "%"
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,18 @@ def read_results(path: PathLike) -> Dict[str, Any]:
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table: ours, the paper's, the difference and the source."""
-    lines = ["| | ours % | paper % | difference | source |", "|---|---|---|---|---|"]
+    lines = ["| | ours | paper | difference | source |", "|---|---|---|---|---|"]
     for row in rows:
         known = row.ours is not None and row.paper is not None
         difference = f"{row.ours - row.paper:+.2f}" if known else "-"  # type: ignore[operator]
-        lines.append(f"| {row.what} | {percent(row.ours)} | {percent(row.paper)} | {difference} | {row.source} |")
+        ours, paper = amount(row.ours, row.unit), amount(row.paper, row.unit)
+        lines.append(f"| {row.what} | {ours} | {paper} | {difference} | {row.source} |")
     return "\n".join(lines) + "\n"
 
 
-def percent(value: Optional[float]) -> str:
-    """A percentage with two decimals, or a dash where there is none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+def amount(value: Optional[float], unit: str) -> str:
+    """A figure with two decimals and its unit, or a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.2f} {unit}"
 
 
 def plain(value: Any) -> Any:

@@ -102,8 +102,9 @@ def test_our_settings_are_understood() -> None:
 
 def test_the_settings_of_2021_are_understood() -> None:
     text = ("Called with argument: Namespace(network='r50', loss='arcface', dataset='emore', lr=0.1, wd=0.0005, "
-            "mom=0.9, lr_steps='100000,160000', per_batch_size=128, ctx_num=8, pretrained='') {'loss_name': 'margin_softmax', "
-            "'loss_s': 64.0, 'loss_m1': 1.0, 'loss_m2': 0.5, 'loss_m3': 0.0, 'emb_size': 512}\n")
+            "mom=0.9, lr_steps='100000,160000', per_batch_size=128, ctx_num=8, pretrained='') "
+            "{'loss_name': 'margin_softmax', 'loss_s': 64.0, 'loss_m1': 1.0, 'loss_m2': 0.5, 'loss_m3': 0.0, "
+            "'emb_size': 512}\n")
     mine = recipe(parse(text + lines.epoch_batch(0, 0, 20, 100.0, 0.0)))
     assert (mine.network, mine.batch, mine.margins, mine.lr_steps) == ("r50", 1024, (1.0, .5, 0.0), (100000, 160000))
 

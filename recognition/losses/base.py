@@ -64,7 +64,7 @@ class Head:
     training step copies the output "state:NAME" into it (with several devices: the mean of their outputs).
     initializers: for the weights the head adds. order: how batches must be composed, "classification" (any images),
     "identity" (identities x images_per_identity, images of one identity adjacent) or "triplet" (three equal thirds:
-    anchors, positives, negatives; `recognition.losses.mining` finds them).
+    anchors, positives, negatives, mined from a bag with the present network).
     """
 
     symbol: Any

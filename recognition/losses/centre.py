@@ -6,7 +6,7 @@ import numpy as np
 
 from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
 from recognition.losses.blocks import Term, classification_head, label_variable, objective, statistic
-from recognition.losses.facenet import same_identity
+from recognition.losses.mining import same_identity
 from recognition.losses.softmax import softmax_logits
 from runtime.mx import mx
 

@@ -1,8 +1,12 @@
-"""Triplets of the original: Euclidean (0.3) and angular (0.35), alone or added to a margin softmax (facts 3.6)."""
+"""Triplets, Euclidean (0.3) and angular (0.35), alone or added to a margin softmax (paper; facts 3.6; FaceNet).
+
+With triplet_bag_size the batch is what the original trains on, three equal thirds of anchors, positives and negatives
+mined from a bag; with 0 the batch is identity-balanced and its semi-hard triplets are found in the graph.
+"""
 from dataclasses import dataclass
 from typing import Any, Tuple
 
-from recognition.losses.base import TRIPLET_ORDER, Head, LossSettings, Sizes, read_options, register
+from recognition.losses.base import IDENTITY_ORDER, TRIPLET_ORDER, Head, LossSettings, Sizes, read_options, register
 from recognition.losses.blocks import (
     Term,
     centre_variable,
@@ -15,6 +19,7 @@ from recognition.losses.blocks import (
     unit_rows,
 )
 from recognition.losses.margin import margin_head_logits
+from recognition.losses.mining import semi_hard_triplets
 from runtime.errors import InputError
 from runtime.mx import mx
 
@@ -38,47 +43,54 @@ def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
     return anchor, positive, negative
 
 
-def euclidean_triplet(embedding: Any, alpha: float, batch: int) -> Any:
-    """Mean of relu(|a - p|^2 - |a - n|^2 + alpha) over unit embeddings, as (1,); alpha is a squared distance."""
+def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int) -> Any:
+    """Mean over a batch in thirds of relu(d(a, p) - d(a, n) + alpha), as (1,).
+
+    d is the angle (alpha in radians) or the squared Euclidean distance of unit embeddings.
+    """
     anchor, positive, negative = thirds(unit_rows(embedding), batch)
-    near = mx.sym.sum(mx.sym.square(anchor - positive), axis=1)
-    far = mx.sym.sum(mx.sym.square(anchor - negative), axis=1)
+    if angular:
+        near = mx.sym.arccos(inside(mx.sym.sum(anchor * positive, axis=1)))
+        far = mx.sym.arccos(inside(mx.sym.sum(anchor * negative, axis=1)))
+    else:
+        near = mx.sym.sum(mx.sym.square(anchor - positive), axis=1)
+        far = mx.sym.sum(mx.sym.square(anchor - negative), axis=1)
     return mx.sym.mean(mx.sym.relu(near - far + alpha))
 
 
-def angular_triplet(embedding: Any, alpha: float, batch: int) -> Any:
-    """Mean of relu(theta(a, p) - theta(a, n) + alpha), as (1,); alpha in radians."""
-    anchor, positive, negative = thirds(unit_rows(embedding), batch)
-    near = mx.sym.arccos(inside(mx.sym.sum(anchor * positive, axis=1)))
-    far = mx.sym.arccos(inside(mx.sym.sum(anchor * negative, axis=1)))
-    return mx.sym.mean(mx.sym.relu(near - far + alpha))
+def triplet_value(embedding: Any, label: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Tuple[Any, str]:
+    """The triplet loss of the settings as (1,), and the order of batches it works on."""
+    if settings.triplet_bag_size:
+        return thirds_triplets(embedding, settings.triplet_alpha, angular, sizes.batch), TRIPLET_ORDER
+    return semi_hard_triplets(embedding, label, settings.triplet_alpha, angular), IDENTITY_ORDER
 
 
-def _alone(embedding: Any, value: Any, settings: LossSettings) -> Head:
-    outputs = [Term("embedding", statistic(embedding, "blockgrad0")),
-               Term("label", statistic(label_variable(), "blockgrad1")), Term("loss", objective(value, "makeloss0"))]
-    return make_head(outputs, {}, None, TRIPLET_ORDER, settings.images_per_identity)
+def _alone(embedding: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Head:
+    label = label_variable()
+    value, order = triplet_value(embedding, label, settings, angular, sizes)
+    outputs = [Term("embedding", statistic(embedding, "blockgrad0")), Term("label", statistic(label, "blockgrad1")),
+               Term("loss", objective(value, "makeloss0"))]
+    return make_head(outputs, {}, None, order, settings.images_per_identity)
 
 
 @register("triplet")
 def triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Euclidean triplets alone."""
-    return _alone(embedding, euclidean_triplet(embedding, settings.triplet_alpha, sizes.batch), settings)
+    return _alone(embedding, settings, False, sizes)
 
 
 @register("atriplet")
 def atriplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Angular triplets alone."""
-    return _alone(embedding, angular_triplet(embedding, settings.triplet_alpha, sizes.batch), settings)
+    return _alone(embedding, settings, True, sizes)
 
 
 @register("margin_triplet")
 def margin_triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
-    """A margin softmax over all three thirds, and triplets over the same embeddings (ArcFace + Triplet)."""
+    """A margin softmax over all images, and triplets over the same embeddings (ArcFace + Triplet)."""
     added = read_options(Added, settings)
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
-    hinge = angular_triplet if added.angular else euclidean_triplet
-    term = objective(hinge(embedding, settings.triplet_alpha, sizes.batch) * added.weight, "triplet")
-    return classification_head(embedding, logits, label, settings, (*extra, Term("objective:triplet", term)), None,
-                               TRIPLET_ORDER, settings.images_per_identity)
+    value, order = triplet_value(embedding, label, settings, bool(added.angular), sizes)
+    extra = (*extra, Term("objective:triplet", objective(value * added.weight, "triplet")))
+    return classification_head(embedding, logits, label, settings, extra, None, order, settings.images_per_identity)

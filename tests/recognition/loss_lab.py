@@ -77,7 +77,8 @@ def _pair_accuracy(embeddings: np.ndarray, labels: np.ndarray) -> float:
 
 def separation(settings: LossSettings, steps: int = 200) -> Tuple[float, float]:
     """Pair accuracy on unseen images before and after a linear embedding is trained under a loss."""
-    rng, images = np.random.RandomState(4), 24
+    rng = np.random.RandomState(4)
+    images = 24 if settings.triplet_bag_size else 4 * settings.images_per_identity
     mx.random.seed(4)
     embedding = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=8, no_bias=True, name="map") * 4.0
     head = attach(embedding, settings, 6, images, 8)

@@ -92,25 +92,8 @@ def squared(a, b):
     return ((a - b) ** 2).sum()
 
 
-@reference("triplet")
-def triplet(values, settings, fixed):
-    return {"loss": thirds_hinge(values, settings.triplet_alpha, squared)}
-
-
-@reference("atriplet")
-def atriplet(values, settings, fixed):
-    return {"loss": thirds_hinge(values, settings.triplet_alpha, angle)}
-
-
-@reference("margin_triplet")
-def margin_triplet(values, settings, fixed):
-    distance = angle if settings.options["angular"] else squared
-    return {"loss": margin_entropy(values, settings),
-            "objective:triplet": thirds_hinge(values, settings.triplet_alpha, distance)}
-
-
-@reference("facenet")
-def facenet(values, settings, fixed):
+def mined_hinge(values, fixed, alpha, distance):
+    """All anchor-positive pairs, each against the nearest negative that is farther, else the farthest negative."""
     labels = labels_of(values)
     then, now = unit(fixed["embedding"]), unit(values["embedding"])
     hinges = []
@@ -119,13 +102,35 @@ def facenet(values, settings, fixed):
             if a == p or labels[a] != labels[p]:
                 continue
             negatives = [n for n in range(len(labels)) if labels[n] != labels[a]]
-            farther = [n for n in negatives if squared(then[a], then[n]) > squared(then[a], then[p])]
+            farther = [n for n in negatives if distance(then[a], then[n]) > distance(then[a], then[p])]
             if farther:
-                chosen = min(farther, key=lambda n: squared(then[a], then[n]))
+                chosen = min(farther, key=lambda n: distance(then[a], then[n]))
             else:
-                chosen = max(negatives, key=lambda n: squared(then[a], then[n]))
-            hinges.append(max(0.0, squared(now[a], now[p]) - squared(now[a], now[chosen]) + settings.triplet_alpha))
-    return {"loss": np.mean(hinges)}
+                chosen = max(negatives, key=lambda n: distance(then[a], then[n]))
+            hinges.append(max(0.0, distance(now[a], now[p]) - distance(now[a], now[chosen]) + alpha))
+    return np.mean(hinges)
+
+
+def triplets(values, settings, fixed, distance):
+    if settings.triplet_bag_size:
+        return thirds_hinge(values, settings.triplet_alpha, distance)
+    return mined_hinge(values, fixed, settings.triplet_alpha, distance)
+
+
+@reference("triplet")
+def triplet(values, settings, fixed):
+    return {"loss": triplets(values, settings, fixed, squared)}
+
+
+@reference("atriplet")
+def atriplet(values, settings, fixed):
+    return {"loss": triplets(values, settings, fixed, angle)}
+
+
+@reference("margin_triplet")
+def margin_triplet(values, settings, fixed):
+    distance = angle if settings.options["angular"] else squared
+    return {"loss": margin_entropy(values, settings), "objective:triplet": triplets(values, settings, fixed, distance)}
 
 
 @reference("subcentre")

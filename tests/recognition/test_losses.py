@@ -108,7 +108,7 @@ def test_unknown_family_option_and_impossible_batches_are_named():
     with pytest.raises(InputError, match="unknown option of the loss centre 'wieght'; known: alpha, weight"):
         attach(embedding, LossSettings("centre", options={"wieght": 1.0}), CLASSES, 10)
     with pytest.raises(InputError, match="3 divides; take 9"):
-        attach(embedding, settings_of("triplet"), CLASSES, 10)
+        attach(embedding, settings_of("triplet_bag"), CLASSES, 10)
     with pytest.raises(InputError, match="images an identity"):
         attach(embedding, settings_of("qan"), CLASSES, 10)
     with pytest.raises(InputError, match="at least 2 identities"):

@@ -1,11 +1,13 @@
-"""FaceNet's triplets with semi-hard negatives found inside the batch (Schroff et al., CVPR 2015)."""
+"""Semi-hard triplets found inside the batch, in the graph: all anchor-positive pairs (FaceNet, CVPR 2015, section 3.2).
+
+Without a bag forwarded beforehand the order of a run stays a function of seed and step.
+"""
 from typing import Any
 
-from recognition.losses.base import IDENTITY_ORDER, Head, LossSettings, Sizes, register
-from recognition.losses.blocks import Term, label_variable, make_head, objective, statistic, unit_rows
+from recognition.losses.blocks import inside, unit_rows
 from runtime.mx import mx
 
-_FAR = 10.0  # above every squared distance of unit vectors (0..4)
+_FAR = 10.0  # above every squared distance of unit vectors (0..4) and every angle (0..pi)
 
 
 def same_identity(label: Any) -> Any:
@@ -13,9 +15,11 @@ def same_identity(label: Any) -> Any:
     return mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(label, 0))
 
 
-def squared_distances(features: Any) -> Any:
-    """Squared Euclidean distances between all unit rows, (B, E) -> (B, B), 0..4."""
-    return 2.0 - 2.0 * mx.sym.dot(features, features, transpose_b=True)
+def distances(embedding: Any, angular: bool) -> Any:
+    """Between all images of the batch, (B, E) -> (B, B): angles in radians, or squared distances of unit vectors."""
+    features = unit_rows(embedding)
+    cosine = mx.sym.dot(features, features, transpose_b=True)
+    return mx.sym.arccos(inside(cosine)) if angular else 2.0 - 2.0 * cosine
 
 
 def semi_hard(distance: Any, same: Any) -> Any:
@@ -32,26 +36,14 @@ def semi_hard(distance: Any, same: Any) -> Any:
     return mx.sym.where(mx.sym.max(farther, axis=2), nearest, mx.sym.broadcast_like(farthest, nearest))
 
 
-def semi_hard_triplet(embedding: Any, label: Any, alpha: float) -> Any:
-    """Mean over all anchor-positive pairs of relu(|a - p|^2 - |a - n|^2 + alpha), n semi-hard, as (1,)."""
-    features = unit_rows(embedding)
-    distance = squared_distances(features)
+def semi_hard_triplets(embedding: Any, label: Any, alpha: float, angular: bool) -> Any:
+    """Mean over all anchor-positive pairs of relu(d(a, p) - d(a, n) + alpha), n semi-hard, as (1,)."""
+    distance = distances(embedding, angular)
     rows = mx.sym.contrib.arange_like(label)
     same = same_identity(label)
-    pairs = mx.sym.broadcast_lesser(mx.sym.expand_dims(rows, 1), mx.sym.expand_dims(rows, 0)) * same
-    pairs = pairs + mx.sym.transpose(pairs)  # both directions, never an image with itself
+    pairs = mx.sym.broadcast_not_equal(mx.sym.expand_dims(rows, 1), mx.sym.expand_dims(rows, 0)) * same
     columns = semi_hard(distance, same)
     row_of = mx.sym.broadcast_like(mx.sym.expand_dims(rows, 1), columns)
     negative = mx.sym.gather_nd(distance, mx.sym.stack(row_of, columns))
     hinge = mx.sym.relu(distance - negative + alpha) * pairs
     return mx.sym.sum(hinge) / mx.sym.maximum(mx.sym.sum(pairs), 1.0)
-
-
-@register("facenet")
-def facenet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
-    """In-batch semi-hard triplets alone."""
-    label = label_variable()
-    loss = objective(semi_hard_triplet(embedding, label, settings.triplet_alpha), "makeloss0")
-    outputs = [Term("embedding", statistic(embedding, "blockgrad0")), Term("label", statistic(label, "blockgrad1")),
-               Term("loss", loss)]
-    return make_head(outputs, {}, None, IDENTITY_ORDER, settings.images_per_identity)

@@ -337,10 +337,10 @@ def accuracy_highest(step: int, accuracy: float) -> str:
 
 # ---- our own
 
-@_line(r"data manifest sha256 (?P<sha256>[0-9a-f]{64})")
+@_line(r"data manifest (?P<sha256>[0-9a-f]{12,64})")
 def data_manifest(sha256: str) -> str:
-    """What the run was trained on: the SHA-256 of its data manifest."""
-    return f"data manifest sha256 {sha256}"
+    """What the run was trained on: the first digits of the SHA-256 over its manifest (datasets/manifest.py)."""
+    return f"data manifest {sha256}"
 
 
 @_line(r"resuming (?P<path>.+) at step (?P<step>\d+) \(epoch (?P<epoch>\d+), batch (?P<batch>\d+)\)",

@@ -17,6 +17,7 @@ from recognition.engine.run_directory import LOG, Position, RunDirectory
 from recognition.engine.trainer import Trainer, start_lines
 from recognition.engine.validation import Validation, read_packs
 from recognition.settings import Settings
+from runtime.errors import InputError
 from runtime.mx import mx
 
 VALIDATION_BATCH = 32
@@ -31,29 +32,33 @@ class Prepared(NamedTuple):
     batches: ClassificationBatches
     validation: Validation
     missing_targets: List[str]
+    manifest: Optional[str]  # short hash of the set's manifest, None where it has none
 
 
 def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
     data, step = settings.data, settings.step
-    packs, missing = read_packs(Path(data.folder), data.val_targets)
+    folder = Path(data.folder)
     size = data.image_shape[:2]
     records = RecordSet.open(data.folder, min_images=data.data_images_filter)
     if not data.data_images_filter:
         records.check_expected(data.num_classes, data.images, size)
+    packs, missing = read_packs(folder, data.val_targets)
+    checked = manifest.check(folder)
     batch_size = step.per_batch_size * len(contexts)
     augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
     batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, threads=data.threads or None)
     model = compose(settings, records.num_classes, step.per_batch_size)
     parallel = DataParallel(model.program, contexts, batch_size, data.image_shape, step.kvstore)
-    return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing)
+    return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
+                    checked)
 
 
 def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory) -> Trainer:
     """A new run: fresh parameters, or pretrained ones laid over them."""
     ready = prepare(settings, contexts)
     start = _start(settings, ready)
-    run.create(settings, _facts(settings, ready))
+    run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
     _say_start(settings, contexts, run, ready, log)
     if settings.pretrained:
@@ -68,6 +73,10 @@ def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirector
 def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settings) -> Trainer:
     """Go on from the last restart point of `run`; a run killed before its first one starts again."""
     ready = prepare(settings, contexts)
+    before = run.settings()[1].get("data_manifest")
+    if ready.manifest != before:
+        raise InputError(f"--resume: {settings.data.folder} is not the set this run was started on (manifest "
+                         f"{ready.manifest}, then {before}); give it the set back, or start a new --run-dir")
     position, arrays = run.load_last()
     log = LogWriter(run.folder / LOG)
     log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
@@ -93,14 +102,10 @@ def _start(settings: Settings, ready: Prepared) -> Start:
     return overlay(arguments, auxiliary, load(*parse_model(settings.pretrained)), settings.pretrained)
 
 
-def _facts(settings: Settings, ready: Prepared) -> Dict[str, Any]:
+def _facts(ready: Prepared) -> Dict[str, Any]:
     return {"identities": ready.records.identities, "images": ready.records.images,
-            "data_manifest": _manifest(settings), "contexts": len(ready.parallel.contexts),
+            "data_manifest": ready.manifest, "contexts": len(ready.parallel.contexts),
             "mxnet": mx.__version__, "validation_sets": list(ready.validation.packs)}
-
-
-def _manifest(settings: Settings) -> Optional[str]:
-    return manifest.check(Path(settings.data.folder))
 
 
 def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory, ready: Prepared,
@@ -109,6 +114,8 @@ def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDir
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
     for text in start_lines(settings, contexts, run.folder, ready.records.num_classes, ready.records.images, flops):
         log(text)
+    if ready.manifest:
+        log(line.data_manifest(ready.manifest))
     for target in ready.validation.packs:
         log(line.ver(target))
     for target in ready.missing_targets:

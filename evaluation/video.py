@@ -1,0 +1,138 @@
+"""YouTube Faces: video against video, 5,000 pairs in 10 splits (paper_tables.md, section 3.2).
+
+"centre" is the paper's protocol: the mean of all frame embeddings, L2-normalised, then as for image pairs.
+"facenet" is FaceNet's: the mean squared distance of all pairs of the first 100 unit frame embeddings of both videos;
+it needs no double loop: the mean of |a - b|^2 over all pairs is mean|a|^2 + mean|b|^2 - 2 mean(a).mean(b).
+"""
+import argparse
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from evaluation.command import (
+    add_model_flags,
+    add_out_flag,
+    embedder_of,
+    load_features,
+    parser,
+    read_ids,
+    source_hashes,
+)
+from evaluation.embedder import FLIPS
+from evaluation.extraction import BLOCK, decoded_blocks
+from evaluation.pair_report import pair_entry
+from evaluation.pairs import PairResult, evaluate_distances
+from evaluation.results import About, file_hashes, write_results
+from evaluation.sources import folder_source, image_size
+from evaluation.vectors import normalise, squared_distances
+from evaluation.video_splits import VideoPairs, read_splits
+from runtime.errors import InputError, run_command
+from runtime.progress import progress
+
+VARIANTS = ("centre", "facenet")
+FACENET_FRAMES = 100
+
+
+def centre_features(frames: np.ndarray) -> np.ndarray:
+    """The paper's video feature: the mean of (n, d) frame embeddings, L2-normalised, float64 (d,)."""
+    return normalise(np.mean(frames, axis=0, dtype=np.float64)[None])[0]
+
+
+def facenet_features(frames: np.ndarray) -> np.ndarray:
+    """Mean of the first 100 unit frame embeddings and, behind it, of their squared norms: float64 (d + 1,)."""
+    unit = normalise(np.asarray(frames[:FACENET_FRAMES], np.float64))
+    return np.append(unit.mean(axis=0), np.einsum("ij,ij->", unit, unit) / len(unit))
+
+
+def evaluate_videos(features: np.ndarray, pairs: VideoPairs, variant: str = "centre") -> PairResult:
+    """All figures of (videos, d) features made by `centre_features` or `facenet_features`, per `variant`."""
+    left, right = features[pairs.pairs[:, 0]], features[pairs.pairs[:, 1]]
+    if variant == "centre":
+        distances = squared_distances(left, right)
+    else:
+        distances = left[:, -1] + right[:, -1] - 2 * np.einsum("ij,ij->i", left[:, :-1], right[:, :-1])
+    return evaluate_distances(np.clip(distances, 0, 4), pairs.same, folds=pairs.splits)
+
+
+def features_from_rows(features: np.ndarray, ids: Sequence[str], videos: Sequence[str], variant: str) -> np.ndarray:
+    """Video features from saved frame embeddings, whose ids are VIDEO/FRAME (as recognition/extract.py names them).
+
+    Frames count in the order of their names. Raises InputError for videos that have none.
+    """
+    rows: Dict[str, List[int]] = {}
+    for row in sorted(range(len(ids)), key=lambda number: ids[number]):
+        rows.setdefault(ids[row].rpartition("/")[0], []).append(row)
+    _all_there([name for name in videos if name not in rows], len(videos), "in the ids")
+    made = centre_features if variant == "centre" else facenet_features
+    return np.stack([made(features[rows[name]]) for name in videos])
+
+
+def features_from_frames(root: str, videos: Sequence[str], embed: Callable[[np.ndarray], np.ndarray],
+                         size: Optional[Tuple[int, int]], variant: str) -> np.ndarray:
+    """Video features from folders ROOT/VIDEO of frames, one video in memory at a time."""
+    _all_there([name for name in videos if not (Path(root) / name).is_dir()], len(videos), f"in {root}")
+    made = centre_features if variant == "centre" else facenet_features
+    features = []
+    for name in progress(videos, label="videos", unit="videos"):
+        blocks = []
+        for block in decoded_blocks(folder_source(Path(root) / name), 0, size, BLOCK):
+            if block.images is not None:
+                blocks.append(embed(block.images))
+            if variant == "facenet" and sum(map(len, blocks)) >= FACENET_FRAMES:
+                break
+        if not blocks:
+            raise InputError(f"{Path(root) / name}: no frame can be read; copy the folder again")
+        features.append(made(np.concatenate(blocks)))
+    return np.stack(features)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Evaluate a checkpoint on frame folders, or saved frame embeddings."""
+    options = _flags().parse_args(argv)
+    pairs = read_splits(options.splits)
+    if options.model:
+        if not options.frames:
+            raise InputError("--model needs --frames DIR, the folder of PERSON/NUMBER/*.jpg")
+        embedder = embedder_of(options)
+        features = features_from_frames(options.frames, pairs.videos,
+                                        lambda images: embedder.embed(images, options.flip),
+                                        image_size(options.image_size), options.variant)
+    else:
+        if not options.ids:
+            raise InputError("--features needs --ids FILE with PERSON/NUMBER/FRAME a line")
+        rows = load_features(options.features)
+        features = features_from_rows(rows, read_ids(options.ids, len(rows)), pairs.videos, options.variant)
+    result = evaluate_videos(features, pairs, options.variant)
+    about = About("ytf", f"{options.variant}, {pairs.splits} splits, flip {options.flip}", source_hashes(options),
+                  file_hashes([options.splits]), {"videos": len(pairs.videos)})
+    sys.stdout.write(f"ytf ({options.variant}): accuracy {result.accuracy:.5f} +- {result.std:.5f}, "
+                     f"AUC {result.auc:.5f}, {result.pairs} pairs\n")
+    entry = pair_entry("ytf", result, about, {"variant": options.variant})
+    sys.stdout.write(f"{write_results(options.out, {'ytf': entry})}\n")
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = parser("Accuracy on YouTube Faces video pairs.",
+                   "python evaluation/video.py --model models/model,0 --frames YTF/aligned --splits "
+                   "YTF/meta_and_splits.mat --out results/ytf")
+    add_model_flags(flags, "frame embeddings (n, d); with --ids")
+    flags.add_argument("--ids", metavar="FILE", help="PERSON/NUMBER/FRAME of each row of --features")
+    flags.add_argument("--frames", metavar="DIR", help="folder of PERSON/NUMBER/*.jpg, aligned")
+    flags.add_argument("--splits", required=True, metavar="FILE", help="meta_and_splits.mat or splits.txt")
+    flags.add_argument("--variant", default="centre", choices=VARIANTS, help="the paper's centre, or FaceNet's pairs")
+    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
+    flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
+    add_out_flag(flags)
+    return flags
+
+
+def _all_there(missing: Sequence[str], wanted: int, where: str) -> None:
+    if missing:
+        raise InputError(f"{len(missing)} of {wanted} videos are not {where}, the first: {missing[0]}; "
+                         "give the whole set as PERSON/NUMBER")
+
+
+if __name__ == "__main__":
+    run_command(main)

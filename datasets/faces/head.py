@@ -210,7 +210,7 @@ def view(t: Dict[str, float], field: np.ndarray, rotate: np.ndarray, to_pixels: 
     """
     solid = _Solid(t, field, rotate)
     to_camera = cv2.invertAffineTransform(to_pixels)
-    every = size / _COARSE
+    every = size / max(_COARSE, size // 3)
     coarse_depth, coarse_gap = _first_hit(solid, *_rays(to_camera, size, every))
     depth = cv2.resize(coarse_depth, (size, size), interpolation=cv2.INTER_LINEAR)
     gap = cv2.resize(coarse_gap, (size, size), interpolation=cv2.INTER_LINEAR)

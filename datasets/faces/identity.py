@@ -9,7 +9,7 @@ import numpy as np
 # amounts between 0 and 1.
 TRAITS: Dict[str, Tuple[float, float]] = {
     "head_width": (1.0, 0.09), "head_height": (1.5, 0.10), "head_depth": (1.22, 0.06), "squareness": (2.45, 0.30),
-    "jaw_width": (-0.01, 0.09), "jaw_height": (0.60, 0.06), "chin_length": (0.02, 0.05), "chin_width": (0.26, 0.09),
+    "jaw_width": (-0.01, 0.09), "jaw_height": (0.60, 0.06), "chin_length": (0.02, 0.04), "chin_width": (0.34, 0.09),
     "cheekbone": (0.02, 0.05), "fullness": (0.0, 0.06), "forehead": (0.0, 0.04), "brow_ridge": (0.02, 0.022),
     "skin_tone": (0.5, 0.5), "skin_red": (0.0, 1.0), "skin_yellow": (0.0, 1.0), "cheek_red": (0.45, 0.45),
     "eye_distance": (0.40, 0.055), "eye_level": (0.0, 0.025), "eye_width": (0.155, 0.035), "eye_open": (0.058, 0.024),

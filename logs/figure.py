@@ -1,0 +1,226 @@
+"""The figure of a training run: one panel a quantity, ours in colour over the published curves in grey tones."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from logs.run import Run
+from runtime.files import PathLike, atomic_path
+
+OURS = "#0072B2"
+PUBLISHED = ("#555555", "#D55E00", "#009E73", "#CC79A7")
+PANEL_WIDTH, PANEL_HEIGHT = 3.9, 2.8  # inches
+POINTS = 400  # a curve has no more; the eye sees no difference and the SVG stays small
+SMOOTHING_WINDOWS = 25
+FEW = 40  # validations that are still marked one by one
+HORIZON = 4.0  # the axis reaches this many times as far as the run, up to the end of the published one
+STYLE = {"font.size": 9.0, "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.titlelocation": "left",
+         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
+         "grid.linewidth": 0.6, "axes.edgecolor": "#808080", "xtick.color": "#404040", "ytick.color": "#404040",
+         "legend.frameon": False, "svg.hashsalt": "logs", "svg.fonttype": "none"}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One run to draw: its name in the legend, its table, and the step that was released, if one was."""
+
+    name: str
+    run: Run
+    released: Optional[int] = None
+
+
+class _Line(NamedTuple):
+    """How a run is drawn: its curves, colour, width, and whether it is ours."""
+
+    curves: Curves
+    color: str
+    width: float
+    ours: bool
+
+
+Draw = Callable[[Axes, Sequence[_Line]], None]
+
+
+def draw(ours: Curves, others: Sequence[Curves] = ()) -> Figure:
+    """The figure of `ours` with `others` beneath. The x axis is images seen (steps where the batch is not known)."""
+    drawn = [_Line(other, PUBLISHED[index % len(PUBLISHED)], 1.1, False) for index, other in enumerate(others)]
+    drawn.append(_Line(ours, OURS, 1.8, True))
+    panels = _panels(drawn)
+    columns = min((3, 4), key=lambda count: -len(panels) % count)  # as few empty places as can be
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(columns * PANEL_WIDTH, rows * PANEL_HEIGHT + 0.7), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, axis in zip(panels, axes):
+            panel(axis, drawn)
+            _finish(axis, drawn)
+        for axis in axes[len(panels):]:
+            axis.set_visible(False)
+        _legend(figure, axes[0], drawn)
+    return figure
+
+
+def save(figure: Figure, prefix: PathLike) -> List[Path]:
+    """Write `<prefix>.png` and `<prefix>.svg`, each atomically; the same run gives the same SVG."""
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            path = Path(f"{prefix}.{kind}")
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=130, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def _panels(drawn: Sequence[_Line]) -> List[Draw]:
+    targets = drawn[-1].curves.run.targets or list(
+        dict.fromkeys(target for line in drawn for target in line.curves.run.targets))
+    panels: List[Draw] = [_train_accuracy]
+    if any(line.curves.run.table["loss"].notna().any() for line in drawn):
+        panels.append(_loss)
+    panels.append(_rate)
+    panels += [_validation(target) for target in targets]
+    if targets:
+        panels.append(_xnorm(targets))
+    return [*panels, _speed]
+
+
+def _train_accuracy(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Train accuracy under the margin")
+    _dense(axis, drawn, "acc")
+    axis.set_ylim(bottom=0)
+
+
+def _loss(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Cross-entropy")
+    _dense(axis, drawn, "loss")
+
+
+def _rate(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Learning rate")
+    for line in drawn:
+        table = line.curves.run.table
+        changed = (table["lr"] != table["lr"].shift()) | (table.index == table.index[-1])
+        axis.step(_x(line.curves.run, table)[changed], table["lr"][changed], where="post", color=line.color,
+                  linewidth=line.width)
+    axis.set_yscale("log")
+
+
+def _speed(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Speed, images/s")
+    top = 0.0
+    for line in drawn:
+        windows = line.curves.run.windows
+        smooth = windows["speed"].rolling(SMOOTHING_WINDOWS, min_periods=1, center=True).median()
+        _curve(axis, line, _x(line.curves.run, windows), smooth)
+        top = max(top, float(windows["speed"].replace(np.inf, np.nan).quantile(0.98)))
+    axis.set_ylim(0, 1.15 * top if top > 0 else 1)
+
+
+def _validation(target: str) -> Draw:
+    def panel(axis: Axes, drawn: Sequence[_Line]) -> None:
+        axis.set_title(f"{target}, accuracy")
+        lowest = []
+        for line in drawn:
+            points = _points(line, f"{target}_accuracy")
+            if points.empty:
+                continue
+            x, values = _x(line.curves.run, points), points[f"{target}_accuracy"]
+            error = points[f"{target}_std"] / np.sqrt(10)
+            axis.fill_between(x, values - error, values + error, color=line.color, alpha=0.15, linewidth=0)
+            axis.plot(x, values, color=line.color, linewidth=line.width, marker=_marker(line, points), markersize=2.5)
+            released = points[points["step"] == line.curves.released]
+            axis.plot(_x(line.curves.run, released), released[f"{target}_accuracy"], "D", color=line.color,
+                      markersize=5, markerfacecolor="white", zorder=5)
+            lowest.append(float(values.quantile(0.05)) if len(values) > 20 else float((values - error).min()))
+        if lowest:
+            _room(axis, min(lowest))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    return panel
+
+
+def _xnorm(targets: Sequence[str]) -> Draw:
+    def panel(axis: Axes, drawn: Sequence[_Line]) -> None:
+        axis.set_title("XNorm, mean and range over the sets")
+        for line in drawn:
+            points = line.curves.run.validations
+            values = points[[f"{target}_xnorm" for target in targets if f"{target}_xnorm" in points]]
+            x = _x(line.curves.run, points)
+            axis.fill_between(x, values.min(axis=1), values.max(axis=1), color=line.color, alpha=0.09, linewidth=0)
+            axis.plot(x, values.mean(axis=1), color=line.color, linewidth=line.width, marker=_marker(line, points),
+                      markersize=2.5)
+    return panel
+
+
+def _marker(line: _Line, points: pd.DataFrame) -> Optional[str]:
+    return "o" if line.ours and len(points) < FEW else None
+
+
+def _points(line: _Line, column: str) -> pd.DataFrame:
+    table = line.curves.run.table
+    return table[table[column].notna()] if column in table else table.iloc[:0]
+
+
+def _dense(axis: Axes, drawn: Sequence[_Line], column: str) -> None:
+    """A training quantity: the windows faintly for ours, a running mean for all."""
+    for line in drawn:
+        windows = line.curves.run.windows
+        x, values = _x(line.curves.run, windows), windows[column]
+        if line.ours:
+            axis.plot(x, values, ".", color=line.color, markersize=1.5, alpha=0.25, rasterized=len(windows) > POINTS)
+        _curve(axis, line, x, values.rolling(SMOOTHING_WINDOWS, min_periods=1, center=True).mean())
+
+
+def _curve(axis: Axes, line: _Line, x: pd.Series, values: pd.Series) -> None:
+    every = max(len(x) // POINTS, 1)
+    axis.plot(x.iloc[::every], values.iloc[::every], color=line.color, linewidth=line.width)
+
+
+def _x(run: Run, table: pd.DataFrame) -> pd.Series:
+    return table["images"] if run.table["images"].notna().any() else table["step"]
+
+
+def _room(axis: Axes, low: float) -> None:
+    """Accuracies crowd below 1: show from the bulk of the lowest curve up, not the first steep rise."""
+    high = axis.dataLim.y1
+    span = max(high - low, 0.004)
+    axis.set_ylim(low - 0.12 * span, min(high + 0.08 * span, 1.0 + 0.02 * span))
+
+
+def _finish(axis: Axes, drawn: Sequence[_Line]) -> None:
+    ours = drawn[-1].curves.run
+    end = float(_x(ours, ours.table).iloc[-1])
+    others = [float(_x(line.curves.run, line.curves.run.table).iloc[-1]) for line in drawn[:-1]]
+    axis.set_xlim(0, max(end, min(max(others), HORIZON * end)) * 1.01 if others else end * 1.01)
+    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_formatter(FuncFormatter(_count))
+    axis.set_xlabel("images seen" if ours.table["images"].notna().any() else "steps", fontsize=8)
+
+
+def _count(value: float, _: int) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _legend(figure: Figure, axis: Axes, drawn: Sequence[_Line]) -> None:
+    handles: List[Any] = [axis.plot([], [], color=line.color, linewidth=line.width + 0.4)[0]
+                          for line in reversed(drawn)]
+    labels = [line.curves.name for line in reversed(drawn)]
+    if any(line.curves.run.targets for line in drawn):
+        handles.append(Patch(color=PUBLISHED[0], alpha=0.15, linewidth=0))
+        labels.append("one standard error")
+    if any(line.curves.released for line in drawn):
+        handles.append(axis.plot([], [], "D", color=PUBLISHED[0], markerfacecolor="white", markersize=5)[0])
+        labels.append("released model")
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(handles), fontsize=10)

@@ -5,6 +5,8 @@ import cv2
 import numpy as np
 
 JPEG_QUALITY = 95
+_JPEG, _JPEG_END, _PNG = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n"
+_TAIL = 1024  # cameras append padding and notes after the end marker
 
 
 class NoImage(ValueError):
@@ -49,3 +51,22 @@ def fit(image: np.ndarray, size: Optional[Tuple[int, int]]) -> np.ndarray:
     if height * size[1] != width * size[0]:
         raise NoImage(f"it is {height}x{width}, which does not scale to {size[0]}x{size[1]}")
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def is_whole(encoded: bytes) -> bool:
+    """Whether a JPEG or PNG has its end marker; decoders fill what is cut off with grey in silence. Others: True."""
+    if encoded.startswith(_JPEG):
+        return _JPEG_END in encoded[-_TAIL:]
+    if encoded.startswith(_PNG):
+        return b"IEND" in encoded[-_TAIL:]
+    return True
+
+
+def kept_as_it_is(encoded: bytes) -> bool:
+    """Whether these bytes may stand in a record unchanged: JPEG and PNG, which every reader decodes."""
+    return encoded.startswith((_JPEG, _PNG))
+
+
+def suffix(encoded: bytes) -> str:
+    """The file name suffix that fits the bytes: .jpg, .png, or .img where it is neither."""
+    return ".jpg" if encoded.startswith(_JPEG) else ".png" if encoded.startswith(_PNG) else ".img"

@@ -2,7 +2,7 @@
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Iterable, List, Optional, Sequence, Tuple, Type, Union
+from typing import IO, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -13,6 +13,57 @@ from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open
 
 MAX_LABEL = 1 << 24
+
+
+class SetStream:
+    """The published layout onto two open binary streams; `RecordWriter` and the resumable build stand on it.
+
+    `offset` bytes written, `key` of the next record (from 1), `last_label`, `ranges` [start, end) of each identity.
+    """
+
+    def __init__(self, rec: IO[bytes], idx: IO[bytes], where: Path) -> None:
+        self._rec, self._idx, self._where = rec, idx, where
+        self.offset = 0
+        self.key = 1
+        self.last_label = -1
+        self.ranges: List[Tuple[int, int]] = []
+
+    def add(self, label: int, images: Iterable[Union[bytes, np.ndarray]]) -> Tuple[int, int]:
+        """See RecordWriter.add."""
+        if not self.last_label < label < MAX_LABEL:
+            raise InputError(f"{self._where}: label {label} after {self.last_label}; labels rise from 0 and stay below "
+                             f"{MAX_LABEL}: group the images by identity first")
+        start = self.key
+        for image in images:
+            encoded = encode_jpeg(image) if isinstance(image, np.ndarray) else image
+            if not encoded:
+                raise InputError(f"{self._where}: an image of label {label} is empty; leave it out")
+            self._write(self.key, float(label), encoded)
+            self.key += 1
+        if self.key == start:
+            raise InputError(f"{self._where}: label {label} has no image; leave the identity out")
+        self.last_label = label
+        self.ranges.append((start, self.key))
+        return start, self.key
+
+    def finish(self) -> None:
+        """Write the identity ranges and record 0."""
+        if not self.ranges:
+            raise InputError(f"{self._where}: no image to write; the set would be empty")
+        first = self.key
+        for bounds in self.ranges:
+            self._write(self.key, bounds, b"")
+            self.key += 1
+        self._write(0, (first, self.key), b"", id2=1)
+
+    def _write(self, key: int, label: Union[float, Sequence[float]], encoded: bytes, id2: int = 0) -> None:
+        try:
+            framed = frame(pack_image(label, key, encoded, id2))
+        except BrokenRecord as error:
+            raise InputError(f"{self._where}: image {key}: {error}; leave it out") from None
+        self._idx.write(b"%d\t%d\n" % (key, self.offset))
+        self._rec.write(framed)
+        self.offset += len(framed)
 
 
 class RecordWriter:
@@ -33,12 +84,8 @@ class RecordWriter:
             if path.exists():
                 raise InputError(f"{path}: exists already; choose another folder or move it away first")
         self._open = contextlib.ExitStack()
-        self._idx = self._open.enter_context(atomic_open(idx))
-        self._rec = self._open.enter_context(atomic_open(rec))
-        self._offset = 0
-        self._key = 1
-        self._last_label = -1
-        self._ranges: List[Tuple[int, int]] = []
+        idx_stream = self._open.enter_context(atomic_open(idx))
+        self._stream = SetStream(self._open.enter_context(atomic_open(rec)), idx_stream, self.folder)
 
     def add(self, label: int, images: Iterable[Union[bytes, np.ndarray]]) -> Tuple[int, int]:
         """Write all images of one identity: encoded bytes as they are, or BGR uint8 (h, w, 3) arrays as JPEG q95.
@@ -46,34 +93,13 @@ class RecordWriter:
         Labels must be 0 or more and rise from call to call; an identity comes once and with an image at least, so that
         its images stand together. Returns its half-open range of keys. Raises InputError otherwise.
         """
-        if not self._last_label < label < MAX_LABEL:
-            raise InputError(f"{self.folder}: label {label} after {self._last_label}; labels rise from 0 and stay "
-                             f"below {MAX_LABEL}: group the images by identity first")
-        start = self._key
-        for image in images:
-            encoded = encode_jpeg(image) if isinstance(image, np.ndarray) else image
-            if not encoded:
-                raise InputError(f"{self.folder}: an image of label {label} is empty; leave it out")
-            self._write(self._key, float(label), encoded)
-            self._key += 1
-        if self._key == start:
-            raise InputError(f"{self.folder}: label {label} has no image; leave the identity out")
-        self._last_label = label
-        self._ranges.append((start, self._key))
-        return start, self._key
+        return self._stream.add(label, images)
 
     def close(self) -> None:
         """Write the ranges, the header and `property`; the set is in its place afterwards."""
-        if not self._ranges:
-            self.abort()
-            raise InputError(f"{self.folder}: no image to write; the set would be empty")
         try:
-            first = self._key
-            for bounds in self._ranges:
-                self._write(self._key, bounds, b"")
-                self._key += 1
-            self._write(0, (first, self._key), b"", id2=1)
-            write_property(self.folder / "property", self._last_label + 1, self.image_size)
+            self._stream.finish()
+            write_property(self.folder / "property", self._stream.last_label + 1, self.image_size)
         except BaseException:
             self.abort()
             raise
@@ -81,11 +107,8 @@ class RecordWriter:
 
     def abort(self) -> None:
         """Leave nothing of an unfinished set behind."""
-        try:
-            with self._open:
-                raise _Abandoned
-        except _Abandoned:
-            return
+        with contextlib.suppress(_Abandoned), self._open:
+            raise _Abandoned
 
     def __enter__(self) -> "RecordWriter":
         return self
@@ -96,15 +119,6 @@ class RecordWriter:
             self.close()
         else:
             self.abort()
-
-    def _write(self, key: int, label: Union[float, Sequence[float]], encoded: bytes, id2: int = 0) -> None:
-        try:
-            framed = frame(pack_image(label, key, encoded, id2))
-        except BrokenRecord as error:
-            raise InputError(f"{self.folder}: image {key}: {error}; leave it out") from None
-        self._idx.write(b"%d\t%d\n" % (key, self._offset))
-        self._rec.write(framed)
-        self._offset += len(framed)
 
 
 class _Abandoned(Exception):

@@ -1,0 +1,206 @@
+"""Build a record set (train.rec, train.idx, property, manifest.json) from images.
+
+SOURCE is a folder with a folder for each identity, a .zip or .tar of such folders, or a .lst file in either historical
+form: `aligned path label [box [five points]]` or im2rec's `index label path`. Images of an identity are grouped
+whatever the order of the list. JPEG and PNG files of the right size are kept byte for byte, others become JPEG of
+quality 95.
+
+Nothing stands at OUT before the set is whole. An interrupted build (Ctrl-C, a full disk, a killed process) leaves
+OUT.partial; the same command goes on from there.
+"""
+import argparse
+import collections
+import contextlib
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, Deque, Iterator, List, Optional, Set, Tuple, Union
+
+import numpy as np
+from joblib import cpu_count
+
+from datasets import manifest
+from datasets.image_sources import ImageList, open_source
+from datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
+from datasets.list_files import from_list
+from datasets.partial_set import JOURNAL, PartialSet
+from datasets.whole_folder import must_be_free, put_in_place
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open
+from runtime.progress import bar
+
+EXAMPLE = ("  python datasets/prepare.py build photos/ data/mine\n"
+           "  python datasets/prepare.py build lists/train.lst data/mine --root photos --renumber")
+IDENTITIES = "identities.tsv"
+SKIPPED = "skipped.tsv"
+_CHUNK = 32
+
+Prepared = Union[bytes, NoImage]
+Aligner = Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray]
+
+
+def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), resize: bool = False,
+          align: Optional[Aligner] = None, alignment: str = "as given", skip: bool = False,
+          threads: Optional[int] = None) -> str:
+    """Build a record set from a source, in parallel and resumable; returns the short hash of its manifest.
+
+    size: (height, width) of every image; resize: scale images that differ by scale alone. align(bgr, points or None) ->
+    bgr crop of that size, for images to be aligned, raising NoImage where it finds no face; alignment: a word on it for
+    the manifest. skip: list unusable images in skipped.tsv instead of stopping at the first. Writes identities.tsv
+    (`label TAB name`). Raises InputError naming the image and the remedy.
+    """
+    target = must_be_free(out)
+    partial = PartialSet(target.with_name(target.name + ".partial"),
+                         source.fingerprint(size, resize, alignment, skip))
+    try:
+        _fill(partial, source, _Preparing(source, size, resize, align), skip, threads or cpu_count())
+        partial.finish(size)
+    except BaseException:
+        with contextlib.suppress(OSError, ValueError):
+            partial.note()
+        partial.close()
+        raise
+    people = [source.identities[stored] for stored in _identities_kept(source, partial)]
+    _write_lines(partial.folder / IDENTITIES, [f"{label}\t{person}" for label, person in enumerate(people)])
+    if partial.skipped:
+        _write_lines(partial.folder / SKIPPED, ["\t".join(entry) for entry in partial.skipped])
+    short = manifest.describe_set(partial.folder, source.where, alignment)
+    (partial.folder / JOURNAL).unlink()
+    if target.exists():
+        target.rmdir()
+    put_in_place(partial.folder, target)
+    return short
+
+
+class _Preparing:
+    """One image of the source to the bytes that go into its record; called from many threads."""
+
+    def __init__(self, source: ImageList, size: Tuple[int, int], resize: bool, align: Optional[Aligner]) -> None:
+        self.source, self.size, self.resize, self.align = source, size, resize, align
+
+    def __call__(self, number: int) -> bytes:
+        """Raises NoImage with the reason."""
+        try:
+            data = self.source.read(number)
+        except OSError as error:
+            raise NoImage(f"cannot be read ({error.strerror})") from None
+        if not is_whole(data):
+            raise NoImage("is cut off before its end")
+        image = decode_bgr(data)
+        if self._to_be_aligned(number):
+            if self.align is None:
+                raise NoImage("is marked as not aligned; add --align")
+            return encode_jpeg(self.align(image, self.source.points.get(number)))
+        if image.shape[:2] == self.size:
+            return data if kept_as_it_is(data) else encode_jpeg(image)
+        if not self.resize:
+            raise NoImage(f"is {image.shape[0]}x{image.shape[1]}, not {self.size[0]}x{self.size[1]}; align the faces "
+                          "(--align), or scale crops that are aligned already (--resize)")
+        return encode_jpeg(fit(image, self.size))
+
+    def _to_be_aligned(self, number: int) -> bool:
+        if self.source.unaligned:
+            return number in self.source.unaligned
+        return self.align is not None
+
+
+def _fill(partial: PartialSet, source: ImageList, prepare: _Preparing, skip: bool, threads: int) -> None:
+    """Prepare images on threads, a bounded number ahead, and append them identity by identity."""
+    images: List[bytes] = []
+    shown = bar(len(source.names), "building", "images", initial=partial.next_image)
+    try:
+        for number, result in _prepared(prepare, partial.next_image, len(source.names), threads):
+            if isinstance(result, NoImage):
+                reason = str(result)
+                if not skip:
+                    raise InputError(f"{source.where}: {source.names[number]} {reason}; or leave such images out, "
+                                     "listed in skipped.tsv, with --skip")
+                partial.skipped.append([source.names[number], reason])
+            else:
+                images.append(result)
+            last = number + 1 == len(source.names) or source.labels[number + 1] != source.labels[number]
+            if last and images:
+                partial.add(partial.stream.last_label + 1, images, number + 1)
+                images = []
+            shown.update(1)
+    finally:
+        shown.close()
+
+
+def _prepared(prepare: _Preparing, start: int, end: int, threads: int) -> Iterator[Tuple[int, Prepared]]:
+    """(number, bytes or NoImage) of every image in order."""
+    def some(first: int) -> List[Prepared]:
+        results: List[Prepared] = []
+        for number in range(first, min(first + _CHUNK, end)):
+            try:
+                results.append(prepare(number))
+            except NoImage as error:
+                results.append(error)
+        return results
+
+    waiting: Deque[Tuple[int, Future[List[Prepared]]]] = collections.deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="build")
+    try:
+        for first in range(start, end, _CHUNK):
+            waiting.append((first, pool.submit(some, first)))
+            if len(waiting) > 4 * threads:
+                begin, done = waiting.popleft()
+                yield from enumerate(done.result(), begin)
+        for begin, done in waiting:
+            yield from enumerate(done.result(), begin)
+    finally:
+        for _, left in waiting:
+            left.cancel()
+        pool.shutdown(wait=True)
+
+
+def _identities_kept(source: ImageList, partial: PartialSet) -> List[int]:
+    """The source's classes that have an image in the set, in order."""
+    left: Set[str] = {entry[0] for entry in partial.skipped}
+    kept = (int(label) for name, label in zip(source.names, source.labels) if name not in left)
+    return sorted(set(kept))
+
+
+def _write_lines(path: Path, lines: List[str]) -> None:
+    with atomic_open(path) as stream:
+        stream.write("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("source", metavar="SOURCE", help="folder, .zip, .tar or .lst")
+    parser.add_argument("out", metavar="OUT", help="folder of the new set; must not exist yet")
+    parser.add_argument("--root", help="folder the paths of a .lst start from (default: the folder of the list)")
+    parser.add_argument("--size", default="112,112", metavar="H,W", help="height and width of the images (112,112)")
+    parser.add_argument("--renumber", action="store_true", help="close gaps between the labels of a list")
+    parser.add_argument("--resize", action="store_true", help="scale crops of another size")
+    parser.add_argument("--skip", action="store_true", help="list unusable images in skipped.tsv instead of stopping")
+    parser.add_argument("--threads", type=int, help="worker threads (default: one for each core)")
+
+
+def run(args: argparse.Namespace) -> Optional[int]:
+    """The verb."""
+    size = parse_size(args.size)
+    must_be_free(args.out)
+    if Path(args.source).suffix == ".lst":
+        source = from_list(args.source, args.root, args.renumber)
+    else:
+        source = open_source(args.source)
+    if source.passed_over:
+        sys.stdout.write(f"{len(source.passed_over)} files are no images by their names and are left out, "
+                         f"such as {source.passed_over[0]}\n")
+    try:
+        short = build(source, args.out, size, args.resize, skip=args.skip, threads=args.threads)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"stopped; the same command goes on from {args.out}.partial\n")
+        raise
+    sys.stdout.write(f"{args.out}: a record set of {len(source.identities)} identities, manifest {short}\n")
+    return 0
+
+
+def parse_size(text: str) -> Tuple[int, int]:
+    """`H,W` as (height, width); raises InputError."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() and 0 < int(part) < 4096 for part in parts):
+        raise InputError(f"--size {text}: give height and width, such as 112,112")
+    return int(parts[0]), int(parts[1])

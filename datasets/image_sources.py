@@ -1,0 +1,166 @@
+"""Where images come from: a folder of identities, a zip or tar of such folders, or a list file.
+
+Every source becomes one `ImageList`, grouped by identity. Archives are read in place, never unpacked; a member that
+leads outside, or is a link, refuses the whole archive.
+"""
+import hashlib
+import os
+import stat
+import tarfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass
+class ImageList:
+    """Images of identities, grouped by identity, in order of class.
+
+    names: what each image is called in its source; labels: int64 (n,), never falling; identities: the name of each
+    class, in order; states: what each image's bytes are known by (size and time), for telling whether a source is still
+    the same; read(i): the encoded bytes of image i, safe from any thread; points: float64 (5, 2) of images still to be
+    aligned; unaligned: the numbers of these; passed_over: files that are no images.
+    """
+
+    where: str
+    names: List[str]
+    labels: np.ndarray
+    identities: List[str]
+    states: List[Tuple[int, int]]
+    read: Callable[[int], bytes]
+    points: Dict[int, np.ndarray] = field(default_factory=dict)
+    unaligned: "set[int]" = field(default_factory=set)
+    passed_over: List[str] = field(default_factory=list)
+
+    def fingerprint(self, *options: object) -> str:
+        """One hash of the names, labels, sizes and times of all images and of the options given."""
+        digest = hashlib.sha256(repr(options).encode("utf-8"))
+        for name, label, state in zip(self.names, self.labels.tolist(), self.states):
+            digest.update(f"{name}\0{label}\0{state}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def open_source(path: PathLike) -> ImageList:
+    """A folder, .zip or .tar of identities as an ImageList; raises InputError naming what is wrong with it."""
+    place = Path(path)
+    if place.is_dir():
+        return from_folder(place)
+    if not place.exists():
+        raise InputError(f"{place}: not found; give a folder of identities, a .zip or .tar of one, or a .lst file")
+    if zipfile.is_zipfile(place):
+        return from_zip(place)
+    if place.suffix in (".tar", ".tgz") or ".tar." in place.name:
+        return from_tar(place)
+    raise InputError(f"{place}: neither a folder nor a .zip, .tar or .lst file; unpack it and name the folder")
+
+
+def from_folder(root: Path) -> ImageList:
+    """`root/identity/.../image`; hidden files are passed over, links to files are followed."""
+    files: List[str] = []
+    states: Dict[str, Tuple[int, int]] = {}
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                inside = os.path.relpath(os.path.join(folder, name), root)
+                files.append(inside)
+                states[inside] = _state(os.path.join(folder, name))
+    return _grouped(str(root), files, states, lambda name: (root / name).read_bytes())
+
+
+def _state(path: str) -> Tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is a link to nowhere; remove it or restore what it points at") from None
+    return status.st_size, status.st_mtime_ns
+
+
+def from_zip(path: Path) -> ImageList:
+    """A .zip of identity folders; raises InputError naming a member that leads outside or is a link."""
+    archive = zipfile.ZipFile(path)
+    states: Dict[str, Tuple[int, int]] = {}
+    for member in archive.infolist():
+        _must_stay_inside(path, member.filename)
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _no_plain_file(path, member.filename)
+        if member.flag_bits & 1:
+            raise InputError(f"{path}: {member.filename} is encrypted; unpack it and name the folder")
+        if not member.is_dir():
+            states[member.filename] = (member.file_size, member.CRC)
+    return _grouped(str(path), list(states), states, archive.read)
+
+
+def from_tar(path: Path) -> ImageList:
+    """An uncompressed .tar of identity folders; raises InputError as `from_zip`, and for a compressed one."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = archive.getmembers()
+    except tarfile.TarError:
+        raise InputError(f"{path}: no uncompressed tar, and only that can be read at random; unpack it and name "
+                         "the folder") from None
+    places: Dict[str, Tuple[int, int]] = {}
+    for member in members:
+        _must_stay_inside(path, member.name)
+        if not (member.isreg() or member.isdir()):
+            raise _no_plain_file(path, member.name)
+        if member.isreg():
+            places[member.name] = (member.offset_data, member.size)
+    changed = path.stat().st_mtime_ns
+
+    def read(name: str) -> bytes:
+        with open(path, "rb") as stream:
+            stream.seek(places[name][0])
+            return stream.read(places[name][1])
+
+    return _grouped(str(path), list(places), {name: (size, changed) for name, (_, size) in places.items()}, read)
+
+
+def _no_plain_file(path: Path, name: str) -> InputError:
+    return InputError(f"{path}: {name} is a link or device, which an archive of images has no need of; "
+                      "unpack it yourself after a look, and name the folder")
+
+
+def _must_stay_inside(path: Path, name: str) -> None:
+    member = PurePosixPath(name.replace("\\", "/"))
+    if member.is_absolute() or ".." in member.parts or ":" in name[:3]:
+        raise InputError(f"{path}: {name} leads outside the archive; do not trust it, get another copy")
+
+
+def _grouped(where: str, files: Sequence[str], states: Dict[str, Tuple[int, int]],
+             read: Callable[[str], bytes]) -> ImageList:
+    """Identities are the first folder level below what all images have in common, in order of name."""
+    kept = sorted((name for name in files if _is_image(name)), key=lambda name: PurePosixPath(name).parts)
+    passed_over = sorted(name for name in files if not _is_image(name) and not PurePosixPath(name).name.startswith("."))
+    if not kept:
+        raise InputError(f"{where}: holds no image ({', '.join(SUFFIXES)}); it should hold a folder for each identity")
+    parts = [PurePosixPath(name).parts for name in kept]
+    loose = next((name for name, part in zip(kept, parts) if len(part) < 2), None)
+    if loose is not None:
+        raise InputError(f"{where}: {loose} lies in no identity's folder; move it into one named after the person")
+    common = len(os.path.commonprefix([part[:-2] for part in parts]))
+    kept, people = _by_person(kept, [part[common] for part in parts])
+    identities = sorted(set(people))
+    number = {person: label for label, person in enumerate(identities)}
+    labels = np.array([number[person] for person in people], dtype=np.int64)
+    return ImageList(where, kept, labels, identities, [states[name] for name in kept],
+                     lambda place: read(kept[place]), passed_over=passed_over)
+
+
+def _by_person(names: List[str], people: List[str]) -> Tuple[List[str], List[str]]:
+    order = sorted(range(len(names)), key=lambda place: people[place])
+    return [names[place] for place in order], [people[place] for place in order]
+
+
+def _is_image(name: str) -> bool:
+    plain = PurePosixPath(name).name
+    return not plain.startswith(".") and plain.lower().endswith(SUFFIXES)

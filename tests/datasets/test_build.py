@@ -1,0 +1,290 @@
+"""From images to a whole record set: every source, every form, interrupted, and from bad input."""
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets import manifest, partial_set, prepare
+from datasets.build import build
+from datasets.image_sources import open_source
+from datasets.images import NoImage
+from datasets.records import RecordSet
+from runtime.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path, picture):
+    """photos/PERSON/N.jpg: three people, a path with spaces and letters beyond ASCII, and a file that is no image."""
+    for identity, (person, count) in enumerate([("Ann Lee", 2), ("Zoë Ångström", 3), ("bob", 1)]):
+        (tmp_path / "photos" / person).mkdir(parents=True)
+        for number in range(count):
+            cv2.imwrite(str(tmp_path / "photos" / person / f"{number} x.jpg"), picture(identity, number))
+    (tmp_path / "photos" / "notes.txt").write_text("about these")
+    return tmp_path / "photos"
+
+
+def contents(folder):
+    """{label: [bytes, ...]} of a set."""
+    with RecordSet.open(folder) as records:
+        found = {}
+        for key in records.keys.tolist():
+            label, encoded = records.read(key)
+            found.setdefault(label, []).append(encoded)
+    return found
+
+
+def test_a_folder_of_identities(photos, tmp_path, capsys):
+    assert prepare.main(["build", str(photos), str(tmp_path / "out")]) == 0
+    assert contents(tmp_path / "out") == {label: [path.read_bytes() for path in sorted((photos / person).iterdir())]
+                                          for label, person in enumerate(["Ann Lee", "Zoë Ångström", "bob"])}
+    assert (tmp_path / "out" / "identities.tsv").read_text() == "0\tAnn Lee\n1\tZoë Ångström\n2\tbob\n"
+    assert (tmp_path / "out" / "property").read_text() == "3,112,112\n"
+    printed = capsys.readouterr().out
+    assert manifest.check(tmp_path / "out") in printed and "notes.txt" in printed
+    assert manifest.read(tmp_path / "out")["parts"]["record_set"]["source"] == str(photos)
+    assert sorted(os.listdir(tmp_path)) == ["out", "photos"]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_an_archive_gives_the_same_records(photos, tmp_path, suffix):
+    import shutil
+    shutil.make_archive(str(tmp_path / "packed"), suffix[1:], tmp_path, "photos")
+    build(open_source(photos), tmp_path / "one")
+    build(open_source(tmp_path / f"packed{suffix}"), tmp_path / "two")
+    assert (tmp_path / "one" / "train.rec").read_bytes() == (tmp_path / "two" / "train.rec").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["2018", "im2rec"])
+def test_both_list_forms_in_any_order(photos, tmp_path, form):
+    lines = []
+    for label, person in enumerate(sorted(path.name for path in photos.iterdir() if path.is_dir())):
+        for path in sorted((photos / person).iterdir()):
+            inside = f"{person}/{path.name}"
+            lines.append(f"1\t{inside}\t{label}" if form == "2018" else f"{len(lines)}\t{label}.000000\t{inside}")
+    lines = lines[::2] + lines[1::2]
+    (tmp_path / "train.lst").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert prepare.main(["build", str(tmp_path / "train.lst"), str(tmp_path / "out"), "--root", str(photos)]) == 0
+    build(open_source(photos), tmp_path / "folder")
+    assert {label: sorted(images) for label, images in contents(tmp_path / "out").items()} == \
+        {label: sorted(images) for label, images in contents(tmp_path / "folder").items()}
+
+
+@pytest.mark.parametrize("lines,message", [
+    (["0\t0\ta/1.jpg", "1\ta/2.jpg\t0"], "line 2 has label and path swapped"),
+    (["1\ta/1.jpg\t0", "1\t0\ta/2.jpg"], "line 2 has label and path swapped"),
+    (["1\t0\ta/1.jpg", "1\t0\ta/2.jpg"], "line 2 has the index 1 of line 1.*label and path are swapped"),
+    (["7\ta/1.jpg\t0"], "line 1 begins with '7' where aligned is 0 or 1"),
+    (["1\ta/1.jpg\tann"], "line 1 has label 'ann'"),
+    (["1\ta/1.jpg\t0.5"], "line 1 has label '0.5'"),
+    (["1\ta/1.jpg\t-1"], "line 1 has label '-1'"),
+    (["1\ta/1.jpg\t0", "1\ta/2.jpg\t2"], "no image has label 1.*--renumber"),
+    (["1\ta/1.jpg\t1"], "no image has label 0"),
+    (["1\ta/1.jpg\t0", "1\ta/../a/1.jpg\t0"], "line 2 names a/../a/1.jpg again .line 1 did"),
+    (["1\ta/none.jpg\t0"], "line 1: .*none.jpg not found.*--root"),
+    (["1 a/1.jpg 0"], "line 1 has 1 columns; columns are separated by tabs"),
+    (["1\ta/1.jpg\t0\t5"], "line 1 has 4 columns"),
+    (["1\ta/1.jpg\t0\t1\t2\tx\t4"], "box or points that are no numbers"),
+    (["0\t0\t1\ta/1.jpg"], "im2rec's form here is"),
+    (["0\ta/1.jpg\t0"], "is marked as not aligned; add --align"),
+    ([], "train.lst: empty"),
+])
+def test_a_bad_list_names_its_line(tmp_path, picture, lines, message):
+    (tmp_path / "a").mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / "a" / f"{number}.jpg"), picture(0, number))
+    (tmp_path / "train.lst").write_text("".join(line + "\n" for line in lines))
+    with pytest.raises(InputError, match=message) as caught:
+        prepare.main(["build", str(tmp_path / "train.lst"), str(tmp_path / "out")])
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_gaps_close_on_request(tmp_path, picture):
+    for number, label in enumerate((4, 9, 4)):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), picture(label, number))
+    (tmp_path / "train.lst").write_text("1\t0.jpg\t4\n1\t1.jpg\t9\n1\t2.jpg\t4\n")
+    prepare.main(["build", str(tmp_path / "train.lst"), str(tmp_path / "out"), "--renumber"])
+    assert {label: len(images) for label, images in contents(tmp_path / "out").items()} == {0: 2, 1: 1}
+    assert (tmp_path / "out" / "identities.tsv").read_text() == "0\t4\n1\t9\n"
+
+
+def spoil(photos, how):
+    victim = photos / "bob" / "0 x.jpg"
+    if how == "empty":
+        victim.write_bytes(b"")
+    elif how == "text":
+        victim.write_bytes(b"not a picture")
+    elif how == "cut off":
+        victim.write_bytes(victim.read_bytes()[:-300])
+    elif how == "size":
+        cv2.imwrite(str(victim), np.zeros((50, 60, 3), dtype=np.uint8))
+    elif how == "loose":
+        victim.rename(photos / "loose.jpg")
+    elif how == "unreadable":
+        victim.unlink()
+        victim.symlink_to("nowhere.jpg")
+
+
+@pytest.mark.parametrize("how,message", [
+    ("empty", "bob/0 x.jpg its 0 bytes are no image"), ("text", "bob/0 x.jpg its 13 bytes are no image"),
+    ("cut off", "bob/0 x.jpg is cut off"), ("size", r"bob/0 x.jpg is 50x60, not 112x112; .*--resize"),
+    ("loose", "loose.jpg lies in no identity's folder"), ("unreadable", "0 x.jpg: is a link to nowhere")])
+def test_an_unusable_image_is_named_and_nothing_appears(photos, tmp_path, how, message):
+    spoil(photos, how)
+    with pytest.raises(InputError, match=message):
+        build(open_source(photos), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unusable_images_are_listed_on_request_and_labels_stay_whole(photos, tmp_path):
+    spoil(photos, "text")
+    (photos / "Ann Lee" / "1 x.jpg").write_bytes(b"")
+    build(open_source(photos), tmp_path / "out", skip=True)
+    assert {label: len(images) for label, images in contents(tmp_path / "out").items()} == {0: 1, 1: 3}
+    listed = (tmp_path / "out" / "skipped.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["Ann Lee/1 x.jpg", "bob/0 x.jpg"]
+    assert (tmp_path / "out" / "identities.tsv").read_text() == "0\tAnn Lee\n1\tZoë Ångström\n"
+
+
+def test_crops_of_another_scale_and_other_formats(tmp_path, picture):
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "in" / "a" / "1.png"), picture(0, 0))
+    cv2.imwrite(str(tmp_path / "in" / "a" / "2.bmp"), picture(0, 1))
+    cv2.imwrite(str(tmp_path / "in" / "a" / "3.jpg"), picture(0, 2, 224))
+    build(open_source(tmp_path / "in"), tmp_path / "out", resize=True)
+    png, bmp, large = contents(tmp_path / "out")[0]
+    assert png == (tmp_path / "in" / "a" / "1.png").read_bytes()
+    for encoded, number in ((bmp, 1), (large, 2)):
+        assert encoded.startswith(b"\xff\xd8")
+        decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), 1)
+        assert decoded.shape == (112, 112, 3) and np.abs(decoded.astype(int) - picture(0, number)).mean() < 4
+
+
+def test_alignment_is_asked_for_each_image_and_named_in_the_manifest(photos, tmp_path, picture):
+    def align(bgr, points):
+        if bgr.shape != (112, 112, 3) or points is not None:
+            raise NoImage("shows no face")
+        return bgr[:, ::-1]
+    build(open_source(photos), tmp_path / "out", align=align, alignment="mirrored")
+    first = cv2.imdecode(np.frombuffer(contents(tmp_path / "out")[2][0], np.uint8), 1)
+    assert np.abs(first.astype(int) - picture(2, 0)[:, ::-1]).mean() < 4
+    assert manifest.read(tmp_path / "out")["parts"]["record_set"]["alignment"] == "mirrored"
+
+
+@pytest.mark.parametrize("name,message", [("../outside/x.jpg", "leads outside"), ("/etc/x.jpg", "leads outside"),
+                                          ("C:\\x\\y.jpg", "leads outside"), ("a\\..\\..\\y.jpg", "leads outside")])
+def test_a_zip_that_leads_outside_is_refused(tmp_path, name, message):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("a/1.jpg", b"x")
+        archive.writestr(name, b"x")
+    with pytest.raises(InputError, match=message):
+        open_source(tmp_path / "evil.zip")
+
+
+def test_links_in_archives_are_refused(tmp_path):
+    import tarfile
+    link = zipfile.ZipInfo("a/link.jpg")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        member = tarfile.TarInfo("a/link.jpg")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    for name in ("evil.zip", "evil.tar"):
+        with pytest.raises(InputError, match="a/link.jpg is a link"):
+            open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("name,make,message", [
+    ("in", lambda path: path.mkdir(), "holds no image"), ("in", lambda path: None, "not found"),
+    ("in", lambda path: path.write_bytes(b"what"), "neither a folder nor"),
+    ("in.tar.gz", lambda path: path.write_bytes(b"\x1f\x8bwhat"), "no uncompressed tar")])
+def test_other_sources_are_refused(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        open_source(tmp_path / name)
+
+
+def test_an_output_that_exists_is_left_alone(photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("keep")
+    with pytest.raises(InputError, match="exists already"):
+        build(open_source(photos), tmp_path / "out")
+    assert (tmp_path / "out" / "mine").read_text() == "keep"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_stopped_build_goes_on_to_the_same_bytes(photos, tmp_path, monkeypatch, stop):
+    build(open_source(photos), tmp_path / "whole", threads=1)
+    monkeypatch.setattr(partial_set, "SECONDS_BETWEEN_JOURNALS", -1.0)
+    source = open_source(photos)
+    read, source.read = source.read, lambda number: (_ for _ in ()).throw(stop) if number == 5 else read(number)
+    monkeypatch.setattr("datasets.build._CHUNK", 1)
+    if isinstance(stop, OSError):  # a full disk stops the writer, not the reader
+        source.read = read
+        add = partial_set.PartialSet.add
+        monkeypatch.setattr(partial_set.PartialSet, "add", lambda self, label, *rest:
+                            (_ for _ in ()).throw(stop) if label == 2 else add(self, label, *rest))
+    with pytest.raises(type(stop)):
+        build(source, tmp_path / "out", threads=1)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    again = open_source(photos)
+    numbers = []
+    read_again, again.read = again.read, lambda number: numbers.append(number) or read_again(number)
+    build(again, tmp_path / "out", threads=1)
+    assert numbers == [5], "only what was missing is read again"
+    for name in ("train.rec", "train.idx", "property", "train.crc", "identities.tsv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["out", "photos", "whole"]
+
+
+def test_another_input_does_not_go_on_with_it(photos, tmp_path):
+    spoil(photos, "text")
+    with pytest.raises(InputError):
+        build(open_source(photos), tmp_path / "out")
+    (photos / "bob" / "new.jpg").write_bytes((photos / "Ann Lee" / "0 x.jpg").read_bytes())
+    with pytest.raises(InputError, match="unfinished build of other images"):
+        build(open_source(photos), tmp_path / "out")
+    (tmp_path / "two.partial").mkdir()
+    (tmp_path / "two.partial" / "train.rec").write_bytes(b"mine")
+    with pytest.raises(InputError, match="is no unfinished build"):
+        build(open_source(photos), tmp_path / "two")
+    assert (tmp_path / "two.partial" / "train.rec").read_bytes() == b"mine"
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, picture):
+    """SIGKILL in the middle of a build in another process, several times."""
+    for identity in range(150):
+        (tmp_path / "in" / f"{identity:03}").mkdir(parents=True)
+        for number in range(4):
+            cv2.imwrite(str(tmp_path / "in" / f"{identity:03}" / f"{number}.jpg"), picture(identity, number))
+    build(open_source(tmp_path / "in"), tmp_path / "whole")
+    slow = ("import sys, time; from datasets import build, partial_set, prepare\n"
+            "partial_set.SECONDS_BETWEEN_JOURNALS = 0.02\n"
+            "one = build._Preparing.__call__\n"
+            "build._Preparing.__call__ = lambda self, number: time.sleep(0.002) or one(self, number)\n"
+            "prepare.main(sys.argv[1:])\n")
+    journal = tmp_path / "out.partial" / "journal.json"
+    command = [sys.executable, "-c", slow, "build", str(tmp_path / "in"), str(tmp_path / "out"), "--threads", "1"]
+    seen = set()
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        begun = {journal.read_bytes() if journal.exists() else b""}
+        while process.poll() is None and (not journal.exists() or journal.read_bytes() in begun or len(begun) < 4):
+            begun.add(journal.read_bytes() if journal.exists() else b"")
+            time.sleep(0.01)
+        assert process.poll() is None, "finished before it was killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        seen.add(manifest.read_json(journal)["next_image"])
+    assert len(seen) == 2 and min(seen) > 0 and not (tmp_path / "out").exists()
+    build(open_source(tmp_path / "in"), tmp_path / "out")
+    for name in ("train.rec", "train.idx", "train.crc"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -123,7 +123,16 @@ def save(checkpoint: Checkpoint, prefix: str, epoch: int) -> None:
     stored = {f"arg:{name}": value for name, value in checkpoint.args.items()}
     stored.update({f"aux:{name}": value for name, value in checkpoint.aux.items()})
     _write(symbol_path(prefix), lambda path: checkpoint.symbol.save(path))
-    _write(params_path(prefix, epoch), lambda path: mx.nd.save(path, stored))
+    _write(params_path(prefix, epoch), lambda path: save_arrays(path, stored))
+
+
+def save_arrays(path: str, arrays: NDArrays) -> None:
+    """mx.nd.save, with MXNet's C++ stack on a failed write turned into an InputError that names the file."""
+    try:
+        mx.nd.save(path, arrays)
+    except mx.base.MXNetError as error:
+        raise InputError(f"{path}: could not be written whole ({_first_line(error)}); "
+                         f"make room on the disk or choose another folder") from None
 
 
 def embedding_only(checkpoint: Checkpoint) -> Checkpoint:

@@ -14,3 +14,11 @@ def fixtures() -> Path:
     if not (folder / "MANIFEST.sha256").exists():
         pytest.skip(f"no published files in {folder}; set {FIXTURES_VARIABLE} to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory) -> Path:
+    """A small built-in dataset (12 identities x 8 images, packs of 40 pairs); read only."""
+    from datasets.synthetic import write_dataset
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "faces", identities=12, images_per_identity=8, pairs=40,
+                         seed=5, workers=1)

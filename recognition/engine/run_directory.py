@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from graph.checkpoint import Checkpoint, save
+from graph.checkpoint import Checkpoint, save, save_arrays
 from recognition.engine.rules import Record
 from recognition.settings import Settings
 from runtime.errors import InputError
@@ -57,7 +57,7 @@ class RunDirectory:
         """Write a restart point; the one before it stays good until this one is whole."""
         target = self.folder / "last" / f"step-{position.step:08d}.params"
         with atomic_path(target) as temporary:
-            mx.nd.save(str(temporary), dict(arrays))
+            save_arrays(str(temporary), dict(arrays))
         write_json(self.folder / LAST,
                    {"arrays": target.name, "sha256": sha256(target), **dataclasses.asdict(position)})
         for older in target.parent.glob("step-*.params"):

@@ -21,6 +21,7 @@ from runtime.errors import InputError
 from runtime.mx import mx
 
 VALIDATION_BATCH = 32
+SET_FILES = ("train.rec", "train.idx", "property")
 
 
 class Prepared(NamedTuple):
@@ -35,10 +36,23 @@ class Prepared(NamedTuple):
     manifest: Optional[str]  # short hash of the set's manifest, None where it has none
 
 
+def require_files(folder: Path) -> None:
+    """Raise InputError where a record set is not there: which files were looked for, where, and what to do."""
+    missing = [name for name in SET_FILES if not (folder / name).exists()]
+    if "train.rec" in missing:
+        raise InputError(f"{folder.resolve()}: no training set; looked for {', '.join(SET_FILES)} and found "
+                         f"{'no such folder' if not folder.is_dir() else 'none' if len(missing) == 3 else 'a part'}; "
+                         f"put the set there, say where it is with --data-dir DIR, or make one with "
+                         f"'python datasets/prepare.py build'")
+
+
 def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
     data, step = settings.data, settings.step
+    if step.fp16 and any(context.device_type == "cpu" for context in contexts):
+        raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
     folder = Path(data.folder)
+    require_files(folder)
     size = data.image_shape[:2]
     records = RecordSet.open(data.folder, min_images=data.data_images_filter)
     if not data.data_images_filter:

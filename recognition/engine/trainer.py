@@ -15,7 +15,7 @@ from recognition.engine.rules import decide
 from recognition.engine.run_directory import Position, RunDirectory
 from recognition.engine.schedule import dropped_after, learning_rate
 from recognition.engine.signals import StopRequest
-from recognition.engine.validation import Validated, Validation
+from recognition.engine.validation import NotFinite, Validated, Validation
 from recognition.engine.window import Figures, Window
 from recognition.settings import Settings
 from runtime.errors import InputError
@@ -109,8 +109,11 @@ class Trainer:
         step, paused = self.position.step, time.monotonic()
         checkpoint = self._published()
         self.validated = []
-        for target, result, seconds in self.validation.run(checkpoint):
-            self._report(Validated(target, result, seconds))
+        try:
+            for validated in self.validation.run(checkpoint):
+                self._report(validated)
+        except NotFinite:
+            self._stop_not_finite("an embedding")
         accuracies = [validated.result.accuracy for validated in self.validated]
         decision = decide(self.settings.step.ckpt, self.position.rules, accuracies)
         self.position = dataclasses.replace(self.position, rules=decision.record)

@@ -3,12 +3,18 @@ import time
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
+
 from datasets.pairs import PairPack, read_pack
 from evaluation.embedder import Embedder
 from evaluation.pairs import PairResult
 from evaluation.verification import evaluate_pack
 from graph.checkpoint import Checkpoint
 from runtime.mx import mx
+
+
+class NotFinite(Exception):
+    """The network gives embeddings that are not numbers: the run has diverged."""
 
 
 class Validated(NamedTuple):
@@ -35,8 +41,14 @@ class Validation:
             self._embedder.append(Embedder(model, self._contexts, self._batch_size))
         for target, pack in self.packs.items():
             started = time.monotonic()
-            result = evaluate_pack(self._embedder[0].embed, pack)
+            result = evaluate_pack(self._embed, pack)
             yield Validated(target, result, time.monotonic() - started)
+
+    def _embed(self, images: np.ndarray) -> np.ndarray:
+        rows = self._embedder[0].embed(images)
+        if not np.isfinite(rows).all():
+            raise NotFinite
+        return rows
 
 
 def read_packs(folder: Path, targets: Sequence[str]) -> Tuple[Dict[str, PairPack], List[str]]:

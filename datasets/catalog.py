@@ -8,6 +8,9 @@ from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.errors import unknown
 
+EXAMPLE = ("  python datasets/prepare.py catalog\n"
+           "  python datasets/prepare.py catalog emore glint360k --root /data --verify")
+ROOT = "data"  # where the training program looks for a preset's folder
 TRAINING_FILES = ("train.rec", "train.idx", "property")
 ALIGNED = (112, 112)
 
@@ -116,9 +119,9 @@ TEST_SETS: Dict[str, PublishedSet] = {entry.name: entry for entry in (
                  "CosFace paper; the challenge uses 3,530 images of 80 people as probes"),
     PublishedSet("megaface", "MegaFace distractors", "megaface_images", None, None, ("megaface_lst",),
                  "withdrawn by the university in 2020", RESEARCH_ONLY, "paper, Table 1: 1M images of 690K people"),
-    PublishedSet("ijbb", "IJB-B", "IJBB", 1845, 76800, ("meta", "loose_crop"), "was offered by NIST on request; ask whether it still is",
+    PublishedSet("ijbb", "IJB-B", "IJBB", 1845, 76800, ("meta", "loose_crop"), "was offered by NIST on request; ask if it still is",
                  "NIST licence, asked for in writing", "paper, Table 1 (76.8K, rounded)"),
-    PublishedSet("ijbc", "IJB-C", "IJBC", 3531, 148800, ("meta", "loose_crop"), "was offered by NIST on request; ask whether it still is",
+    PublishedSet("ijbc", "IJB-C", "IJBC", 3531, 148800, ("meta", "loose_crop"), "was offered by NIST on request; ask if it still is",
                  "NIST licence, asked for in writing", "paper, Table 1 (148.8K, rounded)"),
     PublishedSet("trillionpairs", "Trillion-Pairs test", "trillionpairs", 5749, 1580000, ("testdata_lmk.txt",),
                  "challenge closed", RESEARCH_ONLY, "paper, Table 1 (1.58M, rounded): gallery; ELFW probes"),
@@ -142,3 +145,108 @@ def test_set(name: str) -> PublishedSet:
     return TEST_SETS[name]
 
 
+
+
+def find_set(name: str) -> PublishedSet:
+    """A published set of either kind by name or alias; raises InputError listing the known names."""
+    alias = TRAINING_ALIASES.get(name, name)
+    found = TRAINING_SETS.get(alias) or TEST_SETS.get(alias)
+    if found is None:
+        raise unknown("set", name, [*TRAINING_SETS, *TRAINING_ALIASES, *TEST_SETS])
+    return found
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What of a set is on this machine: `folder` looked in, `present` and `missing` files, `checked` hash results.
+
+    `checked` maps a file with a known hash to "verified" or "another edition"; `counts` are those of its record set.
+    """
+
+    folder: Path
+    present: Tuple[str, ...]
+    missing: Tuple[str, ...]
+    checked: Mapping[str, str] = _NO_HASHES
+    counts: str = ""
+
+
+def look(published: PublishedSet, root: PathLike, verify: bool = False) -> Presence:
+    """Look for a set under `root`; with `verify` hash the files whose hashes are known (that reads them whole).
+
+    Training sets are looked for in their folder, test packs in the root itself and in every training set's folder.
+    """
+    base = Path(root)
+    places = [base / published.folder]
+    if published.name in TEST_SETS and published.files[0].endswith(".bin"):
+        places = [base, *(base / entry.folder for entry in TRAINING_SETS.values())]
+    folder = next((place for place in places if any((place / name).exists() for name in published.files)), places[0])
+    present = tuple(name for name in published.files if (folder / name).exists())
+    missing = tuple(name for name in published.files if name not in present)
+    checked = {name: _check(folder / name, known) for name, known in published.known_hashes.items()
+               if verify and name in present}
+    return Presence(folder, present, missing, checked, _counts(published, folder) if not missing else "")
+
+
+def _check(path: Path, known: str) -> str:
+    kind, _, digest = known.partition(":")
+    running = hashlib.new(kind)
+    shown = bar(path.stat().st_size, f"reading {path.name}", "bytes")
+    try:
+        with open(path, "rb") as stream:
+            for block in iter(lambda: stream.read(1 << 22), b""):
+                running.update(block)
+                shown.update(len(block))
+    finally:
+        shown.close()
+    return "verified" if running.hexdigest() == digest else "another edition"
+
+
+def _counts(published: PublishedSet, folder: Path) -> str:
+    """Whether the record set found has the published counts; empty for other kinds of set."""
+    if published.files != TRAINING_FILES:
+        return ""
+    from datasets.records import RecordSet  # opened only for sets that are here
+
+    try:
+        with RecordSet.open(folder) as records:
+            here = records.identities, records.images
+    except InputError as error:
+        return f"cannot be opened: {error}"
+    published_counts = published.identities, published.images
+    same = all(expected in (None, found) for expected, found in zip(published_counts, here))
+    return f"{here[0]:,} identities, {here[1]:,} images: {'as published' if same else 'another edition'}"
+
+
+def _paragraph(entry: PublishedSet, here: Presence) -> List[str]:
+    def number(count: Optional[int]) -> str:
+        return "?" if count is None else f"{count:,}"
+
+    size = f"{number(entry.identities)} identities, {number(entry.images)} images"
+    lines = [f"{entry.name}: {entry.title}", f"  {size}{f', {entry.pairs:,} pairs' if entry.pairs else ''}",
+             f"  source of counts: {entry.source}", f"  status: {entry.status}", f"  terms: {entry.terms}"]
+    if entry.note:
+        lines.append(f"  note: {entry.note}")
+    for name, known in entry.known_hashes.items():
+        lines.append(f"  known hash: {name} {known}")
+    state = "not here" if not here.present else "here" if not here.missing else f"without {', '.join(here.missing)}"
+    lines.append(f"  looked for in {here.folder}: {state}{f' ({here.counts})' if here.counts else ''}")
+    lines += [f"  {name}: {result}" for name, result in here.checked.items()]
+    return lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("names", nargs="*", help="sets to describe (default: all)")
+    parser.add_argument("--root", default=ROOT, help=f"folder the sets' folders are in (default: {ROOT})")
+    parser.add_argument("--verify", action="store_true", help="hash the files whose hashes are known")
+
+
+def run(args: argparse.Namespace) -> Optional[int]:
+    """Describe the sets; status 1 when a file that was verified is of another edition."""
+    entries = [find_set(name) for name in args.names] or [*TRAINING_SETS.values(), *TEST_SETS.values()]
+    different = False
+    for entry in entries:
+        here = look(entry, args.root, args.verify)
+        different = different or "another edition" in here.checked.values()
+        sys.stdout.write("\n".join(_paragraph(entry, here)) + "\n\n")
+    return 1 if different else 0

@@ -19,9 +19,9 @@ from datasets.whole_folder import whole_folder
 from runtime.files import PathLike, atomic_open
 from runtime.progress import progress
 
-EXAMPLE = ("  python datasets/prepare.py synthetic data/synthetic --identities 200 --images 40\n"
-           "  python datasets/prepare.py synthetic data/megaface --kind megaface --identities 80 --distractors 1000\n"
-           "  python datasets/prepare.py synthetic data/ijb --kind templates --identities 100 --images 6")
+EXAMPLE = ("  python datasets/prepare.py synthetic --out data/demo --identities 200 --images 40\n"
+           "  python datasets/prepare.py synthetic --out data/megaface --kind megaface --identities 80 --distractors 1000\n"
+           "  python datasets/prepare.py synthetic --out data/ijb --kind templates --identities 100 --images 6")
 PHOTOGRAPH_SIZE = 320
 
 
@@ -142,7 +142,8 @@ def contact_sheet(people_count: int, images: int, seed: int) -> np.ndarray:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument("output", help="folder to write (for --kind sheet a .png or .jpg file); must not exist yet")
+    parser.add_argument("--out", required=True, metavar="DIR",
+                        help="folder to write (for --kind sheet a .png or .jpg file); the same dataset may stand there")
     parser.add_argument("--kind", default="dataset", choices=sorted(_KINDS), help="what to draw (default: dataset)")
     parser.add_argument("--identities", type=int, default=200, help="people: of training, probes or templates")
     parser.add_argument("--images", type=int, default=40, help="pictures of each, or of each template")
@@ -154,15 +155,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _sheet(args: argparse.Namespace) -> None:
     sheet = cv2.cvtColor(contact_sheet(args.identities, args.images, args.seed), cv2.COLOR_RGB2BGR)
-    with atomic_open(args.output) as stream:
-        stream.write(cv2.imencode(Path(args.output).suffix or ".png", sheet)[1].tobytes())
+    with atomic_open(args.out) as stream:
+        stream.write(cv2.imencode(Path(args.out).suffix or ".png", sheet)[1].tobytes())
 
 
 _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
-    "dataset": lambda a: write_dataset(a.output, a.identities, a.images, a.pairs, a.seed, a.workers),
-    "megaface": lambda a: write_megaface(a.output, a.identities, a.images, a.distractors, a.seed, a.workers),
-    "templates": lambda a: write_templates(a.output, a.identities, a.images, a.seed, a.workers),
-    "photographs": lambda a: write_photographs(a.output, a.identities, a.images, a.seed),
+    "dataset": lambda a: write_dataset(a.out, a.identities, a.images, a.pairs, a.seed, a.workers),
+    "megaface": lambda a: write_megaface(a.out, a.identities, a.images, a.distractors, a.seed, a.workers),
+    "templates": lambda a: write_templates(a.out, a.identities, a.images, a.seed, a.workers),
+    "photographs": lambda a: write_photographs(a.out, a.identities, a.images, a.seed),
     "sheet": _sheet,
 }
 
@@ -170,5 +171,5 @@ _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
 def run(args: argparse.Namespace) -> Optional[int]:
     """Draw what was asked for and say where it is."""
     _KINDS[args.kind](args)
-    sys.stdout.write(f"{args.kind} drawn: {args.output}\n")
+    sys.stdout.write(f"{args.kind} drawn: {args.out}\n")
     return 0

@@ -20,6 +20,7 @@ import numpy as np
 from joblib import cpu_count
 
 from datasets import manifest
+from datasets.identity_names import write_names
 from datasets.image_sources import ImageList, open_source
 from datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
 from datasets.list_files import from_list
@@ -31,7 +32,6 @@ from runtime.progress import bar
 
 EXAMPLE = ("  python datasets/prepare.py build photos/ data/mine\n"
            "  python datasets/prepare.py build lists/train.lst data/mine --root photos --renumber")
-IDENTITIES = "identities.tsv"
 SKIPPED = "skipped.tsv"
 _CHUNK = 32
 
@@ -60,10 +60,10 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
             partial.note()
         partial.close()
         raise
-    people = [source.identities[stored] for stored in _identities_kept(source, partial)]
-    _write_lines(partial.folder / IDENTITIES, [f"{label}\t{person}" for label, person in enumerate(people)])
+    kept = _identities_kept(source, partial)
+    write_names(partial.folder, {label: source.identities[stored] for label, stored in enumerate(kept)})
     if partial.skipped:
-        _write_lines(partial.folder / SKIPPED, ["\t".join(entry) for entry in partial.skipped])
+        _write_skipped(partial)
     short = manifest.describe_set(partial.folder, source.where, alignment)
     (partial.folder / JOURNAL).unlink()
     if target.exists():
@@ -161,9 +161,10 @@ def _identities_kept(source: ImageList, partial: PartialSet) -> List[int]:
     return sorted(set(kept))
 
 
-def _write_lines(path: Path, lines: List[str]) -> None:
-    with atomic_open(path) as stream:
-        stream.write("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
+def _write_skipped(partial: PartialSet) -> None:
+    with atomic_open(partial.folder / SKIPPED) as stream:
+        for name, reason in partial.skipped:
+            stream.write(f"{name}\t{reason}\n".encode("utf-8", "surrogateescape"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

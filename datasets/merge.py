@@ -1,0 +1,177 @@
+"""Join several record sets into one, the same person's identities matched by the cosine of their mean embeddings.
+
+Each set comes with the embeddings of its images as an .npy file (images x dimensions, in the order of the set's keys,
+as recognition/extract.py writes them). An identity of a later set joins the identity of the sets before it whose centre
+it is nearest to, if the cosine reaches the threshold. 0.3 is the original's value; joined.tsv says what was joined.
+"""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from datasets import manifest
+from datasets.identity_names import read_names, write_names
+from datasets.record_writer import RecordWriter
+from datasets.records import RecordSet
+from datasets.whole_folder import must_be_free, whole_folder
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open
+from runtime.progress import progress
+
+EXAMPLE = ("  python datasets/prepare.py merge data/both data/one data/two --embeddings one.npy two.npy\n"
+           "  python datasets/prepare.py merge data/both data/one data/two --no-match")
+JOINED = "joined.tsv"
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Identity `label` of set `which` (from 0) became class `becomes`; cosine to what it joined, None for a new one."""
+
+    which: int
+    label: int
+    becomes: int
+    cosine: Optional[float]
+
+
+def centres(records: RecordSet, embeddings: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Mean embedding of each identity: classes int64 (c,), centres float32 (c, d) of unit length.
+
+    embeddings: float (images, d) in the order of `records.keys`, normalised here first. Raises InputError where the
+    number of rows is not that of the images, or a row is not finite or zero.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[0] != records.images:
+        raise InputError(f"{records.path}: {records.images} images, but embeddings of shape {embeddings.shape}; "
+                         "extract them from this very set, one row an image")
+    classes, inverse, counts = np.unique(records.labels, return_inverse=True, return_counts=True)
+    sums = np.zeros((classes.size, embeddings.shape[1]), dtype=np.float64)
+    for start in range(0, records.images, 65536):
+        rows = np.asarray(embeddings[start:start + 65536], dtype=np.float64)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        bad = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
+        if bad.size:
+            raise InputError(f"{records.path}: the embedding of image {start + bad[0]} is zero or not finite; "
+                             "extract again")
+        np.add.at(sums, inverse[start:start + len(rows)], rows / norms)
+    length = np.maximum(np.linalg.norm(sums / counts[:, None], axis=1, keepdims=True), 1e-12)
+    return classes, (sums / counts[:, None] / length).astype(np.float32)
+
+
+def match(sets: Sequence[Tuple[np.ndarray, np.ndarray]], threshold: float) -> List[Joined]:
+    """Which identity becomes which class; each set is (classes, unit centres) as `centres` gives them.
+
+    The first set's identities become 0, 1, ...; one of a later set joins the class nearest to it among those of the
+    sets before (cosine at least `threshold`), else becomes a new class.
+    """
+    joined: List[Joined] = []
+    known = np.empty((0, sets[0][1].shape[1]), dtype=np.float32)
+    for which, (classes, own) in enumerate(sets):
+        fresh: List[int] = []
+        for place, (best, cosine) in enumerate(_nearest(own, known)):
+            if best >= 0 and cosine >= threshold:
+                joined.append(Joined(which, int(classes[place]), best, cosine))
+            else:
+                joined.append(Joined(which, int(classes[place]), len(known) + len(fresh), None))
+                fresh.append(place)
+        known = np.concatenate([known, own[fresh]])
+    return joined
+
+
+def merge(sources: Sequence[PathLike], out: PathLike, embeddings: Optional[Sequence[PathLike]] = None,
+          threshold: float = 0.3) -> Tuple[str, List[Joined]]:
+    """Write several record sets as one to the folder `out`, with joined.tsv; returns its short hash and the joins.
+
+    embeddings: an .npy for each set; None joins nothing. Raises InputError where sets differ in image size or files do
+    not belong together; `out` appears when it is whole.
+    """
+    opened = [RecordSet.open(source) for source in sources]
+    sizes = {records.image_size for records in opened}
+    if len(sizes) > 1:
+        raise InputError(f"sets of different image sizes {sorted(map(str, sizes))}; build them at one size first")
+    if embeddings is None:
+        joined = _apart(opened)
+    else:
+        joined = match([centres(records, _load(path)) for records, path in zip(opened, embeddings)], threshold)
+    with whole_folder(out) as folder:
+        _write(folder, opened, joined)
+        with atomic_open(folder / JOINED, "w") as stream:
+            stream.write("set\tclass there\tclass here\tcosine\n")
+            stream.writelines(f"{opened[one.which].path}\t{one.label}\t{one.becomes}\t"
+                              f"{'new' if one.cosine is None else f'{one.cosine:.4f}'}\n" for one in joined)
+        origin = " + ".join(str(records.path) for records in opened)
+        return manifest.describe_set(folder, f"merged from {origin}, threshold {threshold}", "as its sources"), joined
+
+
+def _apart(opened: Sequence[RecordSet]) -> List[Joined]:
+    pairs = [(which, int(label)) for which, records in enumerate(opened) for label in np.unique(records.labels)]
+    return [Joined(which, label, becomes, None) for becomes, (which, label) in enumerate(pairs)]
+
+
+def _nearest(own: np.ndarray, known: np.ndarray) -> List[Tuple[int, float]]:
+    """For each row of `own` the nearest of `known` and its cosine, a block at a time; (-1, 0) where none is known."""
+    if not len(known):
+        return [(-1, 0.0)] * len(own)
+    if own.shape[1] != known.shape[1]:
+        raise InputError(f"embeddings of {own.shape[1]} and of {known.shape[1]} dimensions; extract all with one model")
+    found: List[Tuple[int, float]] = []
+    for start in range(0, len(own), _ROWS):
+        cosines = own[start:start + _ROWS] @ known.T
+        best = cosines.argmax(axis=1)
+        found += zip(best.tolist(), cosines[np.arange(len(best)), best].tolist())
+    return found
+
+
+def _write(folder: Path, opened: Sequence[RecordSet], joined: Sequence[Joined]) -> None:
+    parts: Dict[int, List[Joined]] = {}
+    for one in joined:
+        parts.setdefault(one.becomes, []).append(one)
+    keys = [_keys_by_class(records) for records in opened]
+    names = [read_names(records.folder) for records in opened]
+    with RecordWriter(folder, opened[0].image_size or (112, 112)) as writer:
+        for label in progress(range(len(parts)), len(parts), "merging", "identities"):
+            writer.add(label, (opened[one.which].read(key)[1] for one in parts[label]
+                               for key in keys[one.which][one.label]))
+    first = {label: parts[label][0] for label in parts}
+    write_names(folder, {label: names[one.which].get(one.label, f"{opened[one.which].folder.name}:{one.label}")
+                         for label, one in first.items()})
+
+
+def _keys_by_class(records: RecordSet) -> Dict[int, List[int]]:
+    order = np.argsort(records.labels, kind="stable")
+    classes, first = np.unique(records.labels[order], return_index=True)
+    return {int(label): keys.tolist() for label, keys in zip(classes, np.split(records.keys[order], first[1:]))}
+
+
+def _load(path: PathLike) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; extract the embeddings first") from None
+    except (ValueError, OSError, EOFError):
+        raise InputError(f"{path}: no .npy file of numbers; extract the embeddings again") from None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("out", metavar="OUT", help="folder of the merged set; must not exist yet")
+    parser.add_argument("sources", metavar="SET", nargs="+", help="folders of the sets, the most trusted first")
+    parser.add_argument("--embeddings", metavar="NPY", nargs="+", help="embeddings of each set, in the same order")
+    parser.add_argument("--threshold", type=float, default=0.3, help="cosine from which two identities are one (0.3)")
+    parser.add_argument("--no-match", action="store_true", help="join nothing: every identity stays its own")
+
+
+def run(args: argparse.Namespace) -> Optional[int]:
+    """The verb."""
+    must_be_free(args.out)
+    if args.no_match == bool(args.embeddings):
+        raise InputError("give --embeddings with an .npy for each set, or --no-match to join no identities")
+    if args.embeddings and len(args.embeddings) != len(args.sources):
+        raise InputError(f"--embeddings names {len(args.embeddings)} files for {len(args.sources)} sets; one for each")
+    short, joined = merge(args.sources, args.out, args.embeddings, args.threshold)
+    matched = sum(one.cosine is not None for one in joined)
+    sys.stdout.write(f"{args.out}: {len(joined)} identities became {len(joined) - matched}, {matched} joined "
+                     f"({JOINED} says which), manifest {short}\n")
+    return 0

@@ -143,7 +143,7 @@ def contact_sheet(people_count: int, images: int, seed: int) -> np.ndarray:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument("--out", required=True, metavar="DIR",
-                        help="folder to write (for --kind sheet a .png or .jpg file); the same dataset may stand there")
+                        help="folder to write (for --kind sheet a picture file)")
     parser.add_argument("--kind", default="dataset", choices=sorted(_KINDS), help="what to draw (default: dataset)")
     parser.add_argument("--identities", type=int, default=200, help="people: of training, probes or templates")
     parser.add_argument("--images", type=int, default=40, help="pictures of each, or of each template")

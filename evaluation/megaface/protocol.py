@@ -1,0 +1,161 @@
+"""The exact protocol: every probe against every distractor, each score counted, the score matrix never whole in memory.
+
+Rules: paper_tables.md, section 3.3. A trial is an ordered pair of different images (query, mate) of one person; the
+mate is ranked among the distractors alone. Impostor pairs are all probes x all distractors.
+"""
+from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from evaluation.blockwise import block_borders, score_blocks, sieve
+from evaluation.histogram import Bins, Histogram, operating_points
+from evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
+from evaluation.megaface.ranks import RankCounter
+from evaluation.metrics import false_accepts_allowed
+from evaluation.order import Largest
+from evaluation.vectors import check_embeddings
+from runtime.errors import InputError
+
+POINTS_PER_DECADE = 20
+
+
+@dataclass(frozen=True)
+class MegaFaceResult:
+    """The figures for one number of distractors.
+
+    `ranks` (distinct, ascending, 0 is the best) and `shares` (of trials with that rank or better) are the whole CMC.
+    `tar` and `thresholds` (squared distances, accept when smaller or equal) by FAR. `roc_far`, `roc_tar`: points of the
+    ROC curve. `unresolved`: near ties of a collapsed network that were taken as ties.
+    """
+
+    distractors: int
+    trials: int
+    genuine_pairs: int
+    impostor_pairs: int
+    ranks: np.ndarray
+    shares: np.ndarray
+    tar: Dict[float, float]
+    thresholds: Dict[float, float]
+    roc_far: np.ndarray
+    roc_tar: np.ndarray
+    unresolved: int
+
+    @property
+    def rank1(self) -> float:
+        """Share of trials whose mate no distractor beats."""
+        return self.identified(1)
+
+    def identified(self, within: int) -> float:
+        """Share of trials whose mate is among the `within` best (1: rank-1)."""
+        place = int(np.searchsorted(self.ranks, within - 1, side="right"))
+        return float(self.shares[place - 1]) if place else 0.0
+
+
+def evaluate(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
+             fars: Sequence[float]) -> List[MegaFaceResult]:
+    """Figures of (P, d) probes with person `ids` (P,) against the first n of (N, d) distractors, for each n in `counts`.
+
+    One pass over the distractors serves all counts. `fars` between 0 and 1. Raises InputError for features that are not
+    finite or of another dimension, for a count outside 1..N, ids that do not fit and probes without a single mate.
+    """
+    run = _Run(probes, ids, distractors, counts, fars)
+    results: Dict[int, MegaFaceResult] = {}
+    ends = block_borders(max(counts), counts)
+    blocks = score_blocks(run.left, distractors.rows, ends, run.right)
+    for (start, scores), end in zip(blocks, ends):
+        run.add(scores, start)
+        if end in counts:
+            results[end] = run.result(end)
+    return [results[count] for count in counts]
+
+
+def cmc_steps(ranks: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The distinct ranks (ascending) of (T,) trials and the share of trials with that rank or better."""
+    distinct, seen = np.unique(ranks, return_counts=True)
+    return distinct, np.cumsum(seen) / len(ranks)
+
+
+class _Run:
+    """The running counts of one pass over the distractors."""
+
+    def __init__(self, probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
+                 fars: Sequence[float]) -> None:
+        check(probes, ids, distractors, counts, fars)
+        self._probes, self._distractors, self.fars = probes, distractors, list(fars)
+        single = probes.single(probes.rows)
+        self.left = as_left(single)
+        left, right = mates(np.asarray(ids))
+        if not len(left):
+            raise InputError("probe ids: no person has two images, so there is no trial; check the list of ids")
+        self.genuine = pair_scores(probes, left, probes, right)
+        queries, both = np.r_[left, right], np.r_[self.genuine, self.genuine]
+        norms = np.linalg.norm(single.astype(np.float64), axis=1)
+        tolerance = rounding_error(single.shape[1], norms[queries], both)
+        longest = float(norms.max())
+        self.bins = Bins(-2 * max(longest, 1e-6) ** 2, 0.001 * max(longest, 1e-6) ** 2)
+        self.histogram = Histogram(self.bins)
+        self.ranks = RankCounter(queries, both, tolerance, len(ids), self._rescore, self.bins)
+        self.kept = max(false_accepts_allowed(far, len(ids) * max(counts)) for far in fars) + 1
+        self.largest = Largest(
+            min(self.kept, len(ids) * max(counts)),
+            lambda score: 2 * float(rounding_error(single.shape[1], np.array(longest), np.array(score))), self._rescore)
+
+    def right(self, part: np.ndarray) -> np.ndarray:
+        """A slice of the distractors as the right factor; refuses what is not finite."""
+        single = as_right(self._distractors.single(part))
+        if not np.isfinite(single[:, -1]).all():
+            raise InputError("distractor features: a row is not finite (NaN or infinity); extract the features again")
+        return single
+
+    def add(self, scores: np.ndarray, start: int) -> None:
+        """Count one block of scores against distractors from `start` on."""
+        indices = self.bins.index(scores)
+        self.histogram.add_indices(indices)
+        self.ranks.add_block(scores, indices, start)
+        found = sieve(scores, np.minimum(self.ranks.cut, np.float32(self.largest.cut)), start)
+        self.ranks.take(found)
+        self.largest.take(found)
+
+    def result(self, distractors: int) -> MegaFaceResult:
+        """The figures after the first `distractors` distractors."""
+        impostors = distractors * len(self._probes)
+        ranks, shares = cmc_steps(self.ranks.ranks())
+        ascending = np.sort(self.genuine)
+        limits = {far: self.largest.at(false_accepts_allowed(far, impostors)) for far in self.fars}
+        tar = {far: float(1 - np.searchsorted(ascending, limit, side="left") / len(ascending))
+               for far, limit in limits.items()}
+        far_axis, tar_axis = self._curve(impostors, ascending)
+        return MegaFaceResult(distractors, len(ascending) * 2, len(ascending), impostors, ranks, shares, tar,
+                              {far: -2 * limit for far, limit in limits.items()}, far_axis, tar_axis,
+                              self.ranks.unresolved)
+
+    def _curve(self, impostors: int, ascending: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """ROC points at about 20 a decade: from the largest scores as far as they are kept, from bins beyond."""
+        decades = int(np.ceil(np.log10(impostors))) if impostors > 1 else 1
+        targets = np.unique(np.floor(impostors * np.logspace(-decades, 0, decades * POINTS_PER_DECADE + 1)).astype(int))
+        top = self.largest.sorted_scores()
+        near = targets[targets < min(len(top), self.largest.count)]
+        beaten = np.searchsorted(ascending, top[near].astype(np.float64), side="left")
+        far, tar, _ = operating_points(ascending, self.histogram)
+        beyond = targets[targets >= min(len(top), self.largest.count)] / impostors
+        chosen = np.unique(np.searchsorted(-far, -beyond, side="left").clip(0, len(far) - 1))[::-1]
+        return np.r_[near / impostors, far[chosen]], np.r_[1 - beaten / len(ascending), tar[chosen]]
+
+    def _rescore(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return pair_scores(self._probes, rows, self._distractors, columns)
+
+
+def check(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
+          fars: Sequence[float]) -> None:
+    """Raise InputError naming what does not fit together."""
+    check_embeddings(probes.rows, "probe features")
+    if len(ids) != len(probes):
+        raise InputError(f"probe ids: {len(ids)} ids for {len(probes)} probe features; give one id per row")
+    if distractors.rows.ndim != 2 or distractors.rows.shape[1] != probes.rows.shape[1]:
+        raise InputError(f"distractor features: shape {distractors.rows.shape} beside probes of "
+                         f"{probes.rows.shape[1]} dimensions; use features of one model, both cleaned or both not")
+    if not counts or min(counts) < 1 or max(counts) > len(distractors):
+        raise InputError(f"--distractors {','.join(map(str, counts))}: between 1 and the {len(distractors)} given")
+    if not fars or min(fars) <= 0 or max(fars) > 1:
+        raise InputError(f"--far {','.join(map(str, fars))}: each above 0 and at most 1")

@@ -5,67 +5,19 @@ reads its logs. Where two generations differ, the writer has the newer shape and
 
 A step is one update of the parameters, counted from 1 over the whole run. A batch is counted from 0 inside its epoch:
 step = epoch * batches_per_epoch + batch + 1. Rates are the optimiser's learning rate; accuracies are fractions.
-Source: the original's printed lines, facts section 4.4; the last section is our own.
+Source: the original's printed lines, facts section 4.4; the last section is our own. What only other programs print is
+in `logs.foreign`.
 """
-import ast
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, List, Mapping, Optional, Sequence
 
-from logs.line import Line, Reader, line
+from logs.line import LOGGER, NUMBER, Line, Reader, line
+from logs.values import FLOPS_UNITS, read_flops, read_namespace, read_numbers, read_truth
 
 LINES: List[Line] = []
-
-NUMBER = r"-?[\d.]+(?:[eE][-+]?\d+)?|nan|-?inf"
-LOGGER = r"(?:INFO:root:)?"
-FLOPS_UNITS = ("", "K", "M", "G", "T")
 
 
 def _line(pattern: str, **readers: Reader) -> Callable[[Callable[..., str]], Line]:
     return line(LINES, pattern, **readers)
-
-
-def _numbers(text: str) -> List[float]:
-    return [float(part) if "." in part or "e" in part else int(part) for part in text.replace(",", " ").split()]
-
-
-def _truth(text: str) -> bool:
-    return text in ("True", "1")
-
-
-def _namespace(text: str) -> Dict[str, Any]:
-    """The values of a printed argparse Namespace, with those of the dictionary that HEAD prints behind it.
-
-    What is no Python literal is left as text; a line that is no Namespace at all comes back under `unparsed`.
-    """
-    for end in (place for place, letter in enumerate(text, 1) if letter == ")"):
-        try:
-            call = ast.parse(f"f{text[:end]}", mode="eval").body
-        except SyntaxError:
-            continue
-        return {**_literal_dict(text[end:]), **_keywords(call, f"f{text[:end]}")}
-    return {"unparsed": text}
-
-
-def _keywords(call: ast.expr, text: str) -> Dict[str, Any]:
-    values: Dict[str, Any] = {}
-    for keyword in getattr(call, "keywords", []):
-        try:
-            values[str(keyword.arg)] = ast.literal_eval(keyword.value)
-        except ValueError:
-            values[str(keyword.arg)] = ast.get_source_segment(text, keyword.value)
-    return values
-
-
-def _literal_dict(text: str) -> Dict[str, Any]:
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return {}
-    return dict(value) if isinstance(value, dict) else {}
-
-
-def _flops(text: str) -> int:
-    unit = text[-1] if text[-1] in FLOPS_UNITS[1:] else ""
-    return round(float(text[:len(text) - len(unit)]) * 1000 ** FLOPS_UNITS.index(unit))
 
 
 # ---- the start of a run
@@ -88,12 +40,6 @@ def prefix(path: str) -> str:
     return f"prefix {path}"
 
 
-@_line(r"num_layers (?P<count>\d+)", count=int)
-def num_layers(count: int) -> str:
-    """Depth of the network (2018 code; 1 for MobileFaceNet)."""
-    return f"num_layers {count}"
-
-
 @_line(r"image_size \[?\(?(?P<height>\d+), (?P<width>\d+)\)?\]?", height=int, width=int)
 def image_size(height: int, width: int) -> str:
     """Size of the input image in pixels."""
@@ -106,27 +52,14 @@ def num_classes(count: int) -> str:
     return f"num_classes {count}"
 
 
-@_line(r"Called with argument: Namespace(?P<settings>\(.*)", settings=_namespace)
+@_line(r"Called with argument: Namespace(?P<settings>\(.*)", settings=read_namespace)
 def called_with(settings: Mapping[str, Any]) -> str:
     """Every setting of the run, as argparse prints its namespace, keys sorted."""
     inside = ", ".join(f"{key}={settings[key]!r}" for key in sorted(settings))
     return f"Called with argument: Namespace({inside})"
 
 
-@_line(r"init (?P<family>\w+) (?P<depth>\d+)", depth=int)
-def init_network(family: str, depth: int) -> str:
-    """The network is being built (2018 code)."""
-    return f"init {family} {depth}"
-
-
-@_line(r"(?P<se>[01]) (?P<input>[01]) (?P<output>[A-Z]+) (?P<unit>[1-4])(?: (?P<act>\w+))?",
-       se=int, input=int, unit=int)
-def network_versions(se: int, input: int, output: str, unit: int, act: str) -> str:
-    """Its variant: squeeze-and-excitation, input stem, output head, residual unit, activation."""
-    return f"{se} {input} {output} {unit} {act}"
-
-
-@_line(r"Network FLOPs: (?P<flops>[\d.]+[KMGT]?)", flops=_flops)
+@_line(r"Network FLOPs: (?P<flops>[\d.]+[KMGT]?)", flops=read_flops)
 def network_flops(flops: int) -> str:
     """Floating-point operations of one forward pass of one image (twice the multiply-adds): `439.8M`."""
     value, unit = float(flops), 0
@@ -143,16 +76,10 @@ def loading_pretrained(prefix: str, epoch: int) -> str:
 
 # ---- the data
 
-@_line(r"loading: (?P<path>\S+) (?P<shuffled>True|False)", shuffled=_truth)
+@_line(r"loading: (?P<path>\S+) (?P<shuffled>True|False)", shuffled=read_truth)
 def loading_records(path: str, shuffled: bool) -> str:
     """The training record, and whether it is a shuffled one without an index."""
     return f"loading: {path} {shuffled}"
-
-
-@_line(LOGGER + r"loading recordio (?P<path>.+?)\.\.\.")
-def loading_recordio(path: str) -> str:
-    """The iterator opens a record set."""
-    return f"loading recordio {path}..."
 
 
 @_line(r"header0 label \[\s*(?P<first>[\d.]+)\s+(?P<last>[\d.]+)\s*\]", first=float, last=float)
@@ -173,7 +100,7 @@ def image_count(count: int) -> str:
     return f"{count}"
 
 
-@_line(r"rand_mirror (?P<on>True|False|0|1)", on=_truth)
+@_line(r"rand_mirror (?P<on>True|False|0|1)", on=read_truth)
 def rand_mirror(on: bool) -> str:
     """Whether training images are mirrored at random."""
     return f"rand_mirror {on}"
@@ -197,7 +124,7 @@ def ver(target: str) -> str:
     return f"ver {target}"
 
 
-@_line(r"lr_steps \[(?P<steps>.*)\]", steps=_numbers)
+@_line(r"lr_steps \[(?P<steps>.*)\]", steps=read_numbers)
 def lr_steps(steps: Sequence[int]) -> str:
     """The steps at which the rate drops to a tenth."""
     return f"lr_steps {list(steps)}"
@@ -221,13 +148,6 @@ def epoch_batch(epoch: int, first: int, last: int, speed: float, acc: float, los
     """
     tail = "" if loss is None else f"\tlossvalue={loss:.6f}"
     return f"Epoch[{epoch}] Batch [{first}-{last}]\tSpeed: {speed:.2f} samples/sec\tacc={acc:.6f}{tail}"
-
-
-@_line(LOGGER + r"Iter\[(?P<epoch>\d+)\] Batch \[(?P<last>\d+)\]\tSpeed: (?P<speed>[\d.]+|inf) samples/sec",
-       epoch=int, last=int, speed=float)
-def iter_batch(epoch: int, last: int, speed: float) -> str:
-    """The same without a metric: the original's model-parallel program."""
-    return f"Iter[{epoch}] Batch [{last}]\tSpeed: {speed:.2f} samples/sec"
 
 
 @_line(rf"lr-batch-epoch: (?P<lr>{NUMBER})(?: (?P<head_lr>{NUMBER}))? (?P<batch>\d+) (?P<epoch>\d+)",
@@ -254,34 +174,6 @@ def train_metric(epoch: int, value: float, metric: str = "acc") -> str:
 def time_cost(epoch: int, seconds: float) -> str:
     """End of an epoch: its wall-clock time in seconds."""
     return f"Epoch[{epoch}] Time cost={seconds:.3f}"
-
-
-@_line(rf"\{{fc7_acc\}} (?P<step>\d+) (?P<acc>{NUMBER})", step=int, acc=float)
-def fc7_acc(step: int, acc: float) -> str:
-    """Training accuracy of the model-parallel head."""
-    return f"{{fc7_acc}} {step} {acc:.6f}"
-
-
-@_line(rf"CELOSS,(?P<step>\d+),(?P<loss>{NUMBER})", step=int, loss=float)
-def celoss(step: int, loss: float) -> str:
-    """Cross-entropy of the sub-center program."""
-    return f"CELOSS,{step},{loss:.6f}"
-
-
-@_line(rf"\[(?P<step>\d+)\]\[MARGIN\](?P<before>{NUMBER}),(?P<after>{NUMBER})", step=int, before=float, after=float)
-def margin(step: int, before: float, after: float) -> str:
-    """Mean target cosine before and after the margin (2018 code)."""
-    return f"[{step}][MARGIN]{before:.6f},{after:.6f}"
-
-
-@_line(r"(?:INFO:\w+:)?rank-id:(?P<rank>\d+):(?P<time>.*?)-Iter:(?P<step>\d+) Rank:(?P<rank_speed>[\d.]+) it/sec "
-       rf"Total:(?P<speed>[\d.]+) it/sec \[(?P<epoch>\d+)\]\[(?P<metric>\w+)\]:(?P<loss>{NUMBER}).*",
-       rank=int, step=int, rank_speed=float, speed=float, epoch=int, loss=float)
-def partial_fc(rank: int, time: str, step: int, rank_speed: float, speed: float, epoch: int, loss: float,
-               metric: str = "loss") -> str:
-    """The original's partial-FC program; "it" are images."""
-    return (f"rank-id:{rank}:{time}-Iter:{step} Rank:{rank_speed:.2f} it/sec Total:{speed:.2f} it/sec "
-            f"[{epoch}][{metric}]:{loss:.4f}")
 
 
 # ---- a validation, one block per set, in this order

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Pattern
 
 Reader = Callable[[str], Any]
+NUMBER = r"-?[\d.]+(?:[eE][-+]?\d+)?|nan|-?inf"
+LOGGER = r"(?:INFO:root:)?"  # the prefix of Python's logging, where a program had it on
 
 
 @dataclass(frozen=True)

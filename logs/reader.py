@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import pandas as pd
 
+from logs import foreign
 from logs import format as lines
 from logs.line import Line
 
@@ -16,8 +17,8 @@ LR_PRINT_INTERVAL = 1000
 
 # The commonest kinds first: most lines are understood at the first or second try.
 ORDER = (lines.testing_verification, lines.embedding_shape, lines.infer_time, lines.xnorm, lines.accuracy_flip,
-         lines.lr_batch_epoch, lines.accuracy_highest, lines.iter_batch, lines.partial_fc)
-PATTERNS: Tuple[Line, ...] = ORDER + tuple(line for line in lines.LINES if line not in ORDER)
+         lines.lr_batch_epoch, lines.accuracy_highest, foreign.iter_batch, foreign.partial_fc)
+PATTERNS: Tuple[Line, ...] = ORDER + tuple(line for line in lines.LINES + foreign.LINES if line not in ORDER)
 # Lines whose value is a fact of the whole run: kind -> (value of the line, name of the fact).
 FACTS = {"gpu_num": ("count", "gpus"), "num_classes": ("count", "num_classes"), "num_layers": ("count", "num_layers"),
          "image_count": ("count", "images_per_epoch"), "id2range": ("count", "identities"),
@@ -60,11 +61,14 @@ class LogReader:
             if stamp:
                 row = row[stamp.end():]
             match = window(row)
-            if match:
-                epoch, _, last, speed, acc, loss = match.groups()
-                self.windows.append((None, int(epoch), int(last), float(speed), float(acc or "nan"),
-                                     float(loss or "nan")))
-            elif not self._other(row):
+            try:
+                if match:
+                    epoch, _, last, speed, acc, loss = match.groups()
+                    self.windows.append((None, int(epoch), int(last), float(speed), float(acc or "nan"),
+                                         float(loss or "nan")))
+                elif not self._other(row):
+                    self.unread.append((number, row))
+            except ValueError:  # the shape of a line, but no numbers in it
                 self.unread.append((number, row))
 
     def _other(self, text: str) -> bool:

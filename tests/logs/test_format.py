@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logs import foreign
 from logs import format as lines
-from logs.format import LINES
 
+LINES = lines.LINES + foreign.LINES
 COUNT = st.integers(0, 10 ** 9)
 NAME = st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z")
 PATH = st.from_regex(r"\A[a-z./][a-z0-9_./-]{0,20}\Z")

@@ -6,6 +6,7 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
+from logs import foreign
 from logs import format as lines
 from logs.parse import load, main, parse, parse_metrics
 from logs.run import Run
@@ -109,7 +110,7 @@ def test_the_model_parallel_program() -> None:
 
 
 def test_the_partial_fc_program() -> None:
-    rows = [lines.partial_fc(rank, "2021-01-01 12:00:00,123", step, 200.0, 1600.0, step // 100, 30.0 - step / 100)
+    rows = [foreign.partial_fc(rank, "2021-01-01 12:00:00,123", step, 200.0, 1600.0, step // 100, 30.0 - step / 100)
             for step in (50, 100) for rank in (0, 1)]
     run = parse("\n".join(rows))
     assert run.unread == []
@@ -129,6 +130,11 @@ def test_what_is_not_understood_is_listed() -> None:
     run = parse("use cpu\nSegmentation fault\n# a remark\n/lib/x.py:3: UserWarning: old\n  the(line)\n"
                 "[09:59:59] src/engine/engine.cc:55: MXNet start\n  a line by itself\n")
     assert run.unread == [(2, "Segmentation fault"), (7, "  a line by itself")]
+
+
+def test_a_line_with_damaged_numbers_is_listed_not_fatal() -> None:
+    run = parse("[lfw][2000]XNorm: 1.2.3\nEpoch[0] Batch [20]\tSpeed: 1.2.3 samples/sec\tacc=0.5\n" + window(0, 40))
+    assert [number for number, _ in run.unread] == [1, 2] and run.table["step"].tolist() == [41]
 
 
 def test_epochs_are_as_long_as_the_set_or_as_the_log_shows() -> None:

@@ -78,6 +78,8 @@ def load(path: PathLike) -> Run:
     except FileNotFoundError:
         raise InputError(f"{place}: no such log; give a folder that train.py wrote, or a log file") from None
     run = parse_metrics(text, str(place)) if place.suffix == ".jsonl" else parse(text, str(place))
+    if not text.strip():
+        raise InputError(f"{place}: empty; the run has printed no training line yet")
     if run.table.empty:
         raise InputError(f"{place}: not one line of a training log among its {run.lines}; is it the right file?")
     return run

@@ -53,6 +53,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the figures as TensorBoard event files")
     arguments = parser.parse_args(argv)
     others = None if arguments.others is None else arguments.others.split(",")
+    for name in others or ():
+        if name != NONE:
+            published(name)  # a wrong name is said now, not taken for a run that has yet to begin
     if arguments.live:
         page = _folder(arguments.run) / "live.html"
         sys.stdout.write(f"{page}: redrawn every {arguments.every:g} s until the run stops\n")

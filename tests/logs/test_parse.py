@@ -191,7 +191,7 @@ def test_a_run_directory_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "expected"), [
-    (None, "no such log"), ("", "not one line"), ("x\n", "not one line")])
+    (None, "no such log"), ("", "empty"), ("x\n", "not one line")])
 def test_bad_input_is_named(tmp_path: Path, content: Any, expected: str) -> None:
     path = tmp_path / "x.log"
     if content is not None:

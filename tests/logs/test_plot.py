@@ -37,6 +37,8 @@ def test_which_runs_are_drawn(tmp_path: Path) -> None:
 def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown published run 'r1'"):
         main([str(start(tmp_path)), "--with", "r1"])
+    with pytest.raises(InputError, match="unknown published run 'r1'"):
+        main([str(tmp_path), "--live", "--with", "r1"])
     with pytest.raises(InputError, match="nowhere"):
         main([str(tmp_path / "nowhere")])
     with pytest.raises(InputError, match="y1: has no folder to write into"):

@@ -1,0 +1,128 @@
+"""The linkage network: four graph convolutions that say of each neighbour whether it is the pivot's person.
+
+Y = ReLU([X || G X] W) with G = D^-1 A, sizes 512-512-256-256, the input normalised over the batch, a classifier of
+256 units with PReLU, cross-entropy on the first hop only (paper_tables.md, section 4.8).
+"""
+from dataclasses import dataclass
+from typing import Dict, Tuple
+
+import numpy as np
+
+from evaluation.clustering.graphs import Hops, Subgraphs
+from graph.checkpoint import Checkpoint
+from runtime.mx import mx
+from runtime.progress import progress
+
+WIDTHS = (512, 512, 256, 256)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The published recipe: SGD with momentum, the rate times 0.1 after every epoch."""
+
+    epochs: int = 4
+    rate: float = 0.01
+    decay: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch: int = 16
+    seed: int = 0
+
+
+def linkage_symbol(k1: int, widths: Tuple[int, ...] = WIDTHS) -> "mx.sym.Symbol":
+    """The graph: data (b, nodes, d), data_adjacency (b, nodes, nodes), softmax_label (b * k1,) to (b * k1, 2)."""
+    adjacency = mx.sym.Variable("data_adjacency")
+    rows = mx.sym.BatchNorm(mx.sym.Variable("data"), axis=2, fix_gamma=True, eps=1e-5, name="bn0")
+    for number, width in enumerate(widths, 1):
+        around = mx.sym.batch_dot(adjacency, rows, name=f"mean{number}")
+        rows = mx.sym.FullyConnected(mx.sym.concat(rows, around, dim=2), num_hidden=width, flatten=False,
+                                     name=f"conv{number}")
+        rows = mx.sym.Activation(rows, act_type="relu", name=f"relu{number}")
+    first = mx.sym.reshape(mx.sym.slice_axis(rows, axis=1, begin=0, end=k1), shape=(-1, widths[-1]))
+    hidden = mx.sym.FullyConnected(first, num_hidden=widths[-1], name="classifier1")
+    hidden = mx.sym.LeakyReLU(hidden, act_type="prelu", name="classifier_relu")
+    return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(hidden, num_hidden=2, name="classifier2"),
+                                normalization="batch", name="softmax")
+
+
+def train_linkage(features: np.ndarray, neighbours: np.ndarray, labels: np.ndarray, hops: Hops,
+                  plan: TrainingPlan, widths: Tuple[int, ...] = WIDTHS) -> Checkpoint:
+    """Learn links from (n, d) unit features and (n,) classes; each image is a pivot once an epoch. Same seed, same net.
+
+    The incomplete last batch of an epoch is left out unless it is the only one.
+    """
+    graphs = Subgraphs(features, neighbours, hops)
+    batch = min(plan.batch, len(features))
+    rng = np.random.default_rng(plan.seed)
+    executor = _bind(linkage_symbol(hops.k1, widths), batch, hops, features.shape[1], "write")
+    _initialise(executor, rng)
+    optimizer = mx.optimizer.SGD(learning_rate=plan.rate, momentum=plan.momentum, wd=plan.weight_decay)
+    update = mx.optimizer.get_updater(optimizer)
+    names = [name for name in executor.arg_dict if not _is_fed(name)]
+    for epoch in range(plan.epochs):
+        optimizer.lr = plan.rate * plan.decay ** epoch
+        order = rng.permutation(len(features))
+        starts = range(0, len(features) - batch + 1, batch)
+        for start in progress(starts, label=f"linkage network, epoch {epoch + 1}", unit="batches"):
+            pivots = order[start:start + batch]
+            _feed(executor, graphs, pivots)
+            same = labels[neighbours[pivots, :hops.k1]] == labels[pivots][:, None]
+            executor.arg_dict["softmax_label"][:] = same.ravel().astype(np.float32)
+            executor.forward(is_train=True)
+            executor.backward()
+            for number, name in enumerate(names):
+                update(number, executor.grad_dict[name], executor.arg_dict[name])
+    args = {name: executor.arg_dict[name].copy() for name in names}
+    return Checkpoint(linkage_symbol(hops.k1, widths), args, {k: v.copy() for k, v in executor.aux_dict.items()})
+
+
+def link_probabilities(checkpoint: Checkpoint, features: np.ndarray, neighbours: np.ndarray, hops: Hops,
+                       batch: int = 16) -> np.ndarray:
+    """Probability that each of the k1 nearest neighbours is the image's person: float64 (n, k1).
+
+    The network may have been trained with another k1: its parameters do not depend on it.
+    """
+    graphs = Subgraphs(features, neighbours, hops)
+    widths = tuple(checkpoint.args[f"conv{number}_weight"].shape[0] for number in range(1, len(WIDTHS) + 1))
+    batch = min(batch, len(features))
+    executor = _bind(linkage_symbol(hops.k1, widths), batch, hops, features.shape[1], "null")
+    executor.copy_params_from(checkpoint.args, checkpoint.aux)
+    found = np.empty((len(features), hops.k1))
+    for start in progress(range(0, len(features), batch), label="links", unit="batches"):
+        pivots = np.arange(start, min(start + batch, len(features)))
+        _feed(executor, graphs, np.resize(pivots, batch))
+        rows = executor.forward(is_train=False)[0].asnumpy()[:, 1].reshape(batch, hops.k1)
+        found[pivots] = rows[:len(pivots)]
+    return found
+
+
+def _is_fed(name: str) -> bool:
+    return name.startswith("data") or name.endswith("label")
+
+
+def _bind(symbol: "mx.sym.Symbol", batch: int, hops: Hops, dimensions: int, request: str) -> "mx.executor.Executor":
+    requests: Dict[str, str] = {name: "null" if _is_fed(name) else request for name in symbol.list_arguments()}
+    return symbol.simple_bind(mx.cpu(), grad_req=requests, data=(batch, hops.nodes, dimensions),
+                              data_adjacency=(batch, hops.nodes, hops.nodes), softmax_label=(batch * hops.k1,))
+
+
+def _feed(executor: "mx.executor.Executor", graphs: Subgraphs, pivots: np.ndarray) -> None:
+    features, adjacency = graphs.batch(pivots)
+    executor.arg_dict["data"][:] = features
+    executor.arg_dict["data_adjacency"][:] = adjacency
+
+
+def _initialise(executor: "mx.executor.Executor", rng: np.random.Generator) -> None:
+    """Glorot's uniform weights from our own generator, zero biases, PReLU slopes of 0.25, unit statistics."""
+    for name, value in executor.arg_dict.items():
+        if name.endswith("weight"):
+            limit = np.sqrt(6.0 / sum(value.shape))
+            value[:] = rng.uniform(-limit, limit, value.shape)
+        elif name == "classifier_relu_gamma":
+            value[:] = 0.25
+        elif name.endswith("gamma"):
+            value[:] = 1
+        elif not _is_fed(name):
+            value[:] = 0
+    for name, value in executor.aux_dict.items():
+        value[:] = 1 if name.endswith("var") else 0

@@ -1,4 +1,4 @@
-"""The published training and test sets as data: what each is called, what it holds, and under which terms it may be used.
+"""The published training and test sets as data: what each is called and holds, and under which terms it may be used.
 
 Counts are those of the packed editions (headers of the record sets, or the authors' tables); a count that is only
 known rounded says so in its note. Where a set comes from is described, not linked: several were withdrawn.

@@ -20,7 +20,7 @@ from runtime.files import PathLike, atomic_open
 from runtime.progress import progress
 
 EXAMPLE = ("  python datasets/prepare.py synthetic --out data/demo --identities 200 --images 40\n"
-           "  python datasets/prepare.py synthetic --out data/megaface --kind megaface --identities 80 --distractors 1000\n"
+           "  python datasets/prepare.py synthetic --out data/mf --kind megaface --identities 80 --distractors 1000\n"
            "  python datasets/prepare.py synthetic --out data/ijb --kind templates --identities 100 --images 6")
 PHOTOGRAPH_SIZE = 320
 

@@ -1,4 +1,5 @@
 """Networks: every count of the tables in the facts, the published graphs, the published weights in our graph."""
+import dataclasses
 import json
 
 import numpy
@@ -46,7 +47,9 @@ Y1_HEADS = [("E", 128, 4123904), ("FC", 128, 4123904), ("E", 512, 13758848), ("G
 
 
 def _settings(preset, **changes):
-    return NetworkSettings(**{**NETWORKS[preset], **changes})
+    """The network part of a preset (it may name training settings, too)."""
+    known = {field.name for field in dataclasses.fields(NetworkSettings)}
+    return NetworkSettings(**{**{key: value for key, value in NETWORKS[preset].items() if key in known}, **changes})
 
 
 def _values(symbol):

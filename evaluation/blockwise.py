@@ -31,7 +31,8 @@ def block_borders(columns: int, stops: Sequence[int] = (), block: int = BLOCK_CO
     The first blocks are short and grow fourfold, so that running cuts (the k-th best so far) are near their final
     values before the long blocks come.
     """
-    ends, wanted, size = [], sorted({*stops, columns}), min(_FIRST_BLOCK, block)
+    ends: List[int] = []
+    wanted, size = sorted({*stops, columns}), min(_FIRST_BLOCK, block)
     while not ends or ends[-1] < columns:
         last = ends[-1] if ends else 0
         ends.append(min(last + size, next(stop for stop in wanted if stop > last)))

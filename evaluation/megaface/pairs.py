@@ -1,7 +1,7 @@
 """Scores of single pairs of features in float64, and the float32 form whose product gives all of them at once.
 
-The score is -|x - y|^2 / 2 of the features as stored: the order of the devkit's identity model (-|x - y|^2) and, for unit
-features, of the cosine (cosine - 1). In float64 equal features score equal, to the last bit.
+The score is -|x - y|^2 / 2: the order of the devkit's identity model (-|x - y|^2) and, for unit features, of the
+cosine (cosine - 1). In float64 equal features score equal, to the last bit.
 """
 from dataclasses import dataclass
 from typing import Tuple
@@ -66,7 +66,7 @@ def rounding_error(dimensions: int, left_norms: np.ndarray, scores: np.ndarray) 
 
 
 def mates(ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """All unordered pairs of rows (i < j) with the same id (n,), ordered by person, then i, then j: two int64 arrays."""
+    """All unordered pairs of rows i < j with the same id (n,), by person, then i, then j: two int64 arrays."""
     order = np.argsort(ids, kind="stable")
     ordered = np.asarray(ids)[order]
     borders = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True]) if len(ids) else np.zeros(1, int)

@@ -4,7 +4,7 @@ Rules: paper_tables.md, section 3.3. A trial is an ordered pair of different ima
 mate is ranked among the distractors alone. Impostor pairs are all probes x all distractors.
 """
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class MegaFaceResult:
 
 def evaluate(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
              fars: Sequence[float]) -> List[MegaFaceResult]:
-    """Figures of (P, d) probes with person `ids` (P,) against the first n of (N, d) distractors, for each n in `counts`.
+    """Figures of (P, d) probes with persons `ids` (P,) against the first n of (N, d) distractors, n of `counts` each.
 
     One pass over the distractors serves all counts. `fars` between 0 and 1. Raises InputError for features that are not
     finite or of another dimension, for a count outside 1..N, ids that do not fit and probes without a single mate.
@@ -62,7 +62,7 @@ def evaluate(probes: Features, ids: np.ndarray, distractors: Features, counts: S
     run = _Run(probes, ids, distractors, counts, fars)
     results: Dict[int, MegaFaceResult] = {}
     ends = block_borders(max(counts), counts)
-    blocks = score_blocks(run.left, distractors.rows, ends, run.right)
+    blocks = score_blocks(run.left, distractors.rows, ends, right_factor(distractors))
     for (start, scores), end in zip(blocks, ends):
         run.add(scores, start)
         if end in counts:
@@ -76,37 +76,75 @@ def cmc_steps(ranks: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     return distinct, np.cumsum(seen) / len(ranks)
 
 
+@dataclass(frozen=True)
+class Trials:
+    """Every trial of the probes, and what scoring them in blocks needs.
+
+    `query`, `mate` int64 (T,) rows of the probes, `scores` float64 (T,) of the mates; the first half are the unordered
+    genuine pairs, the second half the same pairs turned round. `left` is the left factor of the product with the
+    distractors; `bins` span the scores.
+    """
+
+    probes: Features
+    query: np.ndarray
+    mate: np.ndarray
+    scores: np.ndarray
+    left: np.ndarray
+    norms: np.ndarray
+    bins: Bins
+
+    @classmethod
+    def of(cls, probes: Features, ids: np.ndarray) -> "Trials":
+        """The trials of (P, d) probes with persons (P,); raises InputError when no person has two images."""
+        first, second = mates(ids)
+        if not len(first):
+            raise InputError("probe ids: no person has two images, so there is no trial; check the list of ids")
+        single = probes.single(probes.rows)
+        norms = np.linalg.norm(single.astype(np.float64), axis=1)
+        longest = max(float(norms.max()), 1e-6)
+        genuine = pair_scores(probes, first, probes, second)
+        return cls(probes, np.r_[first, second], np.r_[second, first], np.r_[genuine, genuine], as_left(single), norms,
+                   Bins(-2 * longest ** 2, 0.001 * longest ** 2))
+
+    @property
+    def genuine(self) -> np.ndarray:
+        """Scores of the unordered genuine pairs."""
+        return self.scores[:len(self.scores) // 2]
+
+    def margin(self, score: float) -> float:
+        """Twice the largest rounding error of a float32 score of that size, for any probe."""
+        return 2 * float(rounding_error(self.left.shape[1] - 2, self.norms.max(), np.array(score)))
+
+    def counter(self, distractors: Features) -> RankCounter:
+        """A fresh count of the distractors above each mate."""
+        tolerance = rounding_error(self.left.shape[1] - 2, self.norms[self.query], self.scores)
+        return RankCounter(self.query, self.scores, tolerance, len(self.left),
+                           lambda rows, columns: pair_scores(self.probes, rows, distractors, columns), self.bins)
+
+
+def right_factor(distractors: Features) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns a slice of the distractors into the right factor; it refuses rows that are not finite."""
+    def prepare(part: np.ndarray) -> np.ndarray:
+        single = as_right(distractors.single(part))
+        if not np.isfinite(single[:, -1]).all():
+            raise InputError("distractor features: a row is not finite (NaN or infinity); extract the features again")
+        return single
+    return prepare
+
+
 class _Run:
     """The running counts of one pass over the distractors."""
 
     def __init__(self, probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
                  fars: Sequence[float]) -> None:
         check(probes, ids, distractors, counts, fars)
-        self._probes, self._distractors, self.fars = probes, distractors, list(fars)
-        single = probes.single(probes.rows)
-        self.left = as_left(single)
-        left, right = mates(np.asarray(ids))
-        if not len(left):
-            raise InputError("probe ids: no person has two images, so there is no trial; check the list of ids")
-        self.genuine = pair_scores(probes, left, probes, right)
-        queries, both = np.r_[left, right], np.r_[self.genuine, self.genuine]
-        norms = np.linalg.norm(single.astype(np.float64), axis=1)
-        tolerance = rounding_error(single.shape[1], norms[queries], both)
-        longest = float(norms.max())
-        self.bins = Bins(-2 * max(longest, 1e-6) ** 2, 0.001 * max(longest, 1e-6) ** 2)
+        self.fars, self._rows = list(fars), len(ids)
+        self.trials = Trials.of(probes, np.asarray(ids))
+        self.left, self.bins = self.trials.left, self.trials.bins
         self.histogram = Histogram(self.bins)
-        self.ranks = RankCounter(queries, both, tolerance, len(ids), self._rescore, self.bins)
-        self.kept = max(false_accepts_allowed(far, len(ids) * max(counts)) for far in fars) + 1
-        self.largest = Largest(
-            min(self.kept, len(ids) * max(counts)),
-            lambda score: 2 * float(rounding_error(single.shape[1], np.array(longest), np.array(score))), self._rescore)
-
-    def right(self, part: np.ndarray) -> np.ndarray:
-        """A slice of the distractors as the right factor; refuses what is not finite."""
-        single = as_right(self._distractors.single(part))
-        if not np.isfinite(single[:, -1]).all():
-            raise InputError("distractor features: a row is not finite (NaN or infinity); extract the features again")
-        return single
+        self.ranks = self.trials.counter(distractors)
+        wanted = max(false_accepts_allowed(far, len(ids) * max(counts)) for far in fars) + 1
+        self.largest = Largest(min(wanted, len(ids) * max(counts)), self.trials.margin, self.ranks.rescore)
 
     def add(self, scores: np.ndarray, start: int) -> None:
         """Count one block of scores against distractors from `start` on."""
@@ -119,9 +157,9 @@ class _Run:
 
     def result(self, distractors: int) -> MegaFaceResult:
         """The figures after the first `distractors` distractors."""
-        impostors = distractors * len(self._probes)
+        impostors = distractors * self._rows
         ranks, shares = cmc_steps(self.ranks.ranks())
-        ascending = np.sort(self.genuine)
+        ascending = np.sort(self.trials.genuine)
         limits = {far: self.largest.at(false_accepts_allowed(far, impostors)) for far in self.fars}
         tar = {far: float(1 - np.searchsorted(ascending, limit, side="left") / len(ascending))
                for far, limit in limits.items()}
@@ -141,9 +179,6 @@ class _Run:
         beyond = targets[targets >= min(len(top), self.largest.count)] / impostors
         chosen = np.unique(np.searchsorted(-far, -beyond, side="left").clip(0, len(far) - 1))[::-1]
         return np.r_[near / impostors, far[chosen]], np.r_[1 - beaten / len(ascending), tar[chosen]]
-
-    def _rescore(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return pair_scores(self._probes, rows, self._distractors, columns)
 
 
 def check(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],

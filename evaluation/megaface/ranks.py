@@ -42,7 +42,7 @@ class RankCounter:
         self._exact = np.zeros(len(scores), np.int64)
         self._near: List[Tuple[np.ndarray, ...]] = []
         self._near_count = self.rescored = self.unresolved = 0
-        self._rescore, self._bins = rescore, bins
+        self.rescore, self._bins = rescore, bins
         self._tables: List[Tuple[int, np.ndarray]] = []
         self._piloted = False
         has_mates = self._first[1:] > self._first[:-1]
@@ -106,7 +106,7 @@ class RankCounter:
             self.unresolved += len(rows)
             return
         self.rescored += len(rows)
-        exact = self._rescore(rows, columns)
+        exact = self.rescore(rows, columns)
         for step in range(int((maybe - sure).max())):
             trials = np.minimum(sure + step, len(self._scores) - 1)
             above = (sure + step < maybe) & (exact > self._scores[trials])

@@ -1,0 +1,69 @@
+"""The lists of images: the devkit's JSON ({"path": [...], "id": [...]}) or one path a line."""
+import json
+from pathlib import Path
+from typing import List, NamedTuple
+
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+DISTRACTOR_LIST = "megaface_features_list.json"
+
+
+class ProbeList(NamedTuple):
+    """Paths of the probes and the person of each."""
+
+    paths: List[str]
+    ids: List[str]
+
+
+def read_paths(path: PathLike) -> List[str]:
+    """The paths of a list; raises InputError naming the file when it is none."""
+    paths, _ = _read(path)
+    return paths
+
+
+def read_probes(path: PathLike) -> ProbeList:
+    """Probes and their persons: "id" of the JSON, else the folder an image stands in."""
+    paths, ids = _read(path)
+    if not ids:
+        ids = [name.split("/")[-2] if "/" in name else "" for name in paths]
+        if not all(ids):
+            raise InputError(f"{path}: '{paths[ids.index('')]}' names no person; write PERSON/FILE, or a JSON with id")
+    return ProbeList(paths, ids)
+
+
+def distractor_list(folder: PathLike, size: int, number: int) -> Path:
+    """The devkit's list of `size` distractors, set `number` (1 is the published one)."""
+    path = Path(folder) / f"{DISTRACTOR_LIST}_{size}_{number}"
+    if not path.exists():
+        raise InputError(f"{path}: not found; give the devkit's templatelists folder, or sizes and sets it has")
+    return path
+
+
+def _read(path: PathLike) -> "tuple[List[str], List[str]]":
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; give a list of images") from None
+    if text.lstrip().startswith("{"):
+        return _from_json(path, text)
+    lines = [line.split("\t")[-1].strip() for line in text.splitlines()]
+    return _filled(path, [line for line in lines if line and not line.startswith("#")]), []
+
+
+def _from_json(path: PathLike, text: str) -> "tuple[List[str], List[str]]":
+    try:
+        content = json.loads(text)
+        paths = [str(name) for name in content["path"]]
+        ids = [str(name) for name in content.get("id", [])]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not a devkit list; it needs \"path\": [...]") from None
+    if ids and len(ids) != len(paths):
+        raise InputError(f"{path}: {len(ids)} ids for {len(paths)} paths; the list is damaged, copy it again")
+    return _filled(path, paths), ids
+
+
+def _filled(path: PathLike, names: List[str]) -> List[str]:
+    if not names:
+        raise InputError(f"{path}: names no image")
+    return names

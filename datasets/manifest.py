@@ -13,11 +13,12 @@ import os
 import time
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
 from datasets.pairs import read_pack
+from datasets.record_blocks import blocks
 from datasets.records import CRC_FILE, RecordSet
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open, read_json, sha256, write_json
@@ -27,7 +28,6 @@ MANIFEST = "manifest.json"
 STAMP = ".manifest.checked"
 SET_FILES = ("train.rec", "train.idx", "property", CRC_FILE)
 ALWAYS_READ = 256 << 20
-_BLOCK = 1 << 24
 _SETTLED_SECONDS = 2.0
 _TOOL = "arcface-mxnet 0.1.0"
 
@@ -99,31 +99,19 @@ def write_record_crcs(records: RecordSet) -> str:
     shown = bar(int(records.index.lengths.sum()), f"checksums of {records.path.name}", "bytes")
     end = 0
     try:
-        for start, block, positions in _blocks(records):
-            if start != end:
-                raise InputError(f"{records.path}: its index leaves out bytes {end} to {start}; build the set again")
-            end += len(block)
-            digest.update(block)
-            view = memoryview(block)
-            for position in positions.tolist():
-                begin = int(records.index.offsets[position]) - start
-                crcs[position] = zlib.crc32(view[begin:begin + int(records.index.lengths[position])])
-            shown.update(len(block))
+        for block in blocks(records):
+            if block.start != end:
+                raise InputError(f"{records.path}: its index leaves out bytes {end} to {block.start}; "
+                                 "build the set again")
+            end += len(block.data)
+            digest.update(block.data)
+            crcs[block.positions] = [zlib.crc32(framed) for framed in block.records(records)]
+            shown.update(len(block.data))
     finally:
         shown.close()
     with atomic_open(records.folder / CRC_FILE) as stream:
         stream.write(crcs.tobytes())
     return digest.hexdigest()
-
-
-def _blocks(records: RecordSet) -> Iterator[Tuple[int, bytes, np.ndarray]]:
-    """The file in order of place, in blocks of whole records: (offset, bytes, positions of the records inside)."""
-    order = np.argsort(records.index.offsets, kind="stable")
-    lengths = records.index.lengths[order]
-    block_of = (np.cumsum(lengths) - lengths) // _BLOCK
-    for positions in np.split(order, np.flatnonzero(np.diff(block_of)) + 1):
-        start = int(records.index.offsets[positions[0]])
-        yield start, records.raw(start, int(records.index.lengths[positions].sum())), positions
 
 
 def _entry(path: Path, digest: Optional[str] = None) -> Dict[str, Any]:

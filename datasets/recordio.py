@@ -74,11 +74,16 @@ def part_length(header: bytes) -> Tuple[int, int]:
 
 def unframe(framed: bytes) -> bytes:
     """The data of one framed record (trailing bytes are ignored); raises BrokenRecord where it is not whole."""
+    return split_frame(framed)[0]
+
+
+def split_frame(framed: bytes) -> Tuple[bytes, int]:
+    """(data, bytes it took with frame and padding) of the record at the start; raises BrokenRecord as `unframe`."""
     kind, length = part_length(framed[:FRAME_HEADER])
     if kind == 0:
         if len(framed) < FRAME_HEADER + length:
             raise BrokenRecord("the file ends inside a record")
-        return framed[FRAME_HEADER:FRAME_HEADER + length]
+        return framed[FRAME_HEADER:FRAME_HEADER + length], FRAME_HEADER + (length + 3 & ~3)
     parts: List[bytes] = []
     at = 0
     while True:
@@ -91,7 +96,7 @@ def unframe(framed: bytes) -> bytes:
         parts.append(framed[at:at + length])
         at += (length + 3) & ~3
         if kind == 3:
-            return _MAGIC_BYTES.join(parts)
+            return _MAGIC_BYTES.join(parts), at
 
 
 def pack_image(label: Union[float, Sequence[float]], key: int, encoded: bytes, id2: int = 0) -> bytes:

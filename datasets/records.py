@@ -37,7 +37,7 @@ class RecordSet:
         self._descriptor = descriptor
         self._labels: Optional[np.ndarray] = None
         self._renumber: Optional[np.ndarray] = None
-        self._crcs = _record_crcs(self.folder / CRC_FILE, len(index)) if rec.name == "train.rec" else None
+        self.crcs = _record_crcs(self.folder / CRC_FILE, len(index)) if rec.name == "train.rec" else None
         self.ranges: Optional[Ranges] = find_ranges(self)
         self.keys = index.keys if self.ranges is None else self.ranges.keys()
         if not len(self.keys):
@@ -116,7 +116,7 @@ class RecordSet:
         if position < 0:
             raise InputError(f"{self.path}: has no record {key}; the set is incomplete, copy it again")
         data = self.raw(int(self.index.offsets[position]), int(self.index.lengths[position]))
-        if self._crcs is not None and zlib.crc32(data) != self._crcs[position]:
+        if self.crcs is not None and zlib.crc32(data) != self.crcs[position]:
             raise InputError(f"{self.path}: record {key} is not what its checksum says; the file is damaged, "
                              "use another copy")
         try:

@@ -1,0 +1,163 @@
+"""What can be wrong with a record set, found record by record on all cores and in one reading of the file."""
+import collections
+import hashlib
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from datasets.images import NoImage, decode_bgr, is_whole
+from datasets.near_duplicates import hashes, thumbnail
+from datasets.record_blocks import Block, blocks
+from datasets.recordio import BrokenRecord, split_frame, unpack_image
+from datasets.records import RecordSet
+from runtime.errors import InputError
+from runtime.progress import bar
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: its kind (one word), where (a record key or a file), and what, in words."""
+
+    kind: str
+    where: str
+    what: str
+
+
+class Checked(NamedTuple):
+    """What one reading of a set gives: findings; SHA-256 of the file; per image its key, class and perceptual hash.
+
+    keys, labels int64 (n,); hashes uint64 (n, 4): of every image that could be decoded.
+    """
+
+    findings: List[Finding]
+    sha256: str
+    keys: np.ndarray
+    labels: np.ndarray
+    hashes: np.ndarray
+
+
+class _Part(NamedTuple):
+    findings: List[Finding]
+    keys: List[int]
+    labels: List[int]
+    hashes: np.ndarray
+
+
+def check_records(records: RecordSet, threads: int) -> Checked:
+    """Read, unpack, decode and hash every record of a set; memory is that of a few blocks and 48 bytes an image."""
+    expected = _expected_labels(records)
+    digest = hashlib.sha256()
+    parts: List[_Part] = []
+    shown = bar(len(records.index), f"verifying {records.path.name}", "records")
+    try:
+        for block, part in _checked(records, expected, threads):
+            digest.update(block.data)
+            parts.append(part)
+            shown.update(len(block.positions))
+    finally:
+        shown.close()
+    findings = [finding for part in parts for finding in part.findings]
+    keys = np.array([key for part in parts for key in part.keys], dtype=np.int64)
+    labels = np.array([label for part in parts for label in part.labels], dtype=np.int64)
+    found = np.concatenate([part.hashes for part in parts]) if parts else hashes([])
+    return Checked(findings + check_counts(records, labels), digest.hexdigest(), keys, labels, found)
+
+
+def check_counts(records: RecordSet, labels: np.ndarray) -> List[Finding]:
+    """What property, classes and number of images say about each other; labels int64: the class of every image."""
+    findings: List[Finding] = []
+    classes = np.unique(labels)
+    told = records.properties
+    if told is None:
+        findings.append(Finding("property", "property", "is missing; the 2018 code needs it"))
+    elif told.identities != classes.size:
+        findings.append(Finding("property", "property",
+                                f"says {told.identities} identities, {classes.size} have images"))
+    if told is not None and told.images is not None and told.images != labels.size:
+        findings.append(Finding("property", "property", f"says {told.images} images, there are {labels.size}"))
+    if classes.size and classes[-1] != classes.size - 1:
+        missing = int(np.flatnonzero(classes != np.arange(classes.size))[0])
+        findings.append(Finding("labels", f"class {missing}", "has no image though higher classes do; labels should "
+                                                               "count from 0 without a gap"))
+    return findings
+
+
+def _expected_labels(records: RecordSet) -> Optional[np.ndarray]:
+    """By position in the index: the class its identity range gives it, -1 outside all ranges, -2 header and ranges."""
+    if records.ranges is None:
+        return None
+    expected = np.full(len(records.index), -1, dtype=np.int64)
+    expected[records.index.positions(records.keys)] = records.labels
+    expected[records.index.keys >= records.ranges.first_key] = -2
+    expected[records.index.position(0)] = -2
+    return expected
+
+
+def _checked(records: RecordSet, expected: Optional[np.ndarray], threads: int) -> Iterator[Tuple[Block, _Part]]:
+    """Blocks in file order with what was found in them, checked on threads a bounded number ahead."""
+    waiting: Deque[Tuple[Block, Future[_Part]]] = collections.deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+    try:
+        for block in blocks(records, 1 << 20):
+            waiting.append((block, pool.submit(_check_block, records, expected, block)))
+            if len(waiting) > 4 * threads:
+                first, part = waiting.popleft()
+                yield first, part.result()
+        while waiting:
+            first, part = waiting.popleft()
+            yield first, part.result()
+    finally:
+        for _, left in waiting:
+            left.cancel()
+        pool.shutdown(wait=True)
+
+
+def _check_block(records: RecordSet, expected: Optional[np.ndarray], block: Block) -> _Part:
+    part = _Part([], [], [], hashes([]))
+    thumbnails: List[np.ndarray] = []
+    for position, framed in zip(block.positions.tolist(), block.records(records)):
+        key = int(records.index.keys[position])
+        wanted = None if expected is None else int(expected[position])
+        try:
+            label, small = _check_record(records, key, position, bytes(framed), wanted)
+        except (InputError, BrokenRecord, NoImage) as error:
+            part.findings.append(Finding(_KINDS[type(error)], f"record {key}", _without_path(records, error)))
+            continue
+        if small is not None:
+            part.keys.append(key)
+            part.labels.append(label)
+            thumbnails.append(small)
+    return part._replace(hashes=hashes(thumbnails))
+
+
+_KINDS = {InputError: "label", BrokenRecord: "record", NoImage: "image"}
+
+
+def _check_record(records: RecordSet, key: int, position: int, framed: bytes,
+                  wanted: Optional[int]) -> Tuple[int, Optional[np.ndarray]]:
+    """(class, thumbnail) of one image record, (-1, None) of a header or range; raises what is wrong with it."""
+    if records.crcs is not None and zlib.crc32(framed) != records.crcs[position]:
+        raise BrokenRecord("its bytes are not those of its checksum")
+    data, taken = split_frame(framed)
+    if taken != len(framed):
+        raise BrokenRecord(f"is followed by {len(framed) - taken} bytes that the index does not know")
+    record = unpack_image(data)
+    if wanted == -2:
+        return -1, None
+    if wanted == -1:
+        raise InputError("belongs to no identity range")
+    label = records.label_of(key, record)
+    if wanted is not None and label != wanted:
+        raise InputError(f"has label {label}, its identity range belongs to class {wanted}")
+    if not is_whole(record.encoded):
+        raise NoImage("is cut off before its end")
+    image = decode_bgr(record.encoded)
+    if records.image_size is not None and image.shape[:2] != records.image_size:
+        raise NoImage(f"is {image.shape[0]}x{image.shape[1]}, `property` says "
+                      f"{records.image_size[0]}x{records.image_size[1]}")
+    return label, thumbnail(image)
+
+
+def _without_path(records: RecordSet, error: Exception) -> str:
+    return str(error).replace(f"{records.path}: ", "")

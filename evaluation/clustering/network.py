@@ -30,9 +30,9 @@ class TrainingPlan:
 
 
 def linkage_symbol(k1: int, widths: Tuple[int, ...] = WIDTHS) -> "mx.sym.Symbol":
-    """The graph: data (b, nodes, d), data_adjacency (b, nodes, nodes), softmax_label (b * k1,) to (b * k1, 2)."""
+    """The graph: data_rows (b, nodes, d), data_adjacency (b, nodes, nodes), softmax_label (b * k1,) to (b * k1, 2)."""
     adjacency = mx.sym.Variable("data_adjacency")
-    rows = mx.sym.BatchNorm(mx.sym.Variable("data"), axis=2, fix_gamma=True, eps=1e-5, name="bn0")
+    rows = mx.sym.BatchNorm(mx.sym.Variable("data_rows"), axis=2, fix_gamma=True, eps=1e-5, name="bn0")
     for number, width in enumerate(widths, 1):
         around = mx.sym.batch_dot(adjacency, rows, name=f"mean{number}")
         rows = mx.sym.FullyConnected(mx.sym.concat(rows, around, dim=2), num_hidden=width, flatten=False,
@@ -102,13 +102,13 @@ def _is_fed(name: str) -> bool:
 
 def _bind(symbol: "mx.sym.Symbol", batch: int, hops: Hops, dimensions: int, request: str) -> "mx.executor.Executor":
     requests: Dict[str, str] = {name: "null" if _is_fed(name) else request for name in symbol.list_arguments()}
-    return symbol.simple_bind(mx.cpu(), grad_req=requests, data=(batch, hops.nodes, dimensions),
+    return symbol.simple_bind(mx.cpu(), grad_req=requests, data_rows=(batch, hops.nodes, dimensions),
                               data_adjacency=(batch, hops.nodes, hops.nodes), softmax_label=(batch * hops.k1,))
 
 
 def _feed(executor: "mx.executor.Executor", graphs: Subgraphs, pivots: np.ndarray) -> None:
     features, adjacency = graphs.batch(pivots)
-    executor.arg_dict["data"][:] = features
+    executor.arg_dict["data_rows"][:] = features
     executor.arg_dict["data_adjacency"][:] = adjacency
 
 

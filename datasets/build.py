@@ -5,8 +5,9 @@ form: `aligned path label [box [five points]]` or im2rec's `index label path`. I
 whatever the order of the list. JPEG and PNG files of the right size are kept byte for byte, others become JPEG of
 quality 95.
 
-Nothing stands at OUT before the set is whole. An interrupted build (Ctrl-C, a full disk, a killed process) leaves
-OUT.partial; the same command goes on from there.
+Faces are aligned where the list gives points and says they are not aligned, or by --points or --detector (as `align`
+does). Nothing stands at OUT before the set is whole. An interrupted build (Ctrl-C, a full disk, a killed process)
+leaves OUT.partial; the same command goes on from there.
 """
 import argparse
 import collections
@@ -14,17 +15,21 @@ import contextlib
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Deque, Iterator, List, Optional, Set, Tuple, Union
+from threading import Lock
+from typing import Deque, Iterator, List, Optional, Set, Tuple, Union
 
 import numpy as np
 from joblib import cpu_count
 
 from datasets import manifest
+from datasets.align import DETECTORS, align, open_detector
+from datasets.align_folder import Finder, find_by_detector, find_by_points
 from datasets.identity_names import write_names
 from datasets.image_sources import ImageList, open_source
 from datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
 from datasets.list_files import from_list
 from datasets.partial_set import JOURNAL, PartialSet
+from datasets.point_files import read_points
 from datasets.whole_folder import must_be_free, put_in_place
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open
@@ -36,24 +41,23 @@ SKIPPED = "skipped.tsv"
 _CHUNK = 32
 
 Prepared = Union[bytes, NoImage]
-Aligner = Callable[[np.ndarray, Optional[np.ndarray]], np.ndarray]
 
 
 def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), resize: bool = False,
-          align: Optional[Aligner] = None, alignment: str = "as given", skip: bool = False,
+          find: Optional[Finder] = None, alignment: str = "as given", skip: bool = False,
           threads: Optional[int] = None) -> str:
     """Build a record set from a source, in parallel and resumable; returns the short hash of its manifest.
 
-    size: (height, width) of every image; resize: scale images that differ by scale alone. align(bgr, points or None) ->
-    bgr crop of that size, for images to be aligned, raising NoImage where it finds no face; alignment: a word on it for
-    the manifest. skip: list unusable images in skipped.tsv instead of stopping at the first. Writes identities.tsv
-    (`label TAB name`). Raises InputError naming the image and the remedy.
+    size: (height, width) of every image; resize: scale images that differ by scale alone. find(name, bgr) -> five-point
+    sets (5, 2), the first of which the image is aligned to; without it only images the source has points for are
+    aligned. alignment: a word on it for the manifest. skip: list unusable images in skipped.tsv instead of stopping at
+    the first. Writes identities.tsv (`label TAB name`). Raises InputError naming the image and the remedy.
     """
     target = must_be_free(out)
     partial = PartialSet(target.with_name(target.name + ".partial"),
                          source.fingerprint(size, resize, alignment, skip))
     try:
-        _fill(partial, source, _Preparing(source, size, resize, align), skip, threads or cpu_count())
+        _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or cpu_count())
         partial.finish(size)
     except BaseException:
         with contextlib.suppress(OSError, ValueError):
@@ -75,8 +79,9 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
 class _Preparing:
     """One image of the source to the bytes that go into its record; called from many threads."""
 
-    def __init__(self, source: ImageList, size: Tuple[int, int], resize: bool, align: Optional[Aligner]) -> None:
-        self.source, self.size, self.resize, self.align = source, size, resize, align
+    def __init__(self, source: ImageList, size: Tuple[int, int], resize: bool, find: Optional[Finder]) -> None:
+        self.source, self.size, self.resize, self.find = source, size, resize, find
+        self._one_at_a_time = Lock()  # detectors use all cores themselves, and MXNet's are not safe in threads
 
     def __call__(self, number: int) -> bytes:
         """Raises NoImage with the reason."""
@@ -87,21 +92,29 @@ class _Preparing:
         if not is_whole(data):
             raise NoImage("is cut off before its end")
         image = decode_bgr(data)
-        if self._to_be_aligned(number):
-            if self.align is None:
-                raise NoImage("is marked as not aligned; add --align")
-            return encode_jpeg(self.align(image, self.source.points.get(number)))
+        if number in self.source.unaligned or (self.find is not None and not self.source.unaligned):
+            return encode_jpeg(self._aligned(number, image))
         if image.shape[:2] == self.size:
             return data if kept_as_it_is(data) else encode_jpeg(image)
         if not self.resize:
             raise NoImage(f"is {image.shape[0]}x{image.shape[1]}, not {self.size[0]}x{self.size[1]}; align the faces "
-                          "(--align), or scale crops that are aligned already (--resize)")
+                          "(--detector), or scale crops that are aligned already (--resize)")
         return encode_jpeg(fit(image, self.size))
 
-    def _to_be_aligned(self, number: int) -> bool:
-        if self.source.unaligned:
-            return number in self.source.unaligned
-        return self.align is not None
+    def _aligned(self, number: int, image: np.ndarray) -> np.ndarray:
+        points = self.source.points.get(number)
+        if points is None:
+            if self.find is None:
+                raise NoImage("is marked as not aligned and has no points; add --detector or --points")
+            with self._one_at_a_time:
+                found = self.find(self.source.names[number], image)
+            if not found:
+                raise NoImage("shows no face that was found")
+            points = found[0]
+        try:
+            return align(image, points, self.size)
+        except InputError as error:
+            raise NoImage(f"cannot be aligned: {error}") from None
 
 
 def _fill(partial: PartialSet, source: ImageList, prepare: _Preparing, skip: bool, threads: int) -> None:
@@ -175,6 +188,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default="112,112", metavar="H,W", help="height and width of the images (112,112)")
     parser.add_argument("--renumber", action="store_true", help="close gaps between the labels of a list")
     parser.add_argument("--resize", action="store_true", help="scale crops of another size")
+    parser.add_argument("--points", metavar="FILE", help="align to the points of this file (`path x1 y1 ... x5 y5`)")
+    parser.add_argument("--detector", choices=DETECTORS, help="align to the points this detector finds")
+    parser.add_argument("--detector-model", metavar="PATH", help="its .onnx file, or MTCNN's folder (det1 to det4)")
     parser.add_argument("--skip", action="store_true", help="list unusable images in skipped.tsv instead of stopping")
     parser.add_argument("--threads", type=int, help="worker threads (default: one for each core)")
 
@@ -190,13 +206,26 @@ def run(args: argparse.Namespace) -> Optional[int]:
     if source.passed_over:
         sys.stdout.write(f"{len(source.passed_over)} files are no images by their names and are left out, "
                          f"such as {source.passed_over[0]}\n")
+    find, alignment = _alignment(args, source)
     try:
-        short = build(source, args.out, size, args.resize, skip=args.skip, threads=args.threads)
+        short = build(source, args.out, size, args.resize, find, alignment, args.skip, args.threads)
     except KeyboardInterrupt:
         sys.stderr.write(f"stopped; the same command goes on from {args.out}.partial\n")
         raise
     sys.stdout.write(f"{args.out}: a record set of {len(source.identities)} identities, manifest {short}\n")
     return 0
+
+
+def _alignment(args: argparse.Namespace, source: ImageList) -> Tuple[Optional[Finder], str]:
+    """How points are found by the flags, and a word on it."""
+    if bool(args.detector) != bool(args.detector_model) or (args.detector and args.points):
+        raise InputError("give --points FILE, or --detector KIND together with --detector-model PATH")
+    if args.points:
+        return find_by_points(read_points(args.points)), f"five points of {args.points}"
+    if args.detector:
+        return (find_by_detector(open_detector(args.detector, args.detector_model)),
+                f"five points by {args.detector}, {Path(args.detector_model).name}")
+    return None, "five points of the list" if source.points else "as given"
 
 
 def parse_size(text: str) -> Tuple[int, int]:

@@ -13,7 +13,7 @@ import pytest
 from datasets import manifest, partial_set, prepare
 from datasets.build import build
 from datasets.image_sources import open_source
-from datasets.images import NoImage
+from datasets.landmarks import REFERENCE_112
 from datasets.records import RecordSet
 from runtime.errors import InputError
 
@@ -91,7 +91,7 @@ def test_both_list_forms_in_any_order(photos, tmp_path, form):
     (["1\ta/1.jpg\t0\t5"], "line 1 has 4 columns"),
     (["1\ta/1.jpg\t0\t1\t2\tx\t4"], "box or points that are no numbers"),
     (["0\t0\t1\ta/1.jpg"], "im2rec's form here is"),
-    (["0\ta/1.jpg\t0"], "is marked as not aligned; add --align"),
+    (["0\ta/1.jpg\t0"], "is marked as not aligned and has no points; add --detector"),
     ([], "train.lst: empty"),
 ])
 def test_a_bad_list_names_its_line(tmp_path, picture, lines, message):
@@ -166,14 +166,40 @@ def test_crops_of_another_scale_and_other_formats(tmp_path, picture):
 
 
 def test_alignment_is_asked_for_each_image_and_named_in_the_manifest(photos, tmp_path, picture):
-    def align(bgr, points):
-        if bgr.shape != (112, 112, 3) or points is not None:
-            raise NoImage("shows no face")
-        return bgr[:, ::-1]
-    build(open_source(photos), tmp_path / "out", align=align, alignment="mirrored")
-    first = cv2.imdecode(np.frombuffer(contents(tmp_path / "out")[2][0], np.uint8), 1)
-    assert np.abs(first.astype(int) - picture(2, 0)[:, ::-1]).mean() < 4
-    assert manifest.read(tmp_path / "out")["parts"]["record_set"]["alignment"] == "mirrored"
+    asked = []
+
+    def find(name, bgr):
+        asked.append(name)
+        return [] if name.startswith("bob") else [REFERENCE_112 + (5, 3), REFERENCE_112]
+    with pytest.raises(InputError, match="bob/0 x.jpg shows no face that was found"):
+        build(open_source(photos), tmp_path / "out", find=find)
+    build(open_source(photos), tmp_path / "two", find=find, alignment="by hand", skip=True)
+    first = cv2.imdecode(np.frombuffer(contents(tmp_path / "two")[0][0], np.uint8), 1)
+    assert np.abs(first[:100, :100].astype(int) - picture(0, 0)[3:103, 5:105]).mean() < 4
+    assert manifest.read(tmp_path / "two")["parts"]["record_set"]["alignment"] == "by hand"
+    assert (tmp_path / "two" / "skipped.tsv").read_text().startswith("bob/0 x.jpg\tshows no face")
+    assert sorted(set(asked)) == sorted(open_source(photos).names)
+
+
+def test_a_list_brings_its_own_points(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "a.jpg"), picture(0, 0))
+    cv2.imwrite(str(tmp_path / "b.jpg"), picture(0, 1))
+    moved = (REFERENCE_112 + (5, 3)).T.reshape(-1)
+    points = "\t".join(f"{value:.4f}" for value in moved)
+    (tmp_path / "train.lst").write_text(f"0\ta.jpg\t0\t0\t0\t9\t9\t{points}\n1\tb.jpg\t0\n")
+    assert prepare.main(["build", str(tmp_path / "train.lst"), str(tmp_path / "out")]) == 0
+    aligned, kept = contents(tmp_path / "out")[0]
+    first = cv2.imdecode(np.frombuffer(aligned, np.uint8), 1)
+    assert np.abs(first[:100, :100].astype(int) - picture(0, 0)[3:103, 5:105]).mean() < 4
+    assert kept == (tmp_path / "b.jpg").read_bytes()
+    assert manifest.read(tmp_path / "out")["parts"]["record_set"]["alignment"] == "five points of the list"
+
+
+@pytest.mark.parametrize("flags", [["--detector", "scrfd"], ["--detector-model", "x"],
+                                   ["--points", "p", "--detector", "scrfd", "--detector-model", "x"]])
+def test_alignment_flags_go_together(photos, tmp_path, flags):
+    with pytest.raises(InputError, match="--detector KIND together with --detector-model"):
+        prepare.main(["build", str(photos), str(tmp_path / "out"), *flags])
 
 
 @pytest.mark.parametrize("name,message", [("../outside/x.jpg", "leads outside"), ("/etc/x.jpg", "leads outside"),

@@ -1,0 +1,74 @@
+"""The report: every figure, hash and picture of the results, nothing loaded from elsewhere, foreign text escaped."""
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from evaluation import report
+from evaluation.plots import Curve
+from evaluation.results import About, Entry, Row, write_results
+from runtime.errors import InputError
+
+
+def write(folder, target="lfw", what="LFW <accuracy>"):
+    about = About("pairs", "flip & sum", {"model-0000.params": "ab" * 32}, {"lfw.bin": "cd" * 32}, {"genuine": 300})
+    curve = Curve("roc", "AUC", np.array([0.1, 1.0]), np.array([0.5, 1.0]), "FAR", "TAR")
+    rows = [Row(what, 98.0, 99.83, "Table 4"), Row("Intra", 30.5, None, "", "degrees")]
+    figures = {"accuracy": 0.98, "folds": [0.5] * 10, "cmc": list(np.arange(30.0)), "tar": {"1e-6": 0.25}, "auc": None}
+    write_results(folder, {target: Entry(figures, about, rows, [curve])})
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would load and whether every element closes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources, self.open, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_holds_everything_and_loads_nothing(tmp_path, capsys):
+    write(tmp_path / "a")
+    write(tmp_path / "b", "cfp_fp")
+    report.main(["--results", str(tmp_path / "a"), str(tmp_path / "b"), "--title", "y1 <test>", "--out",
+                 str(tmp_path / "out")])
+    page = (tmp_path / "out" / "report.html").read_text()
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    pictures = [source for source in reader.sources if source.startswith("data:")]
+    assert len(pictures) == 2 and all(source.startswith(("data:image/png;base64,", "#")) for source in reader.sources)
+    assert base64.b64decode(pictures[0].split(",")[1]) == (tmp_path / "a" / "lfw_roc.png").read_bytes()
+    text = " ".join(reader.text)
+    for wanted in ("LFW <accuracy>", "98.00 %", "99.83 %", "-1.83", "30.50 degrees", "flip & sum", "cd" * 6, "ab" * 6,
+                   "tar.1e-6", "0.25", "0, 1, ... 29 (30 values)", "Table 4", "cd" * 32):
+        assert wanted in text, wanted
+    anchors = {source[1:] for source in reader.sources if source.startswith("#")}
+    assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page)) and len(anchors) == 2
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "| LFW <accuracy> | 98.00 % | 99.83 % | -1.83 | Table 4 |" in markdown and "cd" * 32 in markdown
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_incomplete_results_are_refused(tmp_path):
+    write(tmp_path / "a")
+    (tmp_path / "a" / "lfw_roc.png").unlink()
+    with pytest.raises(InputError, match="lfw_roc.png is missing"):
+        report.read_sections([str(tmp_path / "a")])
+    with pytest.raises(InputError, match="nowhere.*not found"):
+        report.read_sections([str(tmp_path / "nowhere")])
+    (tmp_path / "a" / "result.json").write_text('{"lfw": {"about": {}}}')
+    with pytest.raises(InputError, match="lacks rows or pictures"):
+        report.read_sections([str(tmp_path / "a")])

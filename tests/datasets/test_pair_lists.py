@@ -18,7 +18,8 @@ def written(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", [
-    "1\t1\nAnn\t1\t4\nAnn\t1\tBob Lee\t12\n", "2\nAnn\t1\t4\nAnn\t1\tBob Lee\t12\n", "Ann\t1\t4\nAnn\t1\tBob Lee\t12\n"])
+    "1\t1\nAnn\t1\t4\nAnn\t1\tBob Lee\t12\n", "2\nAnn\t1\t4\nAnn\t1\tBob Lee\t12\n",
+    "Ann\t1\t4\nAnn\t1\tBob Lee\t12\n"])
 def test_lfw_form(tmp_path, text):
     assert read_pair_list(written(tmp_path, text)) == [
         Pair("Ann/Ann_0001.jpg", "Ann/Ann_0004.jpg", True),

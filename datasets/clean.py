@@ -1,0 +1,206 @@
+"""Clean a record set as the paper did, half by machine and half by eye.
+
+Every image is ranked by its angle to the centre of its identity (or to the dominant one of several sub-centres); images
+beyond --max-angle are to be dropped, and identities whose centres are close are put to a person. --report writes ranks,
+proposals and review.html, a page with the images in question; the decisions saved there are read back by --decisions.
+--out writes the cleaned set. The paper drops beyond 75 degrees from the dominant of three sub-centres.
+"""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from datasets.identity_angles import angles_to, close_pairs, dominant_centre, load_embeddings, unit_rows
+from datasets.identity_names import read_names
+from datasets.records import RecordSet
+from datasets.review_page import Decisions, Doubt, Question, read_decisions, write_page
+from datasets.selected_set import Group, positions_by_class, write_selected
+from datasets.whole_folder import must_be_free, whole_folder
+from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open
+from runtime.progress import progress
+
+EXAMPLE = ("  python datasets/prepare.py clean data/mine --embeddings mine.npy --report review/\n"
+           "  python datasets/prepare.py clean data/mine --embeddings mine.npy --decisions decisions.json "
+           "--out data/clean")
+MAX_ANGLE = 75.0  # degrees; v4 Table 3, row 7
+SAME_COSINE = 0.5
+BORDER = 5.0  # degrees: images this near the threshold are put to the person, on either side
+_TYPICAL = 4
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the machine found. `angles` (images,) degrees to the dominant centre, in the order of the set's keys;
+    `classes` (c,), unit `centres` (c, d); `pairs` (class, class, cosine) of close identities, the closest first.
+    """
+
+    angles: np.ndarray
+    classes: np.ndarray
+    centres: np.ndarray
+    pairs: List[Tuple[int, int, float]]
+
+
+def examine(records: RecordSet, embeddings: PathLike, sub_centres: int = 1, centres: Optional[PathLike] = None,
+            same_cosine: float = SAME_COSINE) -> Findings:
+    """Rank every image and find close identities.
+
+    embeddings: .npy (images, d) in the order of `records.keys`. sub_centres: how many k-means finds in each identity;
+    centres: .npy (classes * k, d) of trained sub-centres instead, k to a class (a checkpoint's fc7_weight). Raises
+    InputError when a file does not fit the set.
+    """
+    rows = load_embeddings(embeddings, records.images)
+    trained = None
+    if centres is not None:
+        trained = load_embeddings(centres)
+        if len(trained) % records.num_classes or trained.shape[1] != rows.shape[1]:
+            raise InputError(f"{centres}: shape {trained.shape} is not k x {records.num_classes} classes of "
+                             f"{rows.shape[1]} values; give the fc7_weight trained on this set")
+        trained = np.asarray(trained).reshape(records.num_classes, -1, rows.shape[1])
+    angles = np.empty(records.images)
+    found, groups = [], positions_by_class(records)
+    for label, places in progress(groups.items(), len(groups), "ranking", "identities"):
+        unit = unit_rows(rows[places], embeddings)
+        centre = dominant_centre(unit, sub_centres, None if trained is None else trained[label])
+        angles[places] = angles_to(unit, centre)
+        found.append(centre)
+    classes, stacked = np.array(list(groups)), np.stack(found)
+    pairs = [(int(classes[i]), int(classes[j]), cosine) for i, j, cosine in close_pairs(stacked, same_cosine)]
+    return Findings(angles, classes, stacked, pairs)
+
+
+def select(records: RecordSet, findings: Findings, max_angle: float = MAX_ANGLE,
+           decisions: Optional[Decisions] = None, merge_cosine: Optional[float] = None,
+           min_images: int = 1) -> List[Group]:
+    """Which images stay, as groups for `write_selected`.
+
+    An image stays when its angle is at most `max_angle` degrees, unless a decision says otherwise. Identities are
+    joined where a decision says they are one person, or without a decision from `merge_cosine` up; an identity with
+    fewer than `min_images` left is dropped. Raises InputError when a decision names a key or class the set has not.
+    """
+    decided = decisions or Decisions()
+    _check_decisions(records, decided)
+    keep = findings.angles <= max_angle
+    keep |= np.isin(records.keys, list(decided.keep))
+    keep &= ~np.isin(records.keys, list(decided.drop))
+    joined = set(decided.same)
+    if merge_cosine is not None:
+        joined |= {(a, b) for a, b, cosine in findings.pairs if cosine >= merge_cosine} - set(decided.different)
+    roots = _roots(findings.classes.tolist(), joined)
+    groups: Dict[int, List[int]] = {}
+    for label, places in positions_by_class(records).items():
+        groups.setdefault(roots[label], []).extend(places[keep[places]].tolist())
+    return [(label, places) for label, places in sorted(groups.items()) if len(places) >= max(1, min_images)]
+
+
+def _check_decisions(records: RecordSet, decided: Decisions) -> None:
+    keys = set(records.keys.tolist())
+    unknown_keys = (decided.keep | decided.drop) - keys
+    if unknown_keys:
+        raise InputError(f"{records.path}: the decisions name image {min(unknown_keys)}, which the set has not; "
+                         "they belong to another set")
+    named = {label for pair in decided.same | decided.different for label in pair}
+    unknown_classes = named - set(records.labels.tolist())
+    if unknown_classes:
+        raise InputError(f"{records.path}: the decisions name class {min(unknown_classes)}, which the set has not; "
+                         "they belong to another set")
+
+
+def _roots(classes: List[int], joined: "set[Tuple[int, int]]") -> Dict[int, int]:
+    """Class -> smallest class it is joined with, directly or through others."""
+    root = {label: label for label in classes}
+
+    def find(label: int) -> int:
+        while root[label] != label:
+            label = root[label]
+        return label
+
+    for first, second in sorted(joined):
+        low, high = sorted((find(first), find(second)))
+        root[high] = low
+    return {label: find(label) for label in classes}
+
+
+def questions(records: RecordSet, findings: Findings, max_angle: float, most: int,
+              merge_cosine: Optional[float] = None) -> List[Question]:
+    """What a person should look at: close identities first, then doubtful images, the worst identities first."""
+    names, groups = read_names(records.folder), positions_by_class(records)
+
+    def name(label: int) -> str:
+        return f"{label} ({names[label]})" if label in names else str(label)
+
+    def typical(label: int) -> List[int]:
+        places = groups[label][np.argsort(findings.angles[groups[label]], kind="stable")[:_TYPICAL]]
+        return records.keys[places].tolist()
+
+    asked = [Question(f"identities {name(a)} and {name(b)}, cosine {cosine:.3f}", typical=typical(a) + typical(b),
+                      pair=(a, b), joined=merge_cosine is not None and cosine >= merge_cosine)
+             for a, b, cosine in findings.pairs[:most]]
+    doubtful = np.flatnonzero(findings.angles > max_angle - BORDER)
+    worst: Dict[int, List[int]] = {}
+    for place in doubtful[np.argsort(-findings.angles[doubtful], kind="stable")][:most].tolist():
+        worst.setdefault(int(records.labels[place]), []).append(place)
+    for label, places in worst.items():
+        doubts = [Doubt(int(records.keys[place]), f"image {records.keys[place]}: {findings.angles[place]:.1f} degrees",
+                        bool(findings.angles[place] > max_angle)) for place in places]
+        asked.append(Question(f"identity {name(label)}, {len(groups[label])} images", doubts, typical(label)))
+    return asked
+
+
+def write_report(records: RecordSet, findings: Findings, folder: PathLike, max_angle: float = MAX_ANGLE,
+                 most: int = 500, merge_cosine: Optional[float] = None) -> None:
+    """Write ranks.tsv (key, class, angle in degrees, rank in its identity), same.tsv and review.html into `folder`."""
+    with whole_folder(folder) as staging:
+        with atomic_open(staging / "ranks.tsv", "w") as stream:
+            stream.write("key\tclass\tangle\trank\n")
+            for label, places in positions_by_class(records).items():
+                for rank, place in enumerate(places[np.argsort(findings.angles[places], kind="stable")].tolist()):
+                    stream.write(f"{records.keys[place]}\t{label}\t{findings.angles[place]:.3f}\t{rank}\n")
+        with atomic_open(staging / "same.tsv", "w") as stream:
+            stream.write("class\tclass\tcosine\n")
+            stream.writelines(f"{a}\t{b}\t{cosine:.4f}\n" for a, b, cosine in findings.pairs)
+        asked = questions(records, findings, max_angle, most, merge_cosine)
+        intro = (f"{records.images} images of {records.identities} identities; "
+                 f"{int((findings.angles > max_angle).sum())} images are beyond {max_angle:g} degrees, "
+                 f"{len(findings.pairs)} pairs of identities are close. Ticked images will be dropped.")
+        write_page(staging / "review.html", str(records.folder.name), intro, asked, lambda key: records.read(key)[1])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("source", metavar="SET", help="record set to clean; it is only read")
+    parser.add_argument("--embeddings", required=True, metavar="NPY", help="its embeddings, one row an image, in order")
+    parser.add_argument("--report", metavar="DIR", help="write ranks, proposals and the review page here")
+    parser.add_argument("--out", metavar="SET", help="write the cleaned set here")
+    parser.add_argument("--max-angle", type=float, default=MAX_ANGLE, help="drop beyond so many degrees (75)")
+    parser.add_argument("--sub-centres", type=int, default=1, metavar="K", help="sub-centres in each identity (1)")
+    parser.add_argument("--centres", metavar="NPY", help="trained sub-centres instead, k rows to a class")
+    parser.add_argument("--same-cosine", type=float, default=SAME_COSINE, help="ask about identities so close (0.5)")
+    parser.add_argument("--merge-cosine", type=float, help="join undecided identities from here up (default: none)")
+    parser.add_argument("--decisions", metavar="JSON", help="what was decided on the review page")
+    parser.add_argument("--min-images", type=int, default=1, help="drop identities with fewer images left (1)")
+    parser.add_argument("--most", type=int, default=500, help="at most so many images and pairs on the page (500)")
+
+
+def run(args: argparse.Namespace) -> Optional[int]:
+    """Examine, and write what was asked for."""
+    if not args.report and not args.out:
+        raise InputError("give --report DIR to look first, --out SET to write the cleaned set, or both")
+    for folder in filter(None, (args.report, args.out)):
+        must_be_free(folder)
+    decided = read_decisions(args.decisions) if args.decisions else None
+    with RecordSet.open(args.source) as records:
+        findings = examine(records, args.embeddings, args.sub_centres, args.centres, args.same_cosine)
+        groups = select(records, findings, args.max_angle, decided, args.merge_cosine, args.min_images)
+        if args.report:
+            write_report(records, findings, args.report, args.max_angle, args.most, args.merge_cosine)
+            sys.stdout.write(f"{Path(args.report) / 'review.html'}: open it in a browser\n")
+        left = sum(len(places) for _, places in groups)
+        sys.stdout.write(f"{records.images} images of {records.identities} identities -> {left} of {len(groups)}\n")
+        if args.out:
+            why = f"cleaned at {args.max_angle:g} degrees{f', decisions of {args.decisions}' if decided else ''}"
+            sys.stdout.write(f"{args.out}: manifest {write_selected(records, groups, args.out, why)}\n")
+    return 0

@@ -1,0 +1,39 @@
+"""A new record set of chosen images of another: classes numbered again, names and bytes kept."""
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from datasets import manifest
+from datasets.identity_names import read_names, write_names
+from datasets.record_writer import RecordWriter
+from datasets.records import RecordSet
+from datasets.whole_folder import whole_folder
+from runtime.errors import InputError
+from runtime.files import PathLike
+from runtime.progress import progress
+
+Group = Tuple[int, Sequence[int]]  # the class that names the identity, and the positions of its images in records.keys
+
+
+def positions_by_class(records: RecordSet) -> Dict[int, np.ndarray]:
+    """Class -> positions (int64) of its images in `records.keys`, in order of class."""
+    order = np.argsort(records.labels, kind="stable")
+    classes, first = np.unique(records.labels[order], return_index=True)
+    return dict(zip(classes.tolist(), np.split(order, first[1:])))
+
+
+def write_selected(records: RecordSet, groups: List[Group], out: PathLike, why: str) -> str:
+    """Write the groups as classes 0, 1, ... of a new set in `out` (whole or absent); returns its manifest's short hash.
+
+    `why` goes into the manifest. Raises InputError when nothing is left or `out` is taken.
+    """
+    kept = [group for group in groups if len(group[1])]
+    if not kept:
+        raise InputError(f"{records.path}: nothing would be left; loosen the thresholds")
+    names = read_names(records.folder)
+    with whole_folder(out) as staging:
+        with RecordWriter(staging, records.image_size or (112, 112)) as writer:
+            for label, (_, places) in enumerate(progress(kept, len(kept), "writing", "identities")):
+                writer.add(label, (records.read(int(records.keys[place]))[1] for place in places))
+        write_names(staging, {label: names.get(old, str(old)) for label, (old, _) in enumerate(kept)})
+        return manifest.describe_set(staging, f"{records.path}: {why}", "as its source")

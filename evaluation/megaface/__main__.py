@@ -41,18 +41,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         for result in results:
             devkit = _devkit(options, probes, given, result.distractors) if options.devkit else {}
             name = str(result.distractors) if given.number == 1 else f"{result.distractors}_{given.number}"
-            entries[name] = _entry(options, result, devkit)
+            entries[name] = _entry(options, result, given.number, devkit)
             tar = ", ".join(f"TAR {rate:.6f} at FAR {far:g}" for far, rate in result.tar.items())
             sys.stdout.write(f"{result.distractors} distractors, set {given.number}: "
                              f"rank-1 {result.rank1:.6f}, {tar}\n")
     sys.stdout.write(f"{write_results(options.out, entries)}\n")
 
 
-def _entry(options: argparse.Namespace, result: MegaFaceResult, devkit: Dict[str, Any]) -> Entry:
+def _entry(options: argparse.Namespace, result: MegaFaceResult, number: int, devkit: Dict[str, Any]) -> Entry:
     """One number of distractors: its figures, the rows of Table 6 and the curves of figure 8."""
     refined = bool(options.noises)
     paper = published(options.protocol, refined, result.distractors)
     label = f"MegaFace {options.protocol}{', R' if refined else ''}, {result.distractors} distractors"
+    label += f" of set {number}" if number > 1 else ""
     rows = [Row(f"{label}: rank-1", 100 * result.rank1, paper and paper.identification, paper.source if paper else "")]
     for far, rate in result.tar.items():
         known = paper if far == TABLE_FAR else None
@@ -61,8 +62,8 @@ def _entry(options: argparse.Namespace, result: MegaFaceResult, devkit: Dict[str
     figures = {
         "rank1": result.rank1,
         "cmc": {rank: result.identified(rank) for rank in RANKS if rank <= result.distractors + 1},
-        "tar": {f"{far:g}": rate for far, rate in result.tar.items()},
-        "threshold_squared_distance": {f"{far:g}": limit for far, limit in result.thresholds.items()},
+        "tar": {str(far): rate for far, rate in result.tar.items()},
+        "threshold_squared_distance": {str(far): limit for far, limit in result.thresholds.items()},
         "distractors": result.distractors, "trials": result.trials, "genuine_pairs": result.genuine_pairs,
         "impostor_pairs": result.impostor_pairs, "near_ties_taken_as_ties": result.unresolved, **devkit}
     about = About("megaface", "exact: all probes x all distractors, ties favour the mate", hashes_of_model(options),
@@ -86,7 +87,7 @@ def _devkit(options: argparse.Namespace, probes: Probes, given: Distractors, cou
     result = evaluate_devkit(probes.features, probes.ids, part)
     stem = f"facescrub_megaface_{options.algorithm}_{count}_{given.number}.json"
     write_files(result, Path(options.out) / f"cmc_{stem}", Path(options.out) / f"matches_{stem}")
-    return {"devkit": {"rank1": result.rank1, "tar": {f"{far:g}": result.tar(far) for far in options.far}}}
+    return {"devkit": {"rank1": result.rank1, "tar": {str(far): result.tar(far) for far in options.far}}}
 
 
 def _flags() -> argparse.ArgumentParser:

@@ -16,7 +16,6 @@ from evaluation.sources import FileSource, image_size
 from evaluation.vectors import normalise
 from runtime.errors import InputError
 
-
 SIZES = [10 ** power for power in range(1, 7)]
 
 

@@ -130,7 +130,8 @@ def _write_list(target: Path, root: str, paths: Sequence[str], ending: str, ids:
 def _flags() -> argparse.ArgumentParser:
     flags = parser("Run the MegaFace challenge on feature files, as the devkit's run_experiment.py.",
                    "python evaluation/megaface/run_experiment.py feature_out_clean/megaface "
-                   "feature_out_clean/facescrub _insightface.bin results -s 1000000 -p ../templatelists/facescrub_features_list.json")
+                   "feature_out_clean/facescrub _insightface.bin results -s 1000000 "
+                   "-p ../templatelists/facescrub_features_list.json")
     flags.add_argument("distractor_feature_path", help="folder of the MegaFace features")
     flags.add_argument("probe_feature_path", help="folder of the FaceScrub features")
     flags.add_argument("file_ending", help="what follows the photo's name, for example _insightface.bin")

@@ -1,0 +1,47 @@
+"""The published crops to features: align by the given points, run the network on the face and its mirror image."""
+from pathlib import Path
+from typing import Any, Callable, Dict, Tuple
+
+import cv2
+import numpy as np
+
+from datasets.align import align
+from datasets.images import decode_bgr
+from evaluation.command import load_features
+from evaluation.extraction import EMBEDDINGS_FILE, extract
+from evaluation.ijb.meta import Faces
+from evaluation.sources import FileSource
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+
+class AlignedCrops(FileSource):
+    """The faces of a target as a source of aligned crops: DIR/NAME warped to 112x112 by its own five points."""
+
+    def __init__(self, folder: str, faces: Faces) -> None:
+        super().__init__(folder, Path(folder), list(faces.names))
+        self._points = faces.points
+
+    def read(self, row: int) -> bytes:
+        """The aligned face of a row, as lossless PNG; raises NoImage or OSError where the crop cannot be read."""
+        aligned = align(decode_bgr(super().read(row)), self._points[row])
+        _, encoded = cv2.imencode(".png", aligned, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return encoded.tobytes()
+
+
+def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,
+                      settings: Dict[str, Any]) -> Tuple[np.ndarray, np.ndarray]:
+    """Features (n, d) of the crops and of their mirror images, kept in `folder` so that a stopped run goes on.
+
+    `embed`: uint8 (n, 3, 112, 112) RGB to float32 (n, d). Raises InputError when a crop cannot be read.
+    """
+    def both(batch: np.ndarray) -> np.ndarray:
+        return np.concatenate([embed(batch), embed(np.ascontiguousarray(batch[..., ::-1]))], axis=1)
+
+    done = extract(AlignedCrops(images, faces), both, folder, settings)
+    if done.unreadable:
+        _, name, reason = done.unreadable[0]
+        raise InputError(f"{len(done.unreadable)} crops cannot be read, the first: {name} ({reason}); "
+                         f"all are listed in {folder}")
+    features = load_features(Path(folder) / EMBEDDINGS_FILE)
+    return features[:, :features.shape[1] // 2], features[:, features.shape[1] // 2:]

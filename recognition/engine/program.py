@@ -1,7 +1,7 @@
 """What a run trains: the stored graph with its published names, and the form of it that is executed."""
 from typing import Dict, NamedTuple, Tuple
 
-from graph.training_form import training_form
+from graph.training import training_form
 from recognition.engine.parallel import Program
 from recognition.losses import Head, attach
 from recognition.networks import build
@@ -22,7 +22,7 @@ def compose(settings: Settings, num_classes: int, images_per_context: int) -> Mo
     with mx.name.NameManager():
         embedding = build(settings.network)
     head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
-    run_symbol, constants = training_form(head.symbol)
+    run_symbol, constants = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
     program = Program(run_symbol, head.roles, constants, head.states, head.symbol.attr_dict())
     return Model(embedding, head, program)
 

@@ -59,8 +59,8 @@ def html_report(title: str, sections: Sequence[Section]) -> str:
     header = ["figure", "ours", "paper", "difference", "source", "protocol", "data", "model"]
     rows = [[escape(row.what), f"<strong>{escape(amount(row.ours, row.unit))}</strong>",
              escape(amount(row.paper, row.unit)), _difference(row), escape(row.source or "-"),
-             escape(section.about["protocol"]), code(_short(section.about["data"])),
-             code(_short(section.about["model"]))]
+             escape(section.about["protocol"]), _short(section.about["data"]),
+             _short(section.about["model"])]
             for section in sections for row in section.rows]
     body.append(table(header, rows, numbers=(1, 2, 3)))
     for section in sections:
@@ -95,7 +95,7 @@ def flatten(figures: Mapping[str, Any], prefix: str = "") -> List[Tuple[str, str
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Make a report of result folders."""
     flags = parser("One HTML page and one Markdown file from folders written by the evaluation commands.",
-                   "python evaluation/report.py --results results/pairs results/megaface --title y1 --out results/report")
+                   "python evaluation/report.py --results results/pairs results/ytf --title y1 --out results/report")
     flags.add_argument("--results", required=True, nargs="+", metavar="DIR", help="folders that hold a result.json")
     flags.add_argument("--title", default="Evaluation", help="title of the page")
     flags.add_argument("--out", required=True, metavar="DIR", help="folder for report.html and report.md")
@@ -116,8 +116,8 @@ def _provenance(section: Section) -> List[Tuple[str, str]]:
 
 
 def _short(hashes: Dict[str, str]) -> str:
-    """The first digits of the hashes, by file where there are several."""
-    shown = [digest[:HASH_DIGITS] for digest in hashes.values() if digest]
+    """The first digits of up to three hashes, as HTML."""
+    shown = [code(digest[:HASH_DIGITS]) for digest in hashes.values() if digest]
     return " ".join(shown[:3]) + (" ..." if len(shown) > 3 else "") if shown else "-"
 
 

@@ -13,7 +13,8 @@ h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-bott
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number { text-align: right; white-space: nowrap; } th.number { text-align: right; }
-code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-radius: .2em; }
+thead th { white-space: nowrap; overflow-wrap: normal; }
+code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-radius: .2em; white-space: nowrap; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
 .pictures img { width: 100%; height: auto; background: #fff; border-radius: .4rem; }
 details { margin: .8rem 0; } summary { cursor: pointer; }

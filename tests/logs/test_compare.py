@@ -73,6 +73,24 @@ def test_every_setting_has_its_sentence() -> None:
     assert differences(ours, ours) == [] and differences(ours, Recipe()) == []
 
 
+def test_validations_at_another_rate_are_told_apart() -> None:
+    """r34 drops its rate at steps 60k, 90k and 110k, r50 at 50k, 80k and 100k; both have 512 images a step."""
+    rows = compare(published("r34").run, published("r50")).rows.drop_duplicates("step")
+    same = set(rows.loc[rows["same_rate"], "step"])
+    steps = [step for step in rows["step"] if step <= 112000]
+    assert [step for step in steps if step not in same] == [
+        step for step in steps if any(drop < step <= drop + 10000 for drop in (50000, 80000, 100000))]
+
+
+@pytest.mark.parametrize(("loss_type", "margins"), [
+    (2, (1.0, 0.0, 0.4)), (4, (1.0, 0.4, 0.0)), (5, (0.9, 0.4, 0.15)), (0, None), (12, None)])
+def test_the_losses_of_2018(loss_type: int, margins: Any) -> None:
+    settings = {"loss_type": loss_type, "margin_m": 0.4, "margin_a": 0.9, "margin_b": 0.15, "margin_s": 30.0}
+    found = recipe(Run("log", settings, {}, published("y1").run.table))
+    assert found.margins == margins and found.scale == (30.0 if margins else None)
+    assert found.loss == {0: "softmax", 12: "loss type 12 of 2018"}.get(loss_type, "margin")
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_published_run_is_closest_to_itself(name: str) -> None:
     assert closest(published(name).recipe).name == name

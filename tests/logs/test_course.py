@@ -43,9 +43,15 @@ def test_a_forecast_keeps_the_ratio_of_errors() -> None:
 
 
 def test_a_forecast_prefers_validations_at_the_same_rate() -> None:
-    ours, theirs = np.array([.8, .9, .7]), np.array([.8, .8, .8])
+    ours, theirs = np.array([.8, .9, .9]), np.array([.8, .8, .8])
     assert forecast(ours, theirs, .9, np.array([True, False, False])).final == pytest.approx(.9)
     assert forecast(ours, theirs, .9, np.array([False] * 3)) == forecast(ours, theirs, .9)
+    assert forecast(ours, theirs, .9).final > .93
+
+
+def test_a_forecast_looks_at_the_last_validations() -> None:
+    early = forecast(np.array([.5] * 9 + [.8] * 5), np.full(14, .8), .9)
+    assert early == pytest.approx((.9, .9, .9))
 
 
 def halfway(name: str, other: str, target: str, share: float) -> Tuple[Forecast, float]:
@@ -65,6 +71,11 @@ def halfway(name: str, other: str, target: str, share: float) -> Tuple[Forecast,
 def test_a_tenth_of_a_published_run_foretells_its_end(name: str, other: str, target: str, error: float) -> None:
     got, came = halfway(name, other, target, 0.1)
     assert got.final == pytest.approx(came, abs=error)
+
+
+def test_aligned_windows_are_open_before_and_closed_behind() -> None:
+    means, counts = aligned(np.array([10., 20, 30]), np.array([1., 2, 4]), np.array([30.]), 10)
+    assert (means.tolist(), counts.tolist()) == ([4.0], [1])
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.one_of(st.floats(0, 1), st.just(math.nan))), max_size=30),

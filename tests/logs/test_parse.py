@@ -144,6 +144,13 @@ def test_epochs_are_as_long_as_the_set_or_as_the_log_shows() -> None:
     assert parse(window(0, 20) + window(0, 40) + window(1, 20)).table["step"].tolist() == [21, 41, 62]
 
 
+def test_a_validation_belongs_to_the_epoch_of_the_window_it_lies_in() -> None:
+    run = parse(START + "1000\n" + window(0, 80) + validation(110) + window(1, 20) + lines.lr_change(0.01) + "\n" +
+                window(1, 40) + validation(145))
+    assert run.table[["step", "epoch", "lr"]].to_numpy().tolist() == [
+        [81, 0, 0.1], [110, 1, 0.1], [121, 1, 0.1], [141, 1, 0.01], [145, 1, 0.01]]
+
+
 def test_a_resumed_log_has_no_step_twice() -> None:
     text = START + "1000\n" + window(0, 20, .1) + window(0, 40, .2) + validation(40, .8) + "lr change to 0.01\n"
     text += window(0, 60, .3) + validation(60, .7) + lines.resuming("run", 45, 0, 45) + "\n" + window(0, 60, .4)

@@ -59,7 +59,9 @@ class DataParallel:
         self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
         self._share = batch_size // len(contexts)
         height, width, channels = image_shape
-        shapes = {DATA: (self._share, channels, height, width), LABEL: (self._share,)}
+        shapes = {DATA: (self._share, channels, height, width)}
+        if LABEL in program.symbol.list_arguments():
+            shapes[LABEL] = (self._share,)
         shapes.update({name: value.shape for name, value in program.states.items()})
         trained = set(program.trained)
         requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
@@ -94,11 +96,8 @@ class DataParallel:
     def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
         """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32."""
         correct, losses = [], []
-        for index, executor in enumerate(self.executors):
-            rows = slice(index * self._share, (index + 1) * self._share)
-            executor.arg_dict[DATA][:] = data[rows]
-            executor.arg_dict[LABEL][:] = label[rows]
-            executor.forward(is_train=True)
+        self.forward(data, label)
+        for executor in self.executors:
             executor.backward()
             outputs = dict(zip(self.program.roles, executor.outputs))
             if "probability" in outputs:
@@ -108,6 +107,15 @@ class DataParallel:
                 losses.append(mx.nd.mean(outputs["loss"]))
         self._carry_states()
         return Outcome(correct, losses, self.batch_size)
+
+    def forward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> None:
+        """Give each context its share of the batch and run its forward pass; the outputs stay in the executors."""
+        for index, executor in enumerate(self.executors):
+            rows = slice(index * self._share, (index + 1) * self._share)
+            executor.arg_dict[DATA][:] = data[rows]
+            if LABEL in executor.arg_dict:
+                executor.arg_dict[LABEL][:] = label[rows]
+            executor.forward(is_train=True)
 
     def update(self, rate: float) -> None:
         """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each."""

@@ -74,7 +74,11 @@ def margin_head_logits(embedding: Any, centres: Any, label: Any, settings: LossS
                        sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
     """Logits of the margin softmax in the form the settings ask for, and its statistics; raises InputError."""
     check_margins(settings)
-    logits = cosine_logits(embedding, centres, settings.loss_s, sizes.classes)
+    return changed_logits(cosine_logits(embedding, centres, settings.loss_s, sizes.classes), label, settings, sizes)
+
+
+def changed_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+    """Scaled cosines (B, C) with the margin in the form the settings ask for: today's, --original or --head-2018."""
     if settings.original:
         return original_logits(logits, label, settings, sizes), ()
     if settings.head_2018:

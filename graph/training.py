@@ -1,12 +1,17 @@
 """The graph training runs: PReLU rewritten into operators oneDNN accelerates, with the same values and gradients.
 
-MXNet's PReLU costs MobileFaceNet four fifths of its training time on a CPU. With m = z - relu(z) = min(z, 0),
+MXNet's PReLU costs MobileFaceNet four fifths of its training time on a CPU, and its slope gradient is wrong where its
+input has oneDNN's blocked layout. With n = relu(-z),
 
-    prelu(z) = relu(z) + g m,    d prelu / d z = [z > 0] + g [z < 0],    d prelu / d g = sum of m over the batch,
+    prelu(z) = relu(z) - g n,    d prelu / d z = [z > 0] + g [z < 0],    d prelu / d g = - sum of n over the batch,
 
 and relu, sums and scalings by a channel are all accelerated. A scaling by a channel is a BatchNorm with mean 0,
-variance 1 and the slope g as its gamma, so g stays one trainable parameter under its published name, and value and
-gradient carry no rounding of g z + (1 - g) relu(z). The stored graph and its names are untouched: this one is only run.
+variance 1 and -1 or -g as its gamma, so the slope g stays one trainable parameter under its published name. One of the
+two terms is always 0: value and gradient carry no rounding of g z + (1 - g) relu(z), whose slope gradient is the small
+difference of two large sums (wrong in the third digit for y1). z itself must not enter a sum: bound for inference,
+MXNet's subgraph backend would fuse that sum into the convolution before z although z has another user.
+
+The stored graph and its names are untouched: this one is only run.
 """
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -59,10 +64,11 @@ def _accelerated(node: Node, shapes: Dict[str, Shape], sizes: Dict[str, int]) ->
     zero = (Node("zeros_like", f"{node.name}_zero", {}, [slope]), 0)
     minus = (Node("negative", f"{node.name}_minus_one", {}, [
         (Node("ones_like", f"{node.name}_one", {}, [slope]), 0)]), 0)
+    mirrored = _scaled(f"{node.name}_mirrored", value, minus, zero, sizes, channels)
+    negative = (Node("Activation", f"{node.name}_negative", {"act_type": "relu"}, [mirrored]), 0)
+    falling = (Node("negative", f"{node.name}_falling", {}, [slope]), 0)
+    sloped = _scaled(f"{node.name}_sloped", negative, falling, zero, sizes, channels)
     positive = (Node("Activation", f"{node.name}_positive", {"act_type": "relu"}, [value]), 0)
-    mirrored = _scaled(f"{node.name}_mirrored", positive, minus, zero, sizes, channels)
-    negative = (Node("elemwise_add", f"{node.name}_negative", {}, [value, mirrored]), 0)
-    sloped = _scaled(f"{node.name}_sloped", negative, slope, zero, sizes, channels)
     return (Node("elemwise_add", node.name, {}, [sloped, positive]), 0)
 
 

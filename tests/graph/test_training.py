@@ -203,6 +203,24 @@ def test_a_whole_network_trains_alike(settings, side):
         assert abs(our_gradients[name] - gradient).max() < 2e-4 * size, name
 
 
+@pytest.mark.parametrize("settings,side", [
+    (NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="J", net_multiplier=0.25), 112),
+    (NetworkSettings(num_layers=18, net_output="GAP", emb_size=16), 32)])
+def test_it_can_also_be_bound_for_inference(settings, side):
+    """The subgraph backend, on for inference only, must not fuse what it may not."""
+    stored, shape = build(settings), (2, 3, side, side)
+    checkpoint = untrained(stored, shape)
+    form = training_form(stored)
+    values = {**checkpoint.args, "data": numpy.random.RandomState(0).randint(0, 256, shape)}
+    outputs = []
+    for symbol, constants in ((stored, {}), (form.symbol, form.constants)):
+        executor = symbol.simple_bind(mx.cpu(), data=shape, grad_req="null")
+        for name, value in {**values, **checkpoint.aux, **constants}.items():
+            ({**executor.arg_dict, **executor.aux_dict})[name][:] = value
+        outputs.append(executor.forward(is_train=False)[0].asnumpy())
+    numpy.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5 * abs(outputs[0]).max())
+
+
 def test_an_operator_that_cannot_be_sized_is_left_alone():
     dense = mx.sym.FullyConnected(mx.sym.Variable("other"), num_hidden=3)
     symbol = mx.sym.LeakyReLU(dense, act_type="prelu", name="act")

@@ -65,12 +65,10 @@ class Histogram:
         return np.cumsum(self.counts[::-1])[::-1]
 
 
-def operating_points(genuine: np.ndarray, impostors: Histogram) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def operating_points(genuine: Histogram, impostors: Histogram) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(far, tar, thresholds), each (BINS,), FAR descending: accepting every score whose bin is b or above.
 
-    Exact points of the ROC curve of (G,) genuine scores against the counted impostors, at the edges of the bins.
+    Exact points of the ROC curve, at the edges of the bins, which both histograms share.
     """
-    own = Histogram(impostors.bins)
-    own.add(genuine)
     edges = impostors.bins.low + np.arange(BINS) * impostors.bins.width
-    return (impostors.at_least() / max(impostors.total, 1), own.at_least() / max(len(genuine), 1), edges)
+    return impostors.at_least() / max(impostors.total, 1), genuine.at_least() / max(genuine.total, 1), edges

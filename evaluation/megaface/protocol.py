@@ -175,7 +175,9 @@ class _Run:
         top = self.largest.sorted_scores()
         near = targets[targets < min(len(top), self.largest.count)]
         beaten = np.searchsorted(ascending, top[near].astype(np.float64), side="left")
-        far, tar, _ = operating_points(ascending, self.histogram)
+        own = Histogram(self.bins)
+        own.add(ascending)
+        far, tar, _ = operating_points(own, self.histogram)
         beyond = targets[targets >= min(len(top), self.largest.count)] / impostors
         chosen = np.unique(np.searchsorted(-far, -beyond, side="left").clip(0, len(far) - 1))[::-1]
         return np.r_[near / impostors, far[chosen]], np.r_[1 - beaten / len(ascending), tar[chosen]]

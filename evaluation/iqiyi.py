@@ -1,0 +1,203 @@
+"""iQIYI-VID: each person is a query, at most 100 test videos are ranked for it; the figure is MAP (3.8, Table 9).
+
+The steps are the paper's: the centre of frame features, an MLP on it, the weighted sum over models, and the same with
+classifiers on context features (objects, scenes). The paper gives average precision in words only, and the weights
+and the context not at all: the formula (`mean_average_precision`), cosine to a person's mean training video as the
+step without MLP, and equal weights by default are our reading.
+"""
+import argparse
+import sys
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from evaluation.command import (
+    add_network_flags,
+    add_out_flag,
+    embedder_of,
+    load_features,
+    model_hashes,
+    parser,
+    read_ids,
+)
+from evaluation.embedder import FLIPS
+from evaluation.ijb.templates import pool
+from evaluation.iqiyi_mlp import MlpSettings, train
+from evaluation.results import About, Entry, Row, file_hashes, write_results
+from evaluation.sources import image_size
+from evaluation.vectors import normalise
+from evaluation.video import features_from_frames
+from runtime.errors import InputError, run_command
+from runtime.files import PathLike
+
+DEPTH = 100
+NOISE = "0"
+PAPER = {"centre": 79.80, "mlp": 86.40, "ensemble": 88.26, "context": 88.65}
+"""Table 9 (v3), MS1MV2+Asian R100 ArcFace, each step on top of the one before, percent."""
+
+
+class Videos(NamedTuple):
+    """Video features (v, d) and the class of each (v,): 0 noise, then persons in the order of their names."""
+
+    features: np.ndarray
+    classes: np.ndarray
+
+
+def frame_centres(features: np.ndarray, videos: Sequence[str]) -> Tuple[List[str], np.ndarray]:
+    """Distinct videos in order and, for each, the L2-normalised mean of its rows of (n, d): float32 (v, d)."""
+    names, video = np.unique(np.asarray(videos), return_inverse=True)
+    return names.tolist(), pool(lambda rows: features[rows], video, np.arange(len(video))).features
+
+
+def mean_average_precision(scores: np.ndarray, classes: np.ndarray, depth: int = DEPTH) -> float:
+    """MAP at `depth` of scores (v, persons) for classes (v,), person j being class j + 1.
+
+    AP of a person = sum over k <= depth, the k-th video being theirs, of precision at k / number of their videos
+    (our reading: the challenge's normaliser was not published). Videos of equal score keep their order. Persons
+    without a test video do not count. Raises InputError for scores that are NaN and when nobody has a video.
+    """
+    if np.isnan(scores).any():
+        raise InputError("scores: not a number (NaN); the features or the classifier are broken")
+    precisions = []
+    for person in range(scores.shape[1]):
+        relevant = classes == person + 1
+        if not relevant.any():
+            continue
+        order = np.argsort(-scores[:, person], kind="stable")[:depth]
+        places = np.flatnonzero(relevant[order])
+        precisions.append(float(np.sum(np.arange(1, len(places) + 1) / (places + 1)) / relevant.sum()))
+    if not precisions:
+        raise InputError("test labels: no person of the training videos has a test video")
+    return float(np.mean(precisions))
+
+
+def centre_scores(training: Videos, test: np.ndarray, persons: int) -> np.ndarray:
+    """Cosine (v, persons) of test videos to the mean of each person's training videos; zero for a person without."""
+    known = pool(lambda rows: training.features[rows], training.classes, np.arange(len(training.classes)))
+    centres = np.zeros((persons + 1, training.features.shape[1]))
+    centres[known.ids] = known.features
+    return normalise(test.astype(np.float64)) @ centres[1:].T
+
+
+def ensemble(scores: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The weighted sum of scores of equal shape; raises InputError when weights and scores differ in number."""
+    if len(scores) != len(weights) or not scores:
+        raise InputError(f"{len(weights)} weights for {len(scores)} models; give one weight per model")
+    return np.sum([weight * one for one, weight in zip(scores, weights)], axis=0)
+
+
+def read_labels(path: PathLike) -> Dict[str, str]:
+    """"VIDEO PERSON" a line (PERSON 0 is noise) as a mapping; raises InputError naming file and line."""
+    labels = {}
+    for number, line in enumerate(read_ids(path), 1):
+        words = line.split()
+        if len(words) != 2:
+            raise InputError(f"{path}: line {number}: expected VIDEO PERSON")
+        labels[words[0]] = words[1]
+    return labels
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Every step of Table 9 that the given features allow."""
+    options = _flags().parse_args(argv)
+    labels = [read_labels(path) for path in (options.train_labels, options.test_labels)]
+    persons = sorted(set(labels[0].values()) - {NOISE})
+    number = {NOISE: 0, **{person: place for place, person in enumerate(persons, 1)}}
+    sets = _feature_sets(options, labels, number)
+    settings = MlpSettings(hidden=options.hidden, epochs=options.epochs, batch=options.mlp_batch, seed=options.seed)
+    truth = sets[0][1].classes
+    steps = {"centre": mean_average_precision(centre_scores(sets[0][0], sets[0][1].features, len(persons)), truth)}
+    softmax = [train(training.features, training.classes, len(persons) + 1, settings).scores(test.features)[:, 1:]
+               for training, test in sets]
+    faces = len(sets) - len(options.context_train)
+    weights = options.weights or [1.0] * len(sets)
+    steps["mlp"] = mean_average_precision(softmax[0], truth)
+    if faces > 1:
+        steps["ensemble"] = mean_average_precision(ensemble(softmax[:faces], weights[:faces]), truth)
+    if faces < len(sets):
+        steps["context"] = mean_average_precision(ensemble(softmax, weights), truth)
+    rows = [Row(f"iQIYI-VID MAP: {name}", 100 * value, PAPER[name], "Table 9, MS1MV2+Asian R100 ArcFace")
+            for name, value in steps.items()]
+    data = [*options.train_features, *options.test_features, *options.context_train, *options.context_test,
+            options.train_labels, options.test_labels]
+    about = About("iqiyi", f"MAP at {DEPTH}, our reading, see evaluation/iqiyi.py",
+                  model_hashes(options.model) if options.model else {}, file_hashes(data),
+                  {"weights": weights, "seed": options.seed, "epochs": options.epochs})
+    for name, value in steps.items():
+        sys.stdout.write(f"iQIYI-VID MAP {name}: {100 * value:.2f} %\n")
+    entry = Entry({"map": steps, "persons": len(persons), "test_videos": len(truth)}, about, rows)
+    sys.stdout.write(f"{write_results(options.out, {'iqiyi': entry})}\n")
+
+
+def _feature_sets(options: argparse.Namespace, labels: Sequence[Dict[str, str]],
+                  number: Dict[str, int]) -> List[Tuple[Videos, Videos]]:
+    """(training, test) videos of each face model, then of each context classifier."""
+    if options.model:
+        return [_from_frames(options, model, labels, number) for model in options.model.split("|")]
+    given = [[*options.train_features, *options.context_train], [*options.test_features, *options.context_test]]
+    if not options.train_features or len(given[0]) != len(given[1]) \
+            or len(options.train_features) != len(options.test_features):
+        raise InputError("give as many --test-features (and --context-test) files as --train-features "
+                         "(and --context-train), at least one, or --model with --train-frames and --test-frames")
+    ids = [options.train_ids, options.test_ids]
+    if not all(ids):
+        raise InputError("--train-ids and --test-ids are needed: the video of each row, one a line")
+    made = [[_videos(load_features(path), ids[part], labels[part], number) for path in given[part]] for part in (0, 1)]
+    return list(zip(made[0], made[1]))
+
+
+def _videos(features: np.ndarray, ids: str, labels: Dict[str, str], number: Dict[str, int]) -> Videos:
+    names, centres = frame_centres(features, read_ids(ids, len(features)))
+    return Videos(centres, _classes(names, labels, number))
+
+
+def _from_frames(options: argparse.Namespace, model: str, labels: Sequence[Dict[str, str]],
+                 number: Dict[str, int]) -> Tuple[Videos, Videos]:
+    if not options.train_frames or not options.test_frames:
+        raise InputError("--model needs --train-frames and --test-frames, folders of VIDEO/*.jpg")
+    embedder, made = embedder_of(options, model), []
+    for root, known in zip((options.train_frames, options.test_frames), labels):
+        names = sorted(known)
+        features = features_from_frames(root, names, lambda images: embedder.embed(images, options.flip),
+                                        image_size(options.image_size), "centre")
+        made.append(Videos(features.astype(np.float32), _classes(names, known, number)))
+    return made[0], made[1]
+
+
+def _classes(names: Sequence[str], labels: Dict[str, str], number: Dict[str, int]) -> np.ndarray:
+    """The class of each video; a test video of a person who is not in the training videos counts as noise."""
+    missing = [name for name in names if name not in labels]
+    if missing:
+        raise InputError(f"{len(missing)} of {len(names)} videos have no label, the first: {missing[0]}; "
+                         "write VIDEO PERSON for each, PERSON 0 for noise")
+    return np.array([number.get(labels[name], 0) for name in names], np.int64)
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = parser("MAP of person retrieval among test videos.",
+                   "python evaluation/iqiyi.py --train-features A.npy B.npy --train-ids train.txt --train-labels "
+                   "train_labels.txt --test-features A2.npy B2.npy --test-ids test.txt --test-labels test_labels.txt "
+                   "--out results/iqiyi")
+    flags.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are the ensemble")
+    for part in ("train", "test"):
+        flags.add_argument(f"--{part}-features", nargs="+", default=[], metavar="FILE.npy",
+                           help="frame features (n, d), one file a model")
+        flags.add_argument(f"--{part}-ids", metavar="FILE", help="the video of each row, one a line")
+        flags.add_argument(f"--{part}-frames", metavar="DIR", help="folder of VIDEO/*.jpg, aligned, for --model")
+        flags.add_argument(f"--{part}-labels", required=True, metavar="FILE", help="VIDEO PERSON a line, 0 is noise")
+        flags.add_argument(f"--context-{part}", nargs="+", default=[], metavar="FILE.npy",
+                           help="features of object or scene classifiers, same rows as the face features")
+    flags.add_argument("--weights", nargs="+", type=float, help="of each model, then each context (default 1 each)")
+    flags.add_argument("--epochs", type=int, default=40, help="of the MLP (default 40)")
+    flags.add_argument("--hidden", type=int, default=1024, help="width of the MLP (default 1024)")
+    flags.add_argument("--mlp-batch", type=int, default=1024, help="videos a step of the MLP (default 1024)")
+    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--flip", default="sum", choices=FLIPS)
+    flags.add_argument("--image-size", default="112,112", metavar="H,W")
+    add_network_flags(flags)
+    add_out_flag(flags)
+    return flags
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,216 @@
+"""Trillion-Pairs (DeepGlint): every probe against every gallery image, 0.4 trillion scores, none of them stored.
+
+The server is closed. Verification (TPR at FPR 1e-9) is defined by the paper; the formula of identification (TPR at FPR
+1e-3) was never published: what stands here is our reading (paper_tables.md, section 3.7). For a probe pair (a, b) of
+one person, b must beat every gallery image as an answer to query a, and its score must beat the threshold that lets
+through one in a thousand of the probes' best gallery scores.
+"""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from evaluation.blockwise import block_borders, score_blocks, sieve
+from evaluation.command import (
+    add_network_flags,
+    add_out_flag,
+    embedder_of,
+    load_features,
+    model_hashes,
+    parser,
+    read_ids,
+)
+from evaluation.embedder import FLIPS
+from evaluation.extraction import EMBEDDINGS_FILE, extract
+from evaluation.histogram import Bins, Histogram, operating_points
+from evaluation.megaface.features import HEADER
+from evaluation.metrics import false_accepts_allowed
+from evaluation.order import Largest
+from evaluation.plots import Curve
+from evaluation.results import About, Entry, Row, file_hashes, write_results
+from evaluation.sources import image_size, list_source
+from evaluation.vectors import check_embeddings, normalise
+from runtime.errors import InputError, run_command
+from runtime.files import PathLike, atomic_open
+from runtime.progress import progress
+
+VERIFICATION_FPR, IDENTIFICATION_FPR = 1e-9, 1e-3
+PROBES_AT_ONCE = 4096
+PAPER: Dict[str, Tuple[float, float]] = {
+    "CASIA": (26.643, 21.452), "MS1MV2": (80.968, 78.600), "DeepGlint-Face": (80.331, 78.586),
+    "MS1MV2+Asian": (84.840, 80.540)}
+"""Table 8 (v3), R100 ArcFace by training set: identification and verification, percent."""
+_FLOAT32 = 5
+
+
+@dataclass(frozen=True)
+class TrillionPairsResult:
+    """`identification` and `verification` with the cosines that must be exceeded; `far`, `tar`: ROC at bin edges."""
+
+    identification: float
+    verification: float
+    identification_threshold: float
+    verification_threshold: float
+    genuine_pairs: int
+    impostor_pairs: int
+    far: np.ndarray
+    tar: np.ndarray
+
+
+def evaluate(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray, verification_fpr: float = VERIFICATION_FPR,
+             identification_fpr: float = IDENTIFICATION_FPR) -> TrillionPairsResult:
+    """Both figures of (P, d) probes with persons `ids` (P,) against a (G, d) gallery of strangers, by cosine.
+
+    Genuine pairs are all pairs of different probes of one person (ordered for identification), impostor pairs all
+    probes x the gallery. Scores are float32; the threshold and every count are exact. `gallery` may be memory-mapped;
+    it is read once for every 4,096 probes. Raises InputError for shapes that do not fit, rows that are not finite, and
+    when no person has two probes.
+    """
+    ids = np.asarray(ids)
+    _check(probes, ids, gallery)
+    impostors = len(probes) * len(gallery)
+    allowed = false_accepts_allowed(verification_fpr, impostors)
+    largest, histogram = Largest(min(allowed + 1, impostors)), Histogram(Bins(-1.001, 1.001))
+    best = np.full(len(probes), -np.inf, np.float32)
+    for start in progress(range(0, len(probes), PROBES_AT_ONCE), label="Trillion-Pairs", unit="blocks of probes"):
+        rows = slice(start, start + PROBES_AT_ONCE)
+        left = normalise(np.array(probes[rows], np.float32), copy=False)
+        for column, scores in score_blocks(left, gallery, block_borders(len(gallery)), _prepared):
+            histogram.add(scores)
+            np.maximum(best[rows], scores.max(axis=1), out=best[rows])
+            largest.take(sieve(scores, largest.cut, column))
+    limit = largest.at(allowed)
+    answers = np.sort(best)[::-1]
+    wanted = false_accepts_allowed(identification_fpr, len(best))
+    floor = float(answers[wanted]) if wanted < len(best) else float("-inf")
+    pairs = accepted = identified = 0
+    own = Histogram(histogram.bins)
+    for queries, scores in genuine_scores(probes, ids):
+        pairs += scores.size
+        accepted += int(np.count_nonzero(scores > limit))
+        identified += int(np.count_nonzero(scores > np.maximum(best[queries], floor)[:, None]))
+        own.add(scores)
+    far, tar, _ = operating_points(own, histogram)
+    return TrillionPairsResult(identified / pairs, accepted / pairs, floor, limit, pairs // 2, impostors, far, tar)
+
+
+def genuine_scores(probes: np.ndarray, ids: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Per person with n > 1 probes: their rows (n,) and the float32 cosines (n, n - 1) with the others."""
+    order = np.argsort(ids, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(np.unique(ids, return_inverse=True)[1][order])) + 1):
+        if len(rows) > 1:
+            unit = normalise(np.array(probes[rows], np.float32), copy=False)
+            scores = unit @ unit.T
+            yield rows, scores[~np.eye(len(rows), dtype=bool)].reshape(len(rows), -1)
+
+
+def write_submission(path: PathLike, parts: Sequence[np.ndarray]) -> Tuple[int, int]:
+    """Write the server's matrix: four int32 (rows, d, 4 d, 5), then the L2-normalised float32 rows of all parts.
+
+    One row a listed image, 1,862,120 at full size. Returns (rows, d). Raises InputError for other dimensions and rows
+    that are not finite.
+    """
+    dimensions = parts[0].shape[1]
+    for part in parts:
+        check_embeddings(part, "submission", dimensions=dimensions)
+    rows = sum(len(part) for part in parts)
+    with atomic_open(path) as stream:
+        stream.write(HEADER.pack(rows, dimensions, 4 * dimensions, _FLOAT32))
+        for part in parts:
+            for start in range(0, len(part), 1 << 16):
+                block = normalise(np.array(part[start:start + (1 << 16)], np.float32), copy=False)
+                stream.write(block.astype("<f4").tobytes())
+    return rows, dimensions
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Score saved features or a checkpoint, and write the submission if asked."""
+    options = _flags().parse_args(argv)
+    probes, gallery = (_features(options, kind) for kind in ("probe", "gallery"))
+    if options.submission:
+        height, width = write_submission(options.submission, [probes, gallery])
+        sys.stdout.write(f"{options.submission}: {height} x {width}\n")
+    ids = np.array(read_ids(options.probe_ids, len(probes)))
+    result = evaluate(probes, ids, gallery, options.verification_fpr, options.identification_fpr)
+    paper = PAPER[options.training_set]
+    source = f"Table 8, {options.training_set} R100 ArcFace"
+    rows = [Row(f"Trillion-Pairs: identification at FPR {options.identification_fpr:g} (our reading)",
+                100 * result.identification, paper[0], source),
+            Row(f"Trillion-Pairs: verification at FPR {options.verification_fpr:g}", 100 * result.verification,
+                paper[1], source)]
+    figures = {"identification": result.identification, "verification": result.verification,
+               "identification_threshold": result.identification_threshold,
+               "verification_threshold": result.verification_threshold, "genuine_pairs": result.genuine_pairs,
+               "impostor_pairs": result.impostor_pairs}
+    data = [options.probe_ids, *(path for path in (options.probe_features, options.gallery_features) if path)]
+    about = About("trillion pairs", "identification: our reading, see evaluation/trillion_pairs.py",
+                  model_hashes(options.model) if options.model else {}, file_hashes(data))
+    shown = np.flatnonzero(np.diff(result.far, append=-1.0) < 0)
+    curve = Curve("roc", "all pairs", result.far[shown], 100 * result.tar[shown], "false positive rate",
+                  "true positive rate %", log_x=True)
+    for row in rows:
+        sys.stdout.write(f"{row.what}: {row.ours:.3f} %\n")
+    sys.stdout.write(f"{write_results(options.out, {'trillion_pairs': Entry(figures, about, rows, [curve])})}\n")
+
+
+def _features(options: argparse.Namespace, kind: str) -> np.ndarray:
+    saved, images = getattr(options, f"{kind}_features"), getattr(options, f"{kind}_list")
+    if saved:
+        return load_features(saved)
+    if not options.model or not images:
+        raise InputError(f"give --{kind}-features FILE.npy, or --model with --{kind}-list and --images")
+    embedder = embedder_of(options)
+    folder = Path(options.out) / f"{kind}_embeddings"
+    done = extract(list_source(images, options.images), lambda batch: embedder.embed(batch, options.flip), folder,
+                   {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact},
+                   image_size(options.image_size))
+    if done.unreadable:
+        raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {done.unreadable[0][1]}; "
+                         f"all are listed in {folder}")
+    return load_features(folder / EMBEDDINGS_FILE)
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = parser("Identification and verification over all probe-gallery pairs.",
+                   "python evaluation/trillion_pairs.py --probe-features P.npy --probe-ids P.txt --gallery-features "
+                   "G.npy --out results/trillion_pairs")
+    flags.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint, with the lists and --images")
+    for kind in ("probe", "gallery"):
+        flags.add_argument(f"--{kind}-features", metavar="FILE.npy", help=f"saved {kind} features (n, d)")
+        flags.add_argument(f"--{kind}-list", metavar="FILE", help=f"aligned {kind} images, one path a line")
+    flags.add_argument("--probe-ids", required=True, metavar="FILE", help="the person of each probe, one a line")
+    flags.add_argument("--images", metavar="DIR", help="root of the listed images")
+    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
+    flags.add_argument("--image-size", default="112,112", metavar="H,W")
+    add_network_flags(flags)
+    flags.add_argument("--submission", metavar="FILE", help="also write the server's matrix, probes then gallery")
+    flags.add_argument("--verification-fpr", type=float, default=VERIFICATION_FPR)
+    flags.add_argument("--identification-fpr", type=float, default=IDENTIFICATION_FPR)
+    flags.add_argument("--training-set", default="MS1MV2", choices=sorted(PAPER), help="row of Table 8 to stand beside")
+    add_out_flag(flags)
+    return flags
+
+
+def _prepared(part: np.ndarray) -> np.ndarray:
+    unit = normalise(np.array(part, np.float32), copy=False)
+    if not np.isfinite(np.einsum("ij,ij->i", unit, unit)).all():
+        raise InputError("gallery features: a row is not finite (NaN or infinity); extract the features again")
+    return unit
+
+
+def _check(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray) -> None:
+    check_embeddings(probes, "probe features")
+    if ids.shape != (len(probes),):
+        raise InputError(f"probe ids: {len(ids)} ids for {len(probes)} probe features; give one id per row")
+    if gallery.ndim != 2 or not len(gallery) or gallery.shape[1] != probes.shape[1]:
+        raise InputError(f"gallery features: shape {gallery.shape} beside probes of {probes.shape[1]} dimensions; "
+                         "use features of one model")
+    if len(np.unique(ids)) == len(ids):
+        raise InputError("probe ids: no person has two images, so there is no genuine pair; check the list of ids")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,58 @@
+"""A checkpoint being rewritten: its graph and its values, in one place for the passes to change together."""
+from typing import Dict, List, Optional
+
+import numpy
+
+from graph.checkpoint import Checkpoint
+from graph.nodes import Graph, Node
+from runtime.mx import mx
+
+
+class Editing:
+    """Nodes that can be rewired and values (NumPy, by variable name) that can be replaced.
+
+    Values are changed in float64 and stored in the type they had; a changed variable is always a new one, so the
+    checkpoint it came from stays as it was.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.graph = Graph.of(checkpoint.symbol)
+        self.given = {**checkpoint.args, **checkpoint.aux}
+        self.changed: Dict[str, numpy.ndarray] = {}
+
+    def value(self, node: Node) -> numpy.ndarray:
+        """The value of a variable, float64."""
+        if node.name in self.changed:
+            return self.changed[node.name].astype("float64")
+        return self.given[node.name].asnumpy().astype("float64")
+
+    def set_value(self, node: Node, value: numpy.ndarray) -> None:
+        """Give a variable another value, in the type the old one had (a new variable: float32)."""
+        known = node.name in self.given
+        kind = self.given[node.name].dtype if known else numpy.dtype("float32")
+        self.changed[node.name] = value.astype(kind)
+        node.attrs.pop("__shape__", None)
+
+    def variable(self, name: str, value: numpy.ndarray) -> Node:
+        """A new parameter."""
+        node = Node("null", name)
+        self.set_value(node, value)
+        return node
+
+    def only_user(self, users: Dict[int, List[Node]], node: Node) -> Optional[Node]:
+        """The one operator that takes this node's output; None when there are more, or when it is returned."""
+        takers = users.get(id(node), [])
+        return takers[0] if len(takers) == 1 and not self.graph.is_head(node) else None
+
+    def finish(self) -> Checkpoint:
+        """The rewritten checkpoint, with just the variables its graph has."""
+        symbol = self.graph.symbol()
+
+        def taken(name: str) -> "mx.nd.NDArray":
+            if name in self.changed:
+                return mx.nd.array(self.changed[name], dtype=self.changed[name].dtype)
+            return self.given[name]
+
+        known = set(self.given) | set(self.changed)
+        return Checkpoint(symbol, {name: taken(name) for name in symbol.list_arguments() if name in known},
+                          {name: taken(name) for name in symbol.list_auxiliary_states()})

@@ -14,6 +14,7 @@ T = TypeVar("T")
 MULTIPLIERS = ("uniform", "honoured")
 OWN_DATASET = "own"
 DEMO_DATASET = "demo"
+PLAIN, SHARDED, SAMPLED = HEADS = ("plain", "sharded", "sampled")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class StepSettings:
     max_steps: int = 0  # 0: until stopped
     multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
     kvstore: str = "device"
+    head: str = PLAIN  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step
+    sample_rate: float = 0.1  # of the sampled head: share of the classes in a step
+    mirror: bool = False  # compute activations again in the backward pass instead of keeping them
     fp16: bool = False
     seed: int = 0
     verbose: int = 2000
@@ -68,6 +72,10 @@ class StepSettings:
                              "3 (improved, one file)")
         if self.multipliers not in MULTIPLIERS:
             raise unknown("multipliers", self.multipliers, MULTIPLIERS)
+        if self.head not in HEADS:
+            raise unknown("head", self.head, HEADS)
+        if not 0 < self.sample_rate <= 1:
+            raise InputError(f"--sample-rate {self.sample_rate}: a share of the classes, above 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from recognition.engine import start
 from recognition.engine.run_directory import RunDirectory
 from recognition.engine.trainer import Finished, Trainer
 from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
-from recognition.settings import DEMO_DATASET, MULTIPLIERS, Settings, default_folder, resolve
+from recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
 from runtime.devices import contexts
 from runtime.errors import InputError, close, run_command
 
@@ -28,7 +28,7 @@ datasets: {close(list(DATASETS))}
 recipes:  {close(list(RECIPES))}
 """
 DEFAULT_NAMES = {"network": "r100", "loss": "arcface", "dataset": "emore"}
-RESUMABLE = ("gpus", "run_dir", "resume", "max_steps")  # flags that may be given beside --resume
+RESUMABLE = ("gpus", "run_dir", "resume", "max_steps", "head")  # flags that may be given beside --resume
 
 
 def numbers(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -71,6 +71,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--val-targets", type=numbers(str), help="verification packs, e.g. lfw,cfp_fp,agedb_30")
     add("--fp16", action="store_true", default=None, help="half precision network, float32 master weights (GPU)")
     add("--kvstore", help="MXNet KVStore for several contexts (default device)")
+    add("--head", choices=HEADS, help="plain: one graph; sharded: classes split over the contexts; sampled: only some "
+        "of them in a step (default plain)")
+    add("--sample-rate", type=float, help="share of the classes in a step of --head sampled (default 0.1)")
+    add("--mirror", action="store_true", default=None, help="less memory for more time: activations computed twice")
     add("--seed", type=int, help="decides initial values, order of images, mirroring and dropout (default 0)")
     add("--threads", type=int, help="threads that decode images (default: one for each core)")
     add("--color", dest="data_color", type=int, help="colour jitter: 0 off, 1 jitter, 2 jitter and JPEG re-compression")
@@ -92,15 +96,14 @@ def settings_from(given: Dict[str, Any]) -> Settings:
 
 
 def resumed_settings(run: RunDirectory, given: Dict[str, Any]) -> Settings:
-    """Settings of the run to continue; only --max-steps and --gpus may differ from before."""
+    """Settings of the run to continue; only --max-steps, --head and --gpus may differ from before."""
     foreign = [name for name in given if name not in RESUMABLE]
     if foreign:
         raise InputError(f"--resume takes its settings from {run.folder / 'settings.json'}; "
                          f"leave out --{foreign[0].replace('_', '-')}")
     settings, _ = run.settings()
-    if "max_steps" in given:
-        settings = dataclasses.replace(settings, step=dataclasses.replace(settings.step, max_steps=given["max_steps"]))
-    return settings
+    changed = {name: given[name] for name in ("max_steps", "head") if name in given}
+    return dataclasses.replace(settings, step=dataclasses.replace(settings.step, **changed))
 
 
 def make_trainer(given: Dict[str, Any]) -> Trainer:

@@ -86,11 +86,14 @@ class DataParallel:
             for name in self.program.auxiliary:
                 auxiliary[name].copyto(executor.aux_dict[name])
 
+    @property
+    def rescale(self) -> float:
+        """1 / contexts of all workers: what makes a mean over the global batch of the sum of their gradients."""
+        return 1.0 / (len(self.contexts) * (self._store.num_workers if self._store is not None else 1))
+
     def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
         """Fresh momentum for the parameters set before."""
-        workers = self._store.num_workers if self._store is not None else 1
-        rescale = 1.0 / (len(self.contexts) * workers)
-        self._optimizers = [MomentumSGD(weights, momentum, decay, rescale, self.program.attributes, policy)
+        self._optimizers = [MomentumSGD(weights, momentum, decay, self.rescale, self.program.attributes, policy)
                             for weights in map(self._weights, self.executors)]
 
     def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
@@ -129,14 +132,14 @@ class DataParallel:
 
     def gradients_finite(self) -> bool:
         """Whether the last gradients hold no NaN or infinity."""
-        return all(_all_finite([executor.grad_dict[name] for name in self.program.trained])
+        return all(all_finite([executor.grad_dict[name] for name in self.program.trained])
                    for executor in self.executors)
 
     def parameters_finite(self) -> bool:
         """Whether every trained parameter and BatchNorm statistic is a number on every context."""
         self._settle()
-        return all(_all_finite([*self._weights(executor).values(),
-                                *(executor.aux_dict[name] for name in self.program.auxiliary)])
+        return all(all_finite([*self._weights(executor).values(),
+                               *(executor.aux_dict[name] for name in self.program.auxiliary)])
                    for executor in self.executors)
 
     def parameters(self) -> Tuple[Arrays, Arrays]:
@@ -201,7 +204,8 @@ def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray
     return next(arrays[name] for name in names if name in arrays)
 
 
-def _all_finite(arrays: Sequence["mx.nd.NDArray"], batch: Optional[int] = 200) -> bool:
+def all_finite(arrays: Sequence["mx.nd.NDArray"], batch: Optional[int] = 200) -> bool:
+    """Whether the arrays, all of one context, hold no NaN or infinity."""
     step = batch or len(arrays)
     flags = [mx.nd.multi_all_finite(*arrays[start:start + step], num_arrays=len(arrays[start:start + step]))
              for start in range(0, len(arrays), step)]

@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple, Tuple
 from graph.training import training_form
 from recognition.engine.parallel import Program
 from recognition.losses import Head, attach
+from recognition.losses.blocks import unit_rows
 from recognition.networks import build
 from recognition.settings import Settings
 from runtime.mx import mx
@@ -25,6 +26,12 @@ def compose(settings: Settings, num_classes: int, images_per_context: int) -> Mo
     run_symbol, constants = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
     program = Program(run_symbol, head.roles, constants, head.states, head.symbol.attr_dict())
     return Model(embedding, head, program)
+
+
+def backbone_program(model: Model) -> Program:
+    """The network of `model` without its head: one output, the embeddings divided by their lengths, (B, E)."""
+    run_symbol, constants = training_form(unit_rows(model.embedding))
+    return Program(run_symbol, ("embedding",), constants, {}, model.head.symbol.attr_dict())
 
 
 def parameter_shapes(model: Model, images_per_context: int,

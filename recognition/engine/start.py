@@ -10,10 +10,11 @@ from graph.checkpoint import load, parse_model
 from graph.flops import count_flops
 from logs import format as line
 from logs.writer import LogWriter
+from recognition.engine.heads import make_step
 from recognition.engine.initial import Start, fresh, overlay
-from recognition.engine.parallel import DataParallel
 from recognition.engine.program import Model, compose, parameter_shapes
 from recognition.engine.run_directory import LOG, Position, RunDirectory
+from recognition.engine.step import Step
 from recognition.engine.trainer import Trainer, start_lines
 from recognition.engine.validation import Validation, read_packs
 from recognition.settings import Settings
@@ -29,7 +30,7 @@ class Prepared(NamedTuple):
 
     records: RecordSet
     model: Model
-    parallel: DataParallel
+    parallel: Step
     batches: ClassificationBatches
     validation: Validation
     missing_targets: List[str]
@@ -63,7 +64,7 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
     batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, threads=data.threads or None)
     model = compose(settings, records.num_classes, step.per_batch_size)
-    parallel = DataParallel(model.program, contexts, batch_size, data.image_shape, step.kvstore)
+    parallel = make_step(settings, model, contexts, records.num_classes)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
                     checked)
 

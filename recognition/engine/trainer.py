@@ -9,12 +9,12 @@ from datasets.iterators import ClassificationBatches
 from graph.checkpoint import Checkpoint, embedding_only
 from logs import format as line
 from logs.writer import LogWriter, MetricsWriter
-from recognition.engine.parallel import DataParallel
 from recognition.engine.program import Model
 from recognition.engine.rules import decide
 from recognition.engine.run_directory import Position, RunDirectory
 from recognition.engine.schedule import dropped_after, learning_rate
 from recognition.engine.signals import StopRequest
+from recognition.engine.step import Step
 from recognition.engine.validation import NotFinite, Validated, Validation
 from recognition.engine.window import Figures, Window
 from recognition.settings import Settings
@@ -36,7 +36,7 @@ class Finished(NamedTuple):
 class Trainer:
     """One run: what it trains, on which batches, where it writes, and how far it is."""
 
-    def __init__(self, settings: Settings, model: Model, step: DataParallel, batches: ClassificationBatches,
+    def __init__(self, settings: Settings, model: Model, step: Step, batches: ClassificationBatches,
                  validation: Validation, run: RunDirectory, log: LogWriter, position: Position) -> None:
         self.settings, self.model, self.parallel, self.batches = settings, model, step, batches
         self.validation, self.run, self.log, self.position = validation, run, log, position

@@ -1,0 +1,85 @@
+"""Where the centres of a class-parallel head live: `ShardedCentres` splits them over the contexts of a process."""
+from typing import Dict, List, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from recognition.engine.class_block import ClassBlock, split
+from recognition.engine.sgd import MomentumSGD
+from runtime.errors import InputError
+from runtime.mx import mx
+
+WEIGHT = "fc7_weight"
+Arrays = Dict[str, "mx.nd.NDArray"]
+
+
+class HeadSizes(NamedTuple):
+    """What a head is built for: identities, centres of each, images of the global batch, length of an embedding."""
+
+    classes: int
+    per_class: int
+    batch: int
+    embedding: int
+
+
+class ShardedCentres:
+    """Shard i of the classes is block i, on context i. The whole matrix exists only in what is saved and loaded."""
+
+    def __init__(self, sizes: HeadSizes, scale: float, contexts: Sequence["mx.Context"]) -> None:
+        if sizes.classes < len(contexts):
+            raise InputError(f"{sizes.classes} identities do not fill {len(contexts)} shards; use fewer contexts")
+        self.sizes, self.contexts = sizes, list(contexts)
+        self.shards = split(sizes.classes, len(contexts))
+        self.weights = [mx.nd.zeros(((last - first) * sizes.per_class, sizes.embedding), ctx=context)
+                        for (first, last), context in zip(self.shards, contexts)]
+        self._optimizers: List[MomentumSGD] = []
+        self.blocks = self._make_blocks(scale)
+
+    def _make_blocks(self, scale: float) -> List[ClassBlock]:
+        return [ClassBlock(weight, last - first, self.sizes.batch, scale)
+                for weight, (first, last) in zip(self.weights, self.shards)]
+
+    def begin(self, labels: np.ndarray) -> List[np.ndarray]:
+        """Make the blocks ready for a batch of identities `labels` (B,); the place of each in every block, or -1."""
+        return [np.where((labels >= first) & (labels < last), labels - first, -1) for first, last in self.shards]
+
+    def update(self, rate: float) -> None:
+        """One SGD step with the gradients of the blocks."""
+        for optimizer, weight, block in zip(self._optimizers, self.weights, self.blocks):
+            optimizer.update({WEIGHT: weight}, {WEIGHT: block.gradient}, rate)
+
+    def set_optimizer(self, momentum: float, decay: float, rescale: float,
+                      attributes: Mapping[str, Mapping[str, str]], policy: str) -> None:
+        """Fresh momentum."""
+        self._optimizers = [MomentumSGD({WEIGHT: weight}, momentum, decay, rescale, attributes, policy)
+                            for weight in self.weights]
+
+    def load(self, weight: "mx.nd.NDArray") -> None:
+        """Take the whole matrix, (C * K, E) on the CPU, each context its rows."""
+        _scatter(weight, self.weights)
+
+    def parameters(self) -> Arrays:
+        """A copy of the whole matrix on the CPU, under its published name."""
+        return {WEIGHT: _gather(self.weights)}
+
+    def restart_arrays(self) -> Arrays:
+        """What a restart needs besides `parameters`, under the names the plain head gives it."""
+        name = f"momentum:{WEIGHT}"
+        return {name: _gather([optimizer.state[name] for optimizer in self._optimizers])}
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Take a restart point of any number of contexts, of the plain head too."""
+        self.load(saved[f"arg:{WEIGHT}"])
+        name = f"momentum:{WEIGHT}"
+        _scatter(saved[name], [optimizer.state[name] for optimizer in self._optimizers])
+
+
+def _gather(parts: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+    copies = [part.as_in_context(mx.cpu()) for part in parts]
+    return copies[0].copy() if len(copies) == 1 else mx.nd.concat(*copies, dim=0)
+
+
+def _scatter(whole: "mx.nd.NDArray", parts: Sequence["mx.nd.NDArray"]) -> None:
+    first = 0
+    for part in parts:
+        whole[first:first + part.shape[0]].copyto(part)
+        first += part.shape[0]

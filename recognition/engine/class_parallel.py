@@ -1,0 +1,118 @@
+"""The step of a class-parallel head: embeddings are gathered, each context holds some classes (facts, 3.7; Fig. 11).
+
+The same interface as recognition.engine.parallel.DataParallel, which runs the network below it.
+"""
+import math
+from typing import List, Mapping, Tuple
+
+from recognition.engine.centres import WEIGHT, Arrays, ShardedCentres
+from recognition.engine.class_block import Summary, merge
+from recognition.engine.parallel import DataParallel, Outcome, all_finite
+from recognition.engine.target_margin import TargetMargin
+from recognition.losses import LossSettings
+from recognition.losses.blocks import SMALLEST_PROBABILITY
+from runtime.mx import mx
+
+
+class ClassParallel:
+    """`backbone` gives unit embeddings, `centres` the classes. No context ever holds the logits of all classes.
+
+    The softmax is over all classes of all blocks: their maxima and sums meet on the first context. Gradients are those
+    of the plain head at the same global batch: (p - y) / images of a context, summed, times 1 / contexts.
+    """
+
+    def __init__(self, backbone: DataParallel, centres: ShardedCentres, loss: LossSettings) -> None:
+        self.backbone, self.centres, self.contexts = backbone, centres, backbone.contexts
+        self.batch_size = backbone.batch_size
+        self._margin = TargetMargin(loss, self.batch_size, self.contexts[0])
+
+    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
+                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Take the network's parameters and the whole fc7_weight (C * K, E)."""
+        self.backbone.set_parameters(arguments, auxiliary)
+        self.centres.load(arguments[WEIGHT])
+
+    def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
+        """Fresh momentum for the parameters set before."""
+        self.backbone.set_optimizer(momentum, decay, policy)
+        self.centres.set_optimizer(momentum, decay, self.backbone.rescale, self.backbone.program.attributes, policy)
+
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
+        """Run the batch; gradients are left in the executors and blocks. `data` (B, 3, H, W), `label` (B,) float32."""
+        self.backbone.forward(data, label)
+        places = self.centres.begin(label.asnumpy().astype("int64"))
+        shares = [executor.outputs[0] for executor in self.backbone.executors]
+        blocks = self.centres.blocks
+        cosines = self._sum([block.target_cosines(_whole(shares, block.weight.context), where)
+                             for block, where in zip(blocks, places)])
+        targets = self._margin.logits(cosines)
+        summary = self._summarise(targets)
+        factor = len(self.contexts) / self.batch_size
+        outcome = self._outcome(targets, summary)
+        probability = mx.nd.exp(targets - summary.log_sum)
+        towards_targets = self._margin.backward((probability - 1.0) * factor)
+        gradients = []
+        for block in blocks:
+            log_sum, logits, towards = (array.as_in_context(block.weight.context)
+                                        for array in (summary.log_sum, targets, towards_targets))
+            gradients.append(block.backward(log_sum, logits, towards, factor))
+        self._backward_shares(self._sum(gradients))
+        return outcome
+
+    def _summarise(self, targets: "mx.nd.NDArray") -> Summary:
+        summaries: List[Summary] = []
+        for block in self.centres.blocks:
+            found = block.summarise(targets.as_in_context(block.weight.context))
+            summaries.append(Summary(*(array.as_in_context(self.contexts[0]) for array in found)))
+        return merge(summaries)
+
+    def _outcome(self, targets: "mx.nd.NDArray", summary: Summary) -> Outcome:
+        """An image counts as correct when its own, lowered logit is the largest; the loss is the cross-entropy."""
+        correct = mx.nd.sum(targets >= summary.largest)
+        entropies = mx.nd.minimum(summary.log_sum - targets, -math.log(SMALLEST_PROBABILITY))  # as the plain head's
+        losses = mx.nd.reshape(entropies, (len(self.contexts), -1))
+        return Outcome([correct], [mx.nd.mean(losses[index]) for index in range(len(self.contexts))], self.batch_size)
+
+    def _backward_shares(self, gradient: "mx.nd.NDArray") -> None:
+        share = self.batch_size // len(self.contexts)
+        for index, executor in enumerate(self.backbone.executors):
+            rows = gradient[index * share:(index + 1) * share]
+            executor.backward([rows.as_in_context(executor.outputs[0].context)])
+
+    def _sum(self, arrays: List["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+        here = [array.as_in_context(self.contexts[0]) for array in arrays]
+        return here[0] if len(here) == 1 else mx.nd.add_n(*here)
+
+    def update(self, rate: float) -> None:
+        """One SGD step of the network and the centres at `rate`."""
+        self.backbone.update(rate)
+        self.centres.update(rate)
+
+    def gradients_finite(self) -> bool:
+        """Whether the last gradients hold no NaN or infinity."""
+        return self.backbone.gradients_finite() and all(all_finite([block.gradient]) for block in self.centres.blocks)
+
+    def parameters_finite(self) -> bool:
+        """Whether every trained parameter and BatchNorm statistic is a number on every context."""
+        return self.backbone.parameters_finite() and all(all_finite([weight]) for weight in self.centres.weights)
+
+    def parameters(self) -> Tuple[Arrays, Arrays]:
+        """Copies of the trained arguments, the whole fc7_weight among them, and of the statistics, on the CPU."""
+        arguments, auxiliary = self.backbone.parameters()
+        return {**arguments, **self.centres.parameters()}, auxiliary
+
+    def restart_arrays(self) -> Arrays:
+        """All that a restart needs, under the plain head's names: any number of contexts, and the plain head, can load
+        it."""
+        weight = self.centres.parameters()[WEIGHT]
+        return {**self.backbone.restart_arrays(), f"arg:{WEIGHT}": weight, **self.centres.restart_arrays()}
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Restore `restart_arrays` of this or the plain head, on the same or another number of contexts."""
+        self.backbone.restart(saved)
+        self.centres.restart(saved)
+
+
+def _whole(shares: List["mx.nd.NDArray"], context: "mx.Context") -> "mx.nd.NDArray":
+    here = [share.as_in_context(context) for share in shares]
+    return here[0] if len(here) == 1 else mx.nd.concat(*here, dim=0)

@@ -1,0 +1,78 @@
+"""A small network under any head, and the bookkeeping of runs that must end with the same parameters."""
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from recognition.engine.centres import HeadSizes, ShardedCentres
+from recognition.engine.class_parallel import ClassParallel
+from recognition.engine.parallel import DataParallel, Program
+from recognition.engine.program import Model, backbone_program
+from recognition.engine.target_margin import centres_per_class
+from recognition.losses import LossSettings, attach
+from runtime.mx import mx
+
+CLASSES, BATCH, SIZE = 37, 12, 16
+SHAPE = (4, 4, 3)
+
+
+def model(loss: LossSettings, images: int, classes: int = CLASSES) -> Model:
+    """A convolution and a dense layer that give 16 numbers, under `loss`."""
+    body = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=8, kernel=(3, 3), name="conv")
+    embedding = mx.sym.FullyConnected(body, num_hidden=SIZE, name="fc1")
+    head = attach(embedding, loss, classes, images, SIZE)
+    program = Program(head.symbol, head.roles, {}, head.states, head.symbol.attr_dict())
+    return Model(embedding, head, program)
+
+
+def contexts(count: int) -> List[mx.Context]:
+    return [mx.cpu(index) for index in range(count)]
+
+
+def plain(loss: LossSettings, count: int = 1, classes: int = CLASSES) -> DataParallel:
+    return DataParallel(model(loss, BATCH // count, classes).program, contexts(count), BATCH, SHAPE)
+
+
+def class_parallel(loss: LossSettings, count: int = 1, classes: int = CLASSES, kind=ShardedCentres,
+                   **options) -> ClassParallel:
+    network = DataParallel(backbone_program(model(loss, BATCH // count, classes)), contexts(count), BATCH, SHAPE)
+    sizes = HeadSizes(classes, centres_per_class(loss), BATCH, SIZE)
+    return ClassParallel(network, kind(sizes, loss.loss_s, contexts(count), **options), loss)
+
+
+def parameters(loss: LossSettings, classes: int = CLASSES) -> Dict[str, mx.nd.NDArray]:
+    rng = np.random.RandomState(0)
+    shapes = {name: array.shape for name, array in plain(loss, 1, classes).executors[0].arg_dict.items()}
+    return {name: mx.nd.array(rng.randn(*shape) * 0.2) for name, shape in shapes.items()
+            if name not in ("data", "softmax_label")}
+
+
+def start(engine, loss: LossSettings, classes: int = CLASSES):
+    engine.set_parameters(parameters(loss, classes), {})
+    engine.set_optimizer(0.9, 5e-4, "uniform")
+    return engine
+
+
+def batch(step: int, classes: int = CLASSES):
+    rng = np.random.RandomState(100 + step)
+    return mx.nd.array(rng.rand(BATCH, 3, 4, 4)), mx.nd.array(rng.randint(0, classes, BATCH))
+
+
+def run(engine, steps: int, first: int = 0, classes: int = CLASSES):
+    """(mean loss, number of correct images) of each step."""
+    seen = []
+    for step in range(first, first + steps):
+        outcome = engine.forward_backward(*batch(step, classes))
+        seen.append((np.mean([value.asscalar() for value in outcome.losses]),
+                     sum(value.asscalar() for value in outcome.correct)))
+        engine.update(0.02)
+    return seen
+
+
+def assert_same(left, right, tolerance: float = 1e-4, only: Optional[str] = None) -> None:
+    """Restart arrays alike, entries compared to the largest of their array."""
+    left, right = left.restart_arrays(), right.restart_arrays()
+    assert {name for name in left if ":step" not in name} == {name for name in right if ":step" not in name}
+    for name in left:
+        if ":step" not in name and (only is None or only in name):
+            first, second = left[name].asnumpy(), right[name].asnumpy()
+            assert np.abs(first - second).max() <= tolerance * np.abs(first).max(), name

@@ -14,9 +14,22 @@ NETWORKS = EasyDict({
     "r50v1": {"net_name": "fresnet", "num_layers": 50, "net_unit": 1},  # original sample_config
     "y1": {"net_name": "fmobilefacenet", "emb_size": 128, "net_output": "GDC", "wd": 4e-5},  # y1 and its log
     "y2": {"net_name": "fmobilefacenet", "emb_size": 256, "net_output": "GDC", "net_blocks": (2, 8, 16, 4), "wd": 4e-5},
+    "m1": {"net_name": "fmobilenet", "emb_size": 256, "net_output": "GDC"},  # original sample_config, as all below
+    "m05": {"net_name": "fmobilenet", "emb_size": 256, "net_output": "GDC", "net_multiplier": 0.5},
+    "mnas": {"net_name": "fmnasnet", "emb_size": 256, "net_output": "GDC"},
+    "mnas05": {"net_name": "fmnasnet", "emb_size": 256, "net_output": "GDC", "net_multiplier": 0.5},
+    "mnas025": {"net_name": "fmnasnet", "emb_size": 256, "net_output": "GDC", "net_multiplier": 0.25},
+    "d121": {"net_name": "fdensenet", "num_layers": 121, "per_batch_size": 64},  # defined there, without a preset
+    "d161": {"net_name": "fdensenet", "num_layers": 161, "per_batch_size": 64},  # likewise
+    "d169": {"net_name": "fdensenet", "num_layers": 169, "per_batch_size": 64},
+    "d201": {"net_name": "fdensenet", "num_layers": 201, "per_batch_size": 64},
+    "vargfacenet": {"net_name": "vargfacenet", "emb_size": 512, "net_output": "J", "net_multiplier": 1.25},
     # Ours, for `make demo`: half as wide and shallow, trained on two cores in minutes.
     "demo": {"net_name": "fmobilefacenet", "emb_size": 128, "net_output": "GDC", "net_multiplier": 0.5,
              "net_blocks": (1, 2, 2, 1)},
+    # Ours, for reproduce.py: tables of many runs on 32x32 images.
+    "small": {"net_name": "fsmall", "emb_size": 128, "net_output": "J", "net_act": "relu",
+              "image_shape": (32, 32, 3)},
 })
 
 LOSSES = EasyDict({

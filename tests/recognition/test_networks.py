@@ -40,6 +40,32 @@ FRESNET50 = [
 # preset: arguments, states, parameters, values of states, FLOPs (facts, sections 2.3 to 2.7)
 OTHERS = {
     "y1": (184, 100, 1003264, 19584, 439821056), "y2": (378, 206, 1996288, 38400, 933336950),
+    "m1": (115, 58, 3400960, 23424, 1132662629), "m05": (115, 58, 982016, 12480, 296705381),
+    "mnas": (199, 108, 3260556, 39968, 597881670), "mnas05": (199, 108, 925400, 20240, 163954630),
+    "mnas025": (199, 108, 286782, 10376, 48221190),
+    "d169": (679, 342, 54228263, 162752, 6599875072), "d201": (807, 406, 66259783, 233920, 8474701312),
+    "vargfacenet": (308, 158, 4957512, 41744, 1022388952),
+}
+# arguments and states by name, with their shapes (facts, sections 2.3 to 2.7)
+NAMED = {
+    "y1": {"conv_1_conv2d_weight": (64, 3, 3, 3), "conv_1_relu_gamma": (64,), "conv_2_dw_conv2d_weight": (64, 1, 3, 3),
+           "dconv_23_conv_sep_conv2d_weight": (128, 64, 1, 1), "res_3_block0_conv_proj_batchnorm_beta": (64,),
+           "conv_6dw7_7_conv2d_weight": (512, 1, 7, 7), "pre_fc1_weight": (128, 512)},
+    "m1": {"conv_1_conv2d_weight": (32, 3, 3, 3), "conv_14_conv2d_weight": (1024, 1024, 1, 1),
+           "conv_6dw7_7_conv2d_weight": (512, 2, 7, 7)},
+    "mnas": {"mnasnet0_stage1_conv0_conv0_weight": (32, 3, 3, 3),
+             "mnasnet0_stage1_sepconv0_conv1_weight": (16, 32, 1, 1), "mnasnet0_stage1_sepconv0_prelu1_alpha": (1,),
+             "mnasnet0_stage3_expandedconv0_dwise_conv0_weight": (72, 1, 5, 5),
+             "mnasnet0_stage3_expandedconv1_dwise_conv0_weight": (120, 1, 3, 3),
+             "mnasnet0_stage5_2_expandedconv0_linear_batchnorm0_running_var": (320,),
+             "mnasnet0_stage5_3_conv0_weight": (1024, 320, 1, 1)},
+    "d169": {"densenet0_conv0_weight": (64, 3, 3, 3), "densenet0_stage4_conv63_weight": (32, 128, 3, 3),
+             "densenet0_stage1_prelu0_alpha": (1,), "densenet0_batchnorm4_running_mean": (1664,),
+             "pre_fc1_weight": (512, 1664 * 49)},
+    "vargfacenet": {"vargface_head_conv1_weight": (40, 3, 3, 3),
+                    "vargface_stage_2_unit_1_sep1_data_branch_conv2d_depthwise_weight": (80, 8, 3, 3),
+                    "vargface_stage_4_unit_4_sep2_data_conv2d_pointwise_weight": (320, 640, 1, 1),
+                    "embed_convx_depthwise_weight": (1024, 8, 7, 7), "pre_fc1_weight": (512, 512)},
 }
 # changed head of y1: parameters (facts, section 2.3)
 Y1_HEADS = [("E", 128, 4123904), ("FC", 128, 4123904), ("E", 512, 13758848), ("GAP", 128, 978688),
@@ -92,6 +118,29 @@ def test_other_families_have_the_published_counts(preset):
     assert _counts(build(_settings(preset))) == OTHERS[preset]
 
 
+@pytest.mark.parametrize("preset", sorted(NAMED))
+def test_arguments_have_the_published_names_and_shapes(preset):
+    symbol = build(_settings(preset))
+    args, _, aux = symbol.infer_shape(data=IMAGE)
+    shapes = {**dict(zip(symbol.list_arguments(), args)), **dict(zip(symbol.list_auxiliary_states(), aux))}
+    assert {name: shapes.get(name) for name in NAMED[preset]} == NAMED[preset]
+
+
+def test_vargfacenet_with_squeeze_has_the_published_count():
+    assert _values(build(_settings("vargfacenet", net_se=1)))[0] == 5198292
+
+
+@pytest.mark.parametrize("preset,eps", [("y1", 1e-3), ("m1", 1e-3), ("mnas", 1e-5), ("d121", 1e-5), ("r18", 2e-5),
+                                        ("vargfacenet", 2e-5)])
+def test_normalisations_have_the_published_eps(preset, eps):
+    """Facts, section 0.4; the last one, fc1, always has 2e-5 and a fixed scale."""
+    norms = [node for node in _nodes(build(_settings(preset))) if node["op"] == "BatchNorm"]
+    assert norms[-1]["name"] == "fc1" and norms[-1]["attrs"]["fix_gamma"] == "True"
+    trunk = [node for node in norms[:-1] if node["name"] not in ("bn1", "conv_6dw7_7_batchnorm")]
+    assert {float(node["attrs"].get("eps", 1e-3)) for node in trunk} == {eps}
+    assert float(norms[-1]["attrs"]["eps"]) == 2e-5
+
+
 @pytest.mark.parametrize("output,size,parameters", Y1_HEADS)
 def test_heads_of_y1_have_the_published_counts(output, size, parameters):
     assert _values(build(_settings("y1", net_output=output, emb_size=size)))[0] == parameters
@@ -104,7 +153,7 @@ def test_every_preset_builds_twice_alike_and_ends_in_the_embedding(preset):
     mx.sym.Variable("between") + 1  # takes an automatic name outside
     assert symbol.tojson() == build(settings).tojson()
     assert symbol.list_outputs() == ["fc1_output"]
-    assert symbol.infer_shape(data=(2, 3, 112, 112))[1] == [(2, settings.emb_size)]
+    assert symbol.infer_shape(data=(2,) + settings.input_shape[1:])[1] == [(2, settings.emb_size)]
 
 
 @pytest.mark.parametrize("name,preset,file", [
@@ -226,5 +275,5 @@ def test_operations_of_a_graph_follow_the_rule_of_the_original():
 
 
 def test_families_are_found_by_their_files():
-    assert {"fresnet", "fmobilefacenet"} <= set(families())
+    assert {"fdensenet", "fmnasnet", "fmobilefacenet", "fmobilenet", "fresnet", "vargfacenet"} <= set(families())
     assert {preset.net_name for preset in NETWORKS.values()} <= set(families())

@@ -55,30 +55,32 @@ class ShardedCentres:
 
     def load(self, weight: "mx.nd.NDArray") -> None:
         """Take the whole matrix, (C * K, E) on the CPU, each context its rows."""
-        _scatter(weight, self.weights)
+        scatter(weight, self.weights)
 
     def parameters(self) -> Arrays:
         """A copy of the whole matrix on the CPU, under its published name."""
-        return {WEIGHT: _gather(self.weights)}
+        return {WEIGHT: gather(self.weights)}
 
     def restart_arrays(self) -> Arrays:
         """What a restart needs besides `parameters`, under the names the plain head gives it."""
         name = f"momentum:{WEIGHT}"
-        return {name: _gather([optimizer.state[name] for optimizer in self._optimizers])}
+        return {name: gather([optimizer.state[name] for optimizer in self._optimizers])}
 
     def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
         """Take a restart point of any number of contexts, of the plain head too."""
         self.load(saved[f"arg:{WEIGHT}"])
         name = f"momentum:{WEIGHT}"
-        _scatter(saved[name], [optimizer.state[name] for optimizer in self._optimizers])
+        scatter(saved[name], [optimizer.state[name] for optimizer in self._optimizers])
 
 
-def _gather(parts: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+def gather(parts: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+    """Shards to the whole matrix on the CPU."""
     copies = [part.as_in_context(mx.cpu()) for part in parts]
     return copies[0].copy() if len(copies) == 1 else mx.nd.concat(*copies, dim=0)
 
 
-def _scatter(whole: "mx.nd.NDArray", parts: Sequence["mx.nd.NDArray"]) -> None:
+def scatter(whole: "mx.nd.NDArray", parts: Sequence["mx.nd.NDArray"]) -> None:
+    """The whole matrix to its shards, in place."""
     first = 0
     for part in parts:
         whole[first:first + part.shape[0]].copyto(part)

@@ -7,9 +7,10 @@ from recognition.engine.centres import HeadSizes, ShardedCentres
 from recognition.engine.class_parallel import ClassParallel
 from recognition.engine.parallel import DataParallel
 from recognition.engine.program import Model, backbone_program
+from recognition.engine.sampled import Rule, SampledCentres
 from recognition.engine.step import Step
 from recognition.engine.target_margin import centres_per_class, check_family
-from recognition.settings import PLAIN, Settings
+from recognition.settings import PLAIN, SAMPLED, Settings
 from runtime.mx import mx
 
 MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
@@ -27,7 +28,12 @@ def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"]
     if step.head == PLAIN:
         return network
     sizes = HeadSizes(classes, centres_per_class(settings.loss), batch_size, settings.network.emb_size)
-    return ClassParallel(network, ShardedCentres(sizes, settings.loss.loss_s, contexts), settings.loss)
+    if step.head == SAMPLED:
+        rule = Rule(step.seed, step.sample_rate)
+        centres: ShardedCentres = SampledCentres(sizes, settings.loss.loss_s, contexts, rule)
+    else:
+        centres = ShardedCentres(sizes, settings.loss.loss_s, contexts)
+    return ClassParallel(network, centres, settings.loss)
 
 
 @contextlib.contextmanager

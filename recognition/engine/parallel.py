@@ -59,7 +59,7 @@ class DataParallel:
         self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
         self._share = batch_size // len(contexts)
         height, width, channels = image_shape
-        shapes = {DATA: (self._share, channels, height, width)}
+        shapes: Dict[str, Tuple[int, ...]] = {DATA: (self._share, channels, height, width)}
         if LABEL in program.symbol.list_arguments():
             shapes[LABEL] = (self._share,)
         shapes.update({name: value.shape for name, value in program.states.items()})

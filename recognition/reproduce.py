@@ -1,0 +1,108 @@
+"""One table or figure of the paper again: from our graphs, runs and protocols, beside the paper's numbers."""
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from logs import published_runs
+from recognition.reproduction import room, run_figures, schematics, tables, toy_figure  # noqa: F401  (they register)
+from recognition.reproduction.figures import FIGURES, Order, draw, registered
+from recognition.reproduction.page import write_page
+from recognition.reproduction.plan import paper_plan
+from recognition.reproduction.provenance import record
+from recognition.reproduction.run_list import PAPER_RUNS
+from recognition.reproduction.tables import TABLES
+from runtime.errors import InputError, run_command, unknown
+
+OUT, WORK, PAGE = "docs/reproduction", "runs/reproduction", "docs/reproduction.md"
+SCALES = ("demo", "paper")
+EXAMPLES = """examples:
+  python recognition/reproduce.py fig4b
+  python recognition/reproduce.py table2 --seeds 0,1,2
+  python recognition/reproduce.py table2 --scale paper --data data
+  python recognition/reproduce.py log y1
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="reproduce.py", description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", help=f"{', '.join([*TABLES, *registered()])}, fig4, all, page, or log")
+    parser.add_argument("name", nargs="?", help="with log: the published run")
+    parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds of the runs of a table (default 0,1,2)")
+    parser.add_argument("--max-steps", type=int, default=0, help="steps of each demo run (default: the recipe's)")
+    parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
+    parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
+    parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where results are written (default {OUT})")
+    parser.add_argument("--work", default=WORK, metavar="DIR", help=f"where runs and drawn faces are kept ({WORK})")
+    parser.add_argument("--page", default=PAGE, metavar="FILE", help=f"the page of all results (default {PAGE})")
+    parser.add_argument("--check", metavar="RUN", help="with log: compare this run directory with the published run")
+    return parser
+
+
+def seeds_of(text: str) -> Tuple[int, ...]:
+    """Comma-separated seeds; raises InputError for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--seeds {text}: give whole numbers, e.g. 0,1,2") from None
+
+
+def chosen(what: str) -> List[str]:
+    """The tables and figures that a name stands for; raises InputError with the known names."""
+    known = [*TABLES, *registered()]
+    if what == "all":
+        return known
+    if what in known:
+        return [what]
+    parts = [name for name in registered() if what == "fig4" and name.startswith(what)]
+    if not parts:
+        raise unknown("table or figure", what, [*known, "fig4", "all", "page", "log"])
+    return parts
+
+
+def reproduce(name: str, order: Order) -> List[Path]:
+    """Make one table or figure; returns its files. At paper scale the plan is printed first."""
+    if order.scale == "paper" and name in PAPER_RUNS:
+        sys.stdout.write(paper_plan(name, order.data, order.work).text())
+        sys.stdout.flush()
+    if name in FIGURES:
+        produced = draw(name, order)
+        return [*produced.files, record(produced, order.out)]
+    return TABLES[name](order).files
+
+
+def run_log(name: Optional[str], check: Optional[str]) -> int:
+    """`log NAME`: the commands of a published run, or with --check its comparison with a run of ours."""
+    if name is None:
+        raise InputError(f"log: say which published run; known: {', '.join(published_runs.names())}")
+    if check is None:
+        sys.stdout.write(published_runs.published_command(name) + "\n")
+        return 0
+    text, status = published_runs.check(name, check)
+    sys.stdout.write(text + "\n")
+    return status
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Reproduce what was asked for; returns 0, or the comparison's status with log --check."""
+    flags = build_parser().parse_args(argv)
+    if flags.what == "log":
+        return run_log(flags.name, flags.check)
+    if flags.scale not in SCALES:
+        raise unknown("--scale", flags.scale, SCALES)
+    order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds_of(flags.seeds), flags.max_steps,
+                  flags.data)
+    order.out.mkdir(parents=True, exist_ok=True)
+    if flags.what != "page":
+        for name in chosen(flags.what):
+            for path in reproduce(name, order):
+                sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{write_page(flags.out, flags.page)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

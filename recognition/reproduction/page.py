@@ -1,0 +1,59 @@
+"""docs/reproduction.md from what lies in the results folder: nothing on it is typed in."""
+import re
+from pathlib import Path
+from typing import Any, List
+
+from runtime.files import PathLike, atomic_open, read_json
+
+HEADING = """# The paper again
+
+This page is written by `python recognition/reproduce.py page` from the results beside it (`reproduction/*.json`); every
+figure and table names what produced it. One of them again: `python recognition/reproduce.py table2`; all:
+`python recognition/reproduce.py all`. At paper scale: `--scale paper`.
+"""
+
+
+def _order(path: Path) -> Any:
+    kind, number, rest = re.fullmatch(r"([a-z]+)(\d*)(.*)", path.stem).groups()  # type: ignore[union-attr]
+    return kind != "table", kind, int(number or 99), rest
+
+
+def _figures(value: Any, depth: int = 0) -> List[str]:
+    """Nested figures as indented lines."""
+    if not isinstance(value, dict):
+        return []
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{'  ' * depth}- {key}:", *_figures(item, depth + 1)]
+        elif not (isinstance(item, list) and item and isinstance(item[0], dict)):
+            shown = f"{item:.4g}" if isinstance(item, float) else str(item)
+            lines.append(f"{'  ' * depth}- {key}: {shown}")
+        else:
+            lines += [f"{'  ' * depth}- {key}:"]
+            lines += [f"{'  ' * (depth + 1)}- " + ", ".join(f"{name} {number:.4g}" for name, number in point.items())
+                      for point in item]
+    return lines
+
+
+def _section(folder: Path, place: Path) -> List[str]:
+    document = read_json(place)
+    made = document.get("provenance", {})
+    foot = f"*commit {made.get('commit', 'unknown')[:12]}, `{made.get('command', '')}`*"
+    table = place.with_suffix(".md")
+    if table.exists():
+        return [table.read_text(encoding="utf-8"), foot, ""]
+    pictures = [name for name in document["files"] if name.endswith(".png")]
+    return [f"### {document['name']}", "", *[f"![{document['name']}]({folder.name}/{name})" for name in pictures], "",
+            document["protocol"], "", *_figures(document["figures"]), "", foot, ""]
+
+
+def write_page(results: PathLike, page: PathLike) -> Path:
+    """Write the page of all results in a folder (tables first, in the paper's order); returns its path."""
+    folder, target = Path(results), Path(page)
+    lines = [HEADING]
+    for place in sorted(folder.glob("*.json"), key=_order):
+        lines += _section(folder, place)
+    with atomic_open(target, "w") as stream:
+        stream.write("\n".join(lines))
+    return target

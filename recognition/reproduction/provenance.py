@@ -1,0 +1,48 @@
+"""What a reproduced figure or table came from: commit, versions, command; written beside it as JSON."""
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+from evaluation.results import plain
+from runtime.files import PathLike, write_json
+from runtime.mx import mx
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Produced:
+    """One result: its name, the files that show it, one line on how it was made, and its figures."""
+
+    name: str
+    files: List[Path]
+    protocol: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+
+
+def commit() -> str:
+    """The checked-out commit, with "+changes" when the working tree differs; "unknown" outside a checkout."""
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    revision = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"
+
+
+def provenance() -> Dict[str, str]:
+    """Commit, versions of Python and MXNet, and the command line."""
+    return {"commit": commit(), "python": sys.version.split()[0], "mxnet": mx.__version__,
+            "command": " ".join(["reproduce.py", *sys.argv[1:]])}
+
+
+def record(produced: Produced, folder: PathLike) -> Path:
+    """Write NAME.json beside a result: its figures, how it was made and from what; returns the path."""
+    path = Path(folder) / f"{produced.name}.json"
+    write_json(path, plain({"name": produced.name, "protocol": produced.protocol, "figures": produced.figures,
+                            "files": [file.name for file in produced.files], "made_from": produced.made_from,
+                            "provenance": provenance()}))
+    return path

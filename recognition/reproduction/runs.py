@@ -1,0 +1,156 @@
+"""Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from datasets import manifest
+from datasets.images import decode_rgb
+from datasets.iterators import IdentityBatches
+from datasets.pairs import read_pack
+from datasets.records import RecordSet
+from evaluation.angles import angle_statistics
+from evaluation.embedder import Embedder
+from graph.checkpoint import Checkpoint
+from recognition.engine.run_directory import METRICS, SETTINGS, RunDirectory
+from recognition.engine.trainer import Trainer
+from recognition.losses.base import IDENTITY_ORDER
+from recognition.networks import build
+from recognition.presets import LOSSES
+from recognition.reproduction.plan import PaperRecipe
+from recognition.settings import Settings
+from recognition.train import make_trainer
+from runtime.errors import InputError
+from runtime.files import read_json, write_json
+
+RESULT = "result.json"
+PACKS = ("lfw", "cfp_fp", "agedb_30")
+EMBEDDED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the runs of a table are trained at demo scale; ours, one for all losses, never tuned to a row."""
+
+    network: str = "small"
+    steps: int = 400
+    batch: int = 64
+    rate: float = 0.1
+
+    def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
+        """The flags of train.py for one run; the batch fits the loss's identities where it needs them whole."""
+        images = LOSSES[loss].get("images_per_identity", 5)
+        batch = self.batch - self.batch % (3 * images) if "triplet" in LOSSES[loss].loss_name else self.batch
+        return {"network": self.network, "loss": loss, "dataset": "own", "data_dir": str(data),
+                "run_dir": str(folder), **self.where(), "seed": seed, "max_steps": steps or self.steps,
+                "per_batch_size": batch,
+                "lr": LOSSES[loss].get("lr", self.rate), "lr_steps": (self.steps * 3 // 5, self.steps * 9 // 10),
+                "verbose": self.steps, "frequent": 20, "ckpt": 0}
+
+
+    def where(self) -> Dict[str, Any]:
+        """On which devices the runs are trained."""
+        return {"gpus": "cpu"}
+
+
+AnyRecipe = Union[Recipe, PaperRecipe]
+
+
+class Run(NamedTuple):
+    """A run that is finished: where it is, its seed, and what was measured ({pack: accuracy in %}, angles)."""
+
+    folder: Path
+    loss: str
+    seed: int
+    accuracies: Dict[str, float]
+    angles: Dict[str, Dict[str, Optional[float]]]
+
+
+def identity_batches(trainer: Trainer) -> IdentityBatches:
+    """Batches of whole identities for a trainer whose loss needs them."""
+    head, had = trainer.model.head, trainer.batches
+    count = head.images_per_identity
+    return IdentityBatches(had.records, had.batch_size // count, count, had.seed, had.augmentation, had.image_size)
+
+
+def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:
+    """The folder of a run trained to `steps` (default: all), begun or resumed where it is not there yet."""
+    steps = steps or recipe.steps
+    folder = work / "runs" / f"{recipe.network}-{loss}-{recipe.steps}x{recipe.batch}-seed{seed}-{data.name}"
+    run = RunDirectory(folder)
+    if (folder / SETTINGS).exists():
+        if run.last_step() >= steps:
+            return folder
+        flags: Dict[str, Any] = {"resume": True, "run_dir": str(folder), "max_steps": steps, **recipe.where()}
+    else:
+        flags = recipe.flags(loss, data, folder, seed, steps)
+    trainer = make_trainer(flags)
+    if trainer.model.head.order == IDENTITY_ORDER and not isinstance(trainer.batches, IdentityBatches):
+        trainer.batches = identity_batches(trainer)  # type: ignore[assignment]
+    finished = trainer.train()
+    if finished.signal:
+        raise InputError(f"{folder}: stopped at step {finished.step}; the same command goes on from there")
+    return folder
+
+
+def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]]:
+    """Settings, embedding network and class centres (C, E) of a run's last restart point."""
+    run = RunDirectory(folder)
+    settings, _ = run.settings()
+    _, arrays = run.load_last()
+    parts = {kind: {name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
+             for kind in ("arg:", "aux:")}
+    centres = parts["arg:"].get("fc7_weight")
+    symbol = build(settings.network)
+    wanted = set(symbol.list_arguments())
+    checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
+                            parts["aux:"])
+    return settings, checkpoint, None if centres is None else centres.asnumpy()
+
+
+def training_embeddings(checkpoint: Checkpoint, data: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, E) and labels (n,) of the images of a training set."""
+    records, embedder = RecordSet.open(data), Embedder(checkpoint, batch_size=64)
+    blocks = []
+    for start in range(0, len(records.keys), EMBEDDED_AT_ONCE):
+        keys = records.keys[start:start + EMBEDDED_AT_ONCE]
+        images = np.stack([decode_rgb(records.read(int(key))[1]) for key in keys]).transpose(0, 3, 1, 2)
+        blocks.append(embedder.embed(images))
+    return np.concatenate(blocks), np.asarray(records.labels)
+
+
+def genuine_embeddings(checkpoint: Checkpoint, pack: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """Embeddings of the images of a pack's genuine pairs, and labels: one identity a pair."""
+    read = read_pack(pack)
+    chosen = [image for number, image in enumerate(read.images) if read.same[number // 2]]
+    images = np.stack([decode_rgb(image) for image in chosen]).transpose(0, 3, 1, 2)
+    return Embedder(checkpoint, batch_size=64).embed(images), np.repeat(np.arange(len(chosen) // 2), 2)
+
+
+def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Run:
+    """Train (or take up) one run and measure it: pair accuracies in %, Table 3's angles of it in degrees."""
+    folder = trained(loss, seed, data, work, recipe)
+    if not (folder / RESULT).exists():
+        settings, checkpoint, centres = network_of(folder)
+        last = {line["target"]: line for line in _validations(folder)}
+        plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
+        angles = {}
+        for name, (rows, labels), weights in (("train", training_embeddings(checkpoint, data), plain),
+                                              ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin"), None)):
+            angles[name] = asdict(angle_statistics(rows, labels, weights))
+        write_json(folder / RESULT, {"accuracies": {pack: 100 * last[pack]["accuracy"] for pack in PACKS},
+                                     "angles": angles})
+    stored = read_json(folder / RESULT)
+    return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
+
+
+def _validations(folder: Path) -> List[Dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == "validation"]
+
+
+def data_hash(data: Path) -> str:
+    """The short hash of a training set's manifest."""
+    return manifest.short_hash(manifest.read(data))

@@ -1,0 +1,96 @@
+"""A reproduced table as Markdown, CSV and JSON: the paper's number, ours, the difference, or why there is none."""
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from evaluation.results import plain
+from recognition.reproduction.paper import Cell, PaperTable
+from recognition.reproduction.provenance import Produced, provenance
+from runtime.files import PathLike, atomic_open, write_json
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell: `values` of ours, one a seed (empty: none), beside the paper's; `why` none, or what stands for it."""
+
+    row: str
+    column: str
+    paper: Cell
+    values: Sequence[float] = ()
+    why: str = ""
+    made_by: str = ""
+
+    @property
+    def ours(self) -> Optional[float]:
+        """The mean over seeds, None where there is no value."""
+        return float(np.mean(self.values)) if len(self.values) else None
+
+    @property
+    def spread(self) -> Optional[float]:
+        """The standard deviation over seeds (n - 1), None below two of them."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    @property
+    def difference(self) -> Optional[float]:
+        """Ours minus the paper's, where both are numbers."""
+        return self.ours - self.paper if self.ours is not None and isinstance(self.paper, (int, float)) else None
+
+
+def _shown(cell: Cell) -> str:
+    return "-" if cell is None else f"{cell:g}" if isinstance(cell, (int, float)) else str(cell)
+
+
+def _ours(cell: Comparison) -> str:
+    if cell.ours is None:
+        return "-"
+    return f"{cell.ours:.2f}" + (f" ± {cell.spread:.2f}" if cell.spread is not None else "")
+
+
+def markdown(table: PaperTable, cells: Sequence[Comparison], protocol: str, extra: Sequence[str] = ()) -> str:
+    """The table with a line a row of the paper's; cells that are not there are explained below it."""
+    columns = list(dict.fromkeys(cell.column for cell in cells))
+    by_place = {(cell.row, cell.column): cell for cell in cells}
+    source = f"Source: {table.source}, in {table.unit}. {table.note}".strip()
+    lines = [f"### {table.name}: {table.title}", "", source, "",
+             "| row | " + " | ".join(f"{column}: paper | ours | difference" for column in columns) + " |",
+             "|---|" + "---|---|---|" * len(columns)]
+    for row in dict.fromkeys(cell.row for cell in cells):
+        shown = []
+        for column in columns:
+            cell = by_place[row, column]
+            difference = "-" if cell.difference is None else f"{cell.difference:+.2f}"
+            shown.append(f"{_shown(cell.paper)} | {_ours(cell)} | {difference}")
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    lines += ["", f"Protocol: {protocol}"]
+    reasons: Dict[str, List[str]] = {}
+    for cell in cells:
+        if cell.why:
+            reasons.setdefault(cell.why, []).append(f"{cell.row} / {cell.column}")
+    lines += [f"- no figure for {places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {why}"
+              for why, places in reasons.items()]
+    return "\n".join([*lines, *extra]) + "\n"
+
+
+def write_table(folder: PathLike, table: PaperTable, cells: Sequence[Comparison], protocol: str,
+                made_from: Mapping[str, Any], findings: Sequence[str] = ()) -> Produced:
+    """Write NAME.md, NAME.csv and NAME.json; returns what was produced."""
+    base = Path(folder) / table.name
+    with atomic_open(base.with_suffix(".md"), "w") as stream:
+        stream.write(markdown(table, cells, protocol, [f"- {finding}" for finding in findings]))
+    with atomic_open(base.with_suffix(".csv"), "w") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["table", "row", "column", "unit", "paper", "ours", "spread", "seeds", "difference", "made by",
+                         "why not"])
+        for cell in cells:
+            writer.writerow([table.name, cell.row, cell.column, table.unit, cell.paper, cell.ours, cell.spread,
+                             len(cell.values), cell.difference, cell.made_by, cell.why])
+    document = {"name": table.name, "title": table.title, "unit": table.unit, "source": table.source,
+                "protocol": protocol, "made_from": made_from, "findings": list(findings), "provenance": provenance(),
+                "cells": [{"row": cell.row, "column": cell.column, "paper": cell.paper, "ours": cell.ours,
+                           "spread": cell.spread, "values": list(cell.values), "difference": cell.difference,
+                           "made_by": cell.made_by, "why": cell.why} for cell in cells]}
+    write_json(base.with_suffix(".json"), plain(document))
+    return Produced(table.name, [base.with_suffix(kind) for kind in (".md", ".csv", ".json")], protocol)

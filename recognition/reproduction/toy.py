@@ -1,0 +1,141 @@
+"""Figure 3, trained here: 8 identities of the built-in faces, about 1,500 images each, two-dimensional embeddings."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+import cv2
+import numpy as np
+
+from datasets.images import decode_rgb
+from datasets.synthetic import people
+from recognition.losses import LossSettings, attach
+from runtime.files import atomic_path
+from runtime.mx import mx
+from runtime.progress import bar, progress
+
+SIDE = 32
+LOSSES = {
+    "Softmax": LossSettings("softmax", fc7_no_bias=True, source="ArcFace L1"),
+    "ArcFace": LossSettings(loss_s=16.0, loss_m2=0.5, source="ArcFace L3"),
+}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """How the toy is trained; the sizes are the paper's, the rest is ours (the paper gives none)."""
+
+    identities: int = 8
+    images: int = 1500
+    batch: int = 120
+    epochs: int = 16
+    rate: float = 0.05
+    margin_rate: float = 0.01
+    seed: int = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Embeddings (n, 2) of all images, labels (n,), centres (C, 2) and the share the nearest centre gets right."""
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    centres: np.ndarray
+    accuracy: float
+
+
+def toy_images(toy: Toy, work: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, 3, 32, 32) RGB and labels (n,), drawn once and kept in `work`."""
+    kept = work / f"fig3-{toy.identities}x{toy.images}-{toy.seed}.npz"
+    if not kept.exists():
+        small = []
+        drawn = people("train", toy.identities, toy.images, toy.seed)
+        for sitting in progress(drawn, toy.identities, "drawing faces of figure 3", "identities"):
+            small += [cv2.resize(decode_rgb(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                      for image in sitting.images]
+        work.mkdir(parents=True, exist_ok=True)
+        with atomic_path(kept) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, images=np.stack(small).transpose(0, 3, 1, 2))
+    with np.load(kept) as stored:
+        return stored["images"], np.repeat(np.arange(toy.identities), toy.images)
+
+
+def toy_network() -> Any:
+    """Three convolutions and a dense layer to two numbers: symbol with input `data` (B, 3, 32, 32)."""
+    layer = (mx.sym.Variable("data") - 127.5) * 0.0078125
+    for number, filters in enumerate((16, 32, 64)):
+        layer = mx.sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), num_filter=filters, no_bias=True,
+                                   name=f"conv{number}")
+        layer = mx.sym.Activation(mx.sym.BatchNorm(layer, fix_gamma=False, name=f"bn{number}"), act_type="relu")
+        layer = mx.sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max")
+    hidden = mx.sym.FullyConnected(layer, num_hidden=64, name="hidden")
+    hidden = mx.sym.Activation(mx.sym.BatchNorm(hidden, fix_gamma=False, name="bn_hidden"), act_type="relu")
+    return mx.sym.FullyConnected(hidden, num_hidden=2, no_bias=True, name="fc1")
+
+
+def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Trained]:
+    """Softmax, and ArcFace from the softmax network of half its epochs: the same number of steps for each.
+
+    In two dimensions centres cannot pass one another, so ArcFace alone keeps whatever order chance gave them.
+    """
+    warm, rest = toy.epochs // 2, toy.epochs - toy.epochs // 2
+    start = _fit(toy, "Softmax", images, labels, None, warm, toy.rate)
+    trained = {}
+    for loss in LOSSES:
+        rate = toy.rate if loss == "Softmax" else toy.margin_rate
+        trained[loss] = _embedded(_fit(toy, loss, images, labels, start.get_params(), rest, rate), toy, images, labels)
+    return trained
+
+
+def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, parameters: Any, epochs: int,
+         rate: float) -> Any:
+    """Train the toy network by SGD (momentum 0.9, a tenth of the rate in the last third); returns the module."""
+    mx.random.seed(toy.seed)
+    np.random.seed(toy.seed)  # MXNet's initializers draw from NumPy's global generator
+    rng = np.random.RandomState(toy.seed)
+    head = attach(toy_network(), LOSSES[loss], toy.identities, toy.batch, 2)
+    module = mx.mod.Module(head.symbol, context=mx.cpu(), label_names=["softmax_label"])
+    module.bind([("data", (toy.batch, 3, SIDE, SIDE))], [("softmax_label", (toy.batch,))])
+    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))
+    if parameters is not None:
+        module.set_params(*parameters)
+    steps = len(labels) // toy.batch
+    schedule = mx.lr_scheduler.FactorScheduler(max(1, epochs * steps * 2 // 3), 0.1, base_lr=rate)
+    module.init_optimizer(optimizer="sgd", optimizer_params={
+        "learning_rate": rate, "momentum": 0.9, "wd": 5e-4, "rescale_grad": 1.0, "lr_scheduler": schedule})
+    shown = bar(epochs * steps, f"figure 3, {loss}", "steps")
+    for _ in range(epochs):
+        for rows in rng.permutation(len(labels))[:steps * toy.batch].reshape(steps, toy.batch):
+            module.forward_backward(mx.io.DataBatch([mx.nd.array(images[rows])], [mx.nd.array(labels[rows])]))
+            module.update()
+            shown.update(1)
+    shown.close()
+    mx.nd.waitall()  # moving statistics are written by the backward pass, and no reader of them waits for it
+    return module
+
+
+def _embedded(module: Any, toy: Toy, images: np.ndarray, labels: np.ndarray) -> Trained:
+    rows = []
+    for start in range(0, len(labels), toy.batch):
+        part = images[start:start + toy.batch]
+        padded = np.concatenate([part, images[:toy.batch - len(part)]])
+        module.forward(mx.io.DataBatch([mx.nd.array(padded)], [mx.nd.zeros(toy.batch)]), is_train=False)
+        rows.append(module.get_outputs()[0].asnumpy()[:len(part)])
+    embeddings = np.concatenate(rows)
+    centres = module.get_params()[0]["fc7_weight"].asnumpy()
+    return Trained(embeddings, labels, centres, float(np.mean(_nearest(embeddings, centres) == labels)))
+
+
+def _nearest(embeddings: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The centre in the nearest direction of each embedding."""
+    unit = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    return np.argmax(embeddings @ unit.T, axis=1)
+
+
+def angles_to_centres(trained: Trained) -> Dict[str, float]:
+    """Degrees: mean angle of images to their own centre, and the smallest angle between two centres."""
+    unit = trained.centres / np.linalg.norm(trained.centres, axis=1, keepdims=True)
+    rows = trained.embeddings / np.maximum(np.linalg.norm(trained.embeddings, axis=1, keepdims=True), 1e-12)
+    own = np.degrees(np.arccos(np.clip((rows * unit[trained.labels]).sum(1), -1, 1)))
+    between = np.degrees(np.arccos(np.clip(unit @ unit.T, -1, 1)))[np.triu_indices(len(unit), 1)]
+    return {"mean angle to own centre": float(own.mean()), "smallest angle between centres": float(between.min()),
+            "nearest centre right": trained.accuracy}

@@ -1,11 +1,12 @@
 """A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
-from typing import Dict, List, Sequence, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from evaluation.executor import Executor
+from evaluation.executor import Executor, wrong_size
 from evaluation.vectors import normalise
 from graph.checkpoint import Checkpoint, embedding_only, load, parse_model
+from graph.inference import inference_form
 from runtime.devices import contexts
 from runtime.errors import InputError, unknown
 from runtime.mx import mx
@@ -18,31 +19,41 @@ class _Network:
     """One checkpoint on every context: batches are dealt round, one each, and read when all are under way."""
 
     def __init__(self, checkpoint: Checkpoint, where: Sequence["mx.Context"], exact: bool) -> None:
-        self.exact = exact
-        self.symbol = checkpoint.symbol
-        self._where = list(where)
-        self._executors = self._bound(checkpoint)
-
-    def _bound(self, checkpoint: Checkpoint) -> List[Executor]:
-        form = embedding_only(checkpoint)
-        return [Executor(form, context) for context in self._where]
+        self._checkpoint, self._where, self._exact = embedding_only(checkpoint), list(where), exact
+        self._shape: Tuple[int, ...] = ()
+        self._executors: List[Executor] = []
 
     def update(self, args: Dict[str, "mx.nd.NDArray"], aux: Dict[str, "mx.nd.NDArray"]) -> None:
         """Take new parameter values. The graph is bound anew: oneDNN's fused operators keep copies of the old ones."""
-        self._executors = self._bound(Checkpoint(self.symbol, args, aux))
+        self._checkpoint = embedding_only(Checkpoint(self._checkpoint.symbol, args, aux))
+        self._executors = []
 
     def embed(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         """Raw embeddings (n, d) float32 of (n, c, h, w)."""
         rows: List[np.ndarray] = []
-        stride = batch_size * len(self._executors)
+        executors = self._bound(images.shape[1:])
+        stride = batch_size * len(executors)
         for start in range(0, len(images), stride):
             running = []
-            for position, executor in enumerate(self._executors):
+            for position, executor in enumerate(executors):
                 batch = images[start + position * batch_size:start + (position + 1) * batch_size]
                 if len(batch):
                     running.append(executor.start(batch))
             rows.extend(output.asnumpy().reshape(len(output), -1) for output in running)
         return np.concatenate(rows)
+
+    def _bound(self, shape: Tuple[int, ...]) -> List[Executor]:
+        """The executors for images of one shape (c, h, w); the fast form is made for it."""
+        if not self._executors or shape != self._shape:
+            form = self._checkpoint
+            if not self._exact:
+                try:
+                    form = inference_form(form, (1, *shape))
+                except mx.base.MXNetError:
+                    raise wrong_size(shape) from None
+            self._executors, self._shape = [
+                Executor(form, context, self._exact) for context in self._where], shape
+        return self._executors
 
 
 class Embedder:

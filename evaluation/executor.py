@@ -36,15 +36,24 @@ def subgraphs_off(wanted: bool) -> Iterator[None]:
             del os.environ[name]
 
 
-class Executor:
-    """Forwards batches of any size through one graph on one context; batch sizes share the values."""
+def wrong_size(shape: Tuple[int, ...]) -> InputError:
+    """The error for images (c, h, w) that a network was not made for."""
+    return InputError(f"the network does not take images of shape {shape}; give --image-size as it was trained")
 
-    def __init__(self, checkpoint: Checkpoint, context: "mx.Context") -> None:
+
+class Executor:
+    """Forwards batches of any size through one graph on one context; batch sizes share the values.
+
+    `stored` says that the graph is a published one as it is: with depthwise convolutions it is bound without oneDNN's
+    subgraphs. graph.inference makes graphs that are safe with them.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, context: "mx.Context", stored: bool = False) -> None:
         self.symbol = checkpoint.symbol
         self.context = context
         self._args = {name: value.as_in_context(context).copy() for name, value in checkpoint.args.items()}
         self._aux = {name: value.as_in_context(context).copy() for name, value in checkpoint.aux.items()}
-        self._depthwise = context.device_type == "cpu" and has_depthwise(self.symbol)
+        self._unsafe = stored and context.device_type == "cpu" and has_depthwise(self.symbol)
         self._bound: Dict[Tuple[int, ...], mx.executor.Executor] = {}
 
     def start(self, images: np.ndarray) -> "mx.nd.NDArray":
@@ -69,8 +78,7 @@ class Executor:
             if name not in arguments:  # a label left in the graph, as the original's verification binds it
                 arguments[name] = mx.nd.ones((shape[0],), self.context)
         try:
-            with subgraphs_off(self._depthwise):
+            with subgraphs_off(self._unsafe):
                 return self.symbol.bind(self.context, arguments, aux_states=self._aux, grad_req="null")
         except mx.base.MXNetError:
-            raise InputError(f"the network does not take images of shape {shape[1:]}; "
-                             "give --image-size as it was trained") from None
+            raise wrong_size(shape[1:]) from None

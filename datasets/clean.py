@@ -132,11 +132,11 @@ def questions(records: RecordSet, findings: Findings, max_angle: float, most: in
     def name(label: int) -> str:
         return f"{label} ({names[label]})" if label in names else str(label)
 
-    def typical(label: int) -> List[int]:
+    def typical(label: int) -> Tuple[str, List[int]]:
         places = groups[label][np.argsort(findings.angles[groups[label]], kind="stable")[:_TYPICAL]]
-        return records.keys[places].tolist()
+        return f"typical of {name(label)}:", records.keys[places].tolist()
 
-    asked = [Question(f"identities {name(a)} and {name(b)}, cosine {cosine:.3f}", typical=typical(a) + typical(b),
+    asked = [Question(f"identities {name(a)} and {name(b)}, cosine {cosine:.3f}", typical=[typical(a), typical(b)],
                       pair=(a, b), joined=merge_cosine is not None and cosine >= merge_cosine)
              for a, b, cosine in findings.pairs[:most]]
     doubtful = np.flatnonzero(findings.angles > max_angle - BORDER)
@@ -146,7 +146,7 @@ def questions(records: RecordSet, findings: Findings, max_angle: float, most: in
     for label, places in worst.items():
         doubts = [Doubt(int(records.keys[place]), f"image {records.keys[place]}: {findings.angles[place]:.1f} degrees",
                         bool(findings.angles[place] > max_angle)) for place in places]
-        asked.append(Question(f"identity {name(label)}, {len(groups[label])} images", doubts, typical(label)))
+        asked.append(Question(f"identity {name(label)}, {len(groups[label])} images", doubts, [typical(label)]))
     return asked
 
 
@@ -165,7 +165,7 @@ def write_report(records: RecordSet, findings: Findings, folder: PathLike, max_a
         asked = questions(records, findings, max_angle, most, merge_cosine)
         intro = (f"{records.images} images of {records.identities} identities; "
                  f"{int((findings.angles > max_angle).sum())} images are beyond {max_angle:g} degrees, "
-                 f"{len(findings.pairs)} pairs of identities are close. Ticked images will be dropped.")
+                 f"pairs of close identities: {len(findings.pairs)}. Ticked images will be dropped.")
         write_page(staging / "review.html", str(records.folder.name), intro, asked, lambda key: records.read(key)[1])
 
 

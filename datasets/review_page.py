@@ -45,11 +45,11 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Question:
-    """One section of the page: a heading, `doubts`, good images to compare with, or a pair of classes to decide on."""
+    """One section: a heading, `doubts`, rows of (text, keys) to compare with, or a pair of classes to decide on."""
 
     title: str
     doubts: Sequence[Doubt] = ()
-    typical: Sequence[int] = ()
+    typical: Sequence[Tuple[str, Sequence[int]]] = ()
     pair: Tuple[int, ...] = ()
     joined: bool = False
 
@@ -88,9 +88,9 @@ def _section(question: Question, read: Callable[[int], bytes]) -> str:
         parts.append(_picture(doubt.key, read, f'<label><input type=checkbox data-key="{doubt.key}"{ticked}> drop'
                                                f"</label>{html.escape(doubt.text)}"))
     parts.append("</div>")
-    if question.typical:
-        parts.append("<div class=row>to compare with:<br>")
-        parts += [_picture(key, read, f"image {key}") for key in question.typical]
+    for text, keys in question.typical:
+        parts.append(f"<div class=row>{html.escape(text)}<br>")
+        parts += [_picture(key, read, f"image {key}") for key in keys]
         parts.append("</div>")
     if question.pair:
         value = ",".join(str(label) for label in question.pair)

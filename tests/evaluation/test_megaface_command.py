@@ -1,0 +1,145 @@
+"""`python -m evaluation.megaface` end to end: saved features, devkit trees, images and a checkpoint; bad input."""
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from evaluation.megaface.__main__ import main
+from evaluation.megaface.features import write_tree
+from graph.checkpoint import save
+from runtime.errors import InputError
+from tests.evaluation.megaface_reference import normalised, pairs, tar, trials
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Features of 20 probes of 5 people and 120 distractors as .npy, ids and names as text, and as devkit trees."""
+    generator = np.random.default_rng(0)
+    people = np.repeat(np.arange(5), 4)
+    probes = (generator.standard_normal((5, 8))[people] + 0.6 * generator.standard_normal((20, 8))).astype(np.float32)
+    distractors = generator.standard_normal((120, 8)).astype(np.float32)
+    np.save(tmp_path / "P.npy", probes)
+    np.save(tmp_path / "D.npy", distractors)
+    names = [f"person{person}/person{person}_{row}.png" for row, person in enumerate(people)]
+    others = [f"{row % 3}/{row}@N00/{row}.jpg" for row in range(120)]
+    (tmp_path / "P.txt").write_text("\n".join(f"person{person}" for person in people) + "\n")
+    (tmp_path / "names").write_text("\n".join(names) + "\n")
+    (tmp_path / "others").write_text("\n".join(others) + "\n")
+    (tmp_path / "noises").mkdir()
+    (tmp_path / "noises/facescrub_noises.txt").write_text("#\nperson1_5.png\n")
+    (tmp_path / "noises/megaface_noises.txt").write_text("#\n1/1@N00/1.jpg\n2/2@N00/2.jpg\n")
+    write_tree(tmp_path / "tree/facescrub", names, "_e.bin", normalised(probes))
+    write_tree(tmp_path / "tree/megaface", others, "_e.bin", normalised(distractors))
+    return tmp_path, probes, people, distractors
+
+
+def from_arrays(root, *more, out="out"):
+    return ["--probe-features", str(root / "P.npy"), "--probe-ids", str(root / "P.txt"), "--distractor-features",
+            str(root / "D.npy"), "--distractors", "120", "--far", "1e-3,1e-2", "--out", str(root / out), *more]
+
+
+def from_trees(root, *more, out="trees"):
+    return ["--probe-dir", str(root / "tree/facescrub"), "--distractor-dir", str(root / "tree/megaface"), "--ending",
+            "_e.bin", "--probe-list", str(root / "names"), "--distractor-list", str(root / "others"),
+            "--distractors", "120", "--far", "1e-3,1e-2", "--out", str(root / out), *more]
+
+
+def result(root, out="out"):
+    return json.loads((root / out / "result.json").read_text())
+
+
+def test_saved_features_give_the_slow_figures(saved, capsys):
+    root, probes, people, distractors = saved
+    main(from_arrays(root, "--devkit", "--distractors", "10,120"))
+    found = result(root)
+    for count in (10, 120):
+        unit, others = normalised(probes), normalised(distractors)[:count]
+        ranks = np.array([rank for _, _, rank in trials(unit, people, others)])
+        both = pairs(unit, people, others)
+        entry = found[str(count)]
+        assert entry["rank1"] == entry["cmc"]["1"] == np.mean(ranks == 0)
+        assert entry["cmc"]["10"] == pytest.approx(np.mean(ranks < 10))
+        assert {float(far): rate for far, rate in entry["tar"].items()} == pytest.approx(
+            {1e-3: tar(*both, 1e-3), 1e-2: tar(*both, 1e-2)})
+        assert entry["devkit"]["rank1"] == pytest.approx(entry["rank1"], abs=1e-7)
+        assert (root / f"out/cmc_facescrub_megaface_insightface_{count}_1.json").exists()
+    assert found["120"]["impostor_pairs"] == 2400 and found["120"]["about"]["data"]["P.npy"]
+    assert (root / "out/120_cmc.png").exists() and "rank-1" in (root / "out/result.md").read_text()
+    assert "120 distractors, set 1: rank-1" in capsys.readouterr().out
+
+
+def test_devkit_trees_give_the_same_figures_as_arrays(saved):
+    root = saved[0]
+    main(from_arrays(root))
+    main(from_trees(root))
+    for figure in ("rank1", "cmc", "tar"):
+        assert result(root)["120"][figure] == result(root, "trees")["120"][figure]
+
+
+def test_noise_lists_apply_the_same_way_to_trees_and_arrays(saved):
+    root = saved[0]
+    noises = ["--noises", str(root / "noises")]
+    main(from_arrays(root, *noises, "--probe-names", str(root / "names"), "--distractor-names", str(root / "others")))
+    main(from_trees(root, *noises))
+    refined = result(root, "trees")["120"]
+    assert refined["about"]["notes"]["refined"] and refined["tar"] == result(root)["120"]["tar"]
+    assert refined["rank1"] == result(root)["120"]["rank1"]
+
+
+def test_several_sets_are_shuffled_and_named_after_the_first(saved):
+    root = saved[0]
+    main(from_arrays(root, "--sets", "2"))
+    found = result(root)
+    assert set(found) == {"120", "120_2"}
+    assert found["120"]["rank1"] == found["120_2"]["rank1"]
+
+
+def test_a_checkpoint_and_images(saved, small):
+    root = saved[0]
+    save(small(dimensions=6), str(root / "model"), 0)
+    generator = np.random.default_rng(1)
+    for place, names in (("probes", "names"), ("distractors", "others")):
+        for name in (root / names).read_text().split():
+            path = root / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), generator.integers(0, 255, (16, 16, 3), np.uint8))
+    arguments = ["--model", f"{root / 'model'},0", "--probe-images", str(root / "probes"), "--distractor-images",
+                 str(root / "distractors"), "--probe-list", str(root / "names"), "--distractor-list",
+                 str(root / "others"), "--image-size", "16,16", "--gpus", "cpu", "--far", "0.01",
+                 "--distractors", "120", "--out", str(root / "run")]
+    main(arguments)
+    assert 0 <= result(root, "run")["120"]["rank1"] <= 1
+    assert result(root, "run")["120"]["about"]["model"]
+    (root / "distractors/0/0@N00/0.jpg").write_text("no image")
+    with pytest.raises(InputError, match="1 images cannot be read, the first: 0/0@N00/0.jpg"):
+        main([*arguments[:-1], str(root / "again")])
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda root: np.save(root / "D.npy", np.zeros((5, 3), np.float32)), "probes of 8 dimensions"),
+    (lambda root: np.save(root / "P.npy", np.full((20, 8), np.nan, np.float32)), "row 0 is not finite"),
+    (lambda root: (root / "P.txt").write_text("a\n"), "1 ids for 20 features"),
+    (lambda root: (root / "D.npy").write_bytes((root / "D.npy").read_bytes()[:-9]), "half written"),
+    (lambda root: (root / "D.npy").unlink(), "D.npy: not found")])
+def test_bad_files_are_one_line(saved, change, message):
+    change(saved[0])
+    with pytest.raises(InputError, match=message) as caught:
+        main(from_arrays(saved[0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more, message", [
+    (["--distractors", "10,x"], "expected numbers"), (["--distractors", "121"], "--distractors 121"),
+    (["--far", "2"], "--far"), (["--noises", "nowhere"], "--probe-names")])
+def test_bad_flags_are_one_line(saved, more, message):
+    with pytest.raises(InputError, match=message):
+        main(from_arrays(saved[0], *more))
+
+
+def test_the_process_ends_with_status_2(saved):
+    run = subprocess.run([sys.executable, "-m", "evaluation.megaface", *from_arrays(saved[0], "--far", "7")],
+                         capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and run.stderr.startswith("error: --far 7") and run.stderr.count("\n") == 1

@@ -33,14 +33,10 @@ def stroke(image: np.ndarray, points: np.ndarray, colour: Colour, width: int = 1
     cv2.polylines(image, [_fixed(points)], closed, colour, width, cv2.LINE_AA, _SHIFT)
 
 
-def ellipse(image: np.ndarray, centre: Tuple[float, float], axes: Tuple[float, float], colour: Colour,
-            angle: float = 0.0) -> None:
-    """Fill an ellipse; centre and half axes in pixels, angle in degrees."""
-    turn = np.linspace(0.0, 2.0 * np.pi, 20, endpoint=False)
-    lean = np.radians(angle)
-    x, y = axes[0] * np.cos(turn), axes[1] * np.sin(turn)
-    fill(image, np.stack([centre[0] + x * np.cos(lean) - y * np.sin(lean),
-                             centre[1] + x * np.sin(lean) + y * np.cos(lean)], 1), colour)
+def disc(image: np.ndarray, centre: Sequence[float], radius: float, colour: Colour) -> None:
+    """Fill a circle; centre (2,) and radius in pixels."""
+    x, y = (round(float(value) * (1 << _SHIFT)) for value in centre)
+    cv2.circle(image, (x, y), round(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, _SHIFT)
 
 
 def mix(first: Triple, second: Triple, share: float) -> np.ndarray:

@@ -3,7 +3,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from datasets.faces.brush import chart_points, colour_of, ellipse, fill, mix, stroke
+from datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
 from datasets.faces.nuisance import Nuisance
 
 _IRISES = np.array([[58, 36, 22], [92, 60, 30], [120, 100, 50], [86, 116, 84], [92, 128, 156], [60, 92, 150]], float)
@@ -44,10 +44,10 @@ def paint_eyes(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.nda
         centre = chart_points([(side * t["eye_distance"] + 0.035 * n.gaze[0],
                                 t["eye_level"] - 0.008 + 0.018 * n.gaze[1])])[0] - low
         size = t["iris_size"] * 70.0
-        ellipse(eye, centre, (size, size), colour_of(iris * 0.55))
-        ellipse(eye, centre, (size * 0.82, size * 0.82), colour_of(iris))
-        ellipse(eye, centre, (size * 0.42, size * 0.42), (12, 10, 10))
-        ellipse(eye, (centre[0] - 0.3 * size, centre[1] - 0.4 * size), (size * 0.2, size * 0.2), (250, 250, 250))
+        disc(eye, centre, size, colour_of(iris * 0.55))
+        disc(eye, centre, size * 0.82, colour_of(iris))
+        disc(eye, centre, size * 0.42, (12, 10, 10))
+        disc(eye, centre - (0.3 * size, 0.4 * size), size * 0.2, (250, 250, 250))
         shadow = np.linspace(0.62, 1.06, patch.shape[0])[:, None, None]
         cover = opening[:, :, None] / 255.0
         patch[:] = np.clip(patch * (1.0 - cover) + eye * shadow * cover, 0, 255)

@@ -5,7 +5,7 @@ from typing import Dict
 import cv2
 import numpy as np
 
-from datasets.faces.brush import chart_points, colour_of, fill, mix, stroke
+from datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
 from datasets.faces.eyes import paint_eyes
 from datasets.faces.head import CHART, LONGITUDE, Hills, longitude_of
 from datasets.faces.identity import Identity
@@ -63,16 +63,14 @@ def _spots(identity: Identity, t: Dict[str, float], chart: np.ndarray, skin: np.
         if darkness < -0.2:
             continue
         centre = chart_points([(0.68 * across, 0.30 + 0.42 * down)])[0]
-        width, height = 2.2 + 1.2 * size, 2.0 + 0.9 * size
-        turn = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-        outline = centre + np.stack([width * np.cos(turn), height * np.sin(turn)], 1)
-        fill(chart, outline, colour_of(mix(skin * 0.72, (52, 30, 26), darkness)))
+        size_on_chart = 2.1 + 1.05 * size
+        disc(chart, centre, size_on_chart, colour_of(mix(skin * 0.72, (52, 30, 26), darkness)))
     if t["freckles"] > 0.15:
         generator = np.random.Generator(np.random.PCG64(identity.texture_seed))
         places = generator.normal(0.0, 1.0, (int(80 * t["freckles"]), 2)) * (26, 11) + (CHART[1] / 2, CHART[0] * 0.63)
         colour = colour_of(skin * (0.80, 0.70, 0.64))
         for x, y in places:
-            cv2.circle(chart, (int(x * 16), int(y * 16)), 14, colour, -1, cv2.LINE_AA, 4)
+            disc(chart, (x, y), 0.9, colour)
 
 
 def _wrinkles(t: Dict[str, float], n: Nuisance, age: float, chart: np.ndarray) -> None:
@@ -100,6 +98,8 @@ def _wrinkles(t: Dict[str, float], n: Nuisance, age: float, chart: np.ndarray) -
     line([(t["eye_distance"] - 0.10, t["eye_level"] + 0.10), (t["eye_distance"] + 0.08, t["eye_level"] + 0.115)],
          0.6 * old + 0.3 * t["eye_bags"])
     line([(0.045, -0.20), (0.04, -0.10)], 0.5 * old + 0.2 * max(0.0, -n.brow_raise))
+    if int(shade.min()) == 255:
+        return
     soft = cv2.GaussianBlur(shade, (0, 0), 1.1)
     chart[:] = cv2.multiply(chart, cv2.cvtColor(soft, cv2.COLOR_GRAY2RGB), scale=1.0 / 255)
 

@@ -7,15 +7,16 @@ import collections
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
 
+import cv2
 import numpy as np
 
 from datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
-from datasets.images import NoImage, decode_rgb, fit
+from datasets.images import NoImage, decode_bgr, fit
 from datasets.records import RecordSet
 from runtime.errors import InputError
 from runtime.mx import available_cores, mx
 
-_SLICE = 16
+_SLICE = 32
 
 
 class Batch(NamedTuple):
@@ -87,16 +88,17 @@ class _Batches:
         """Decode one record into `out` float32 (3, h, w); returns its class."""
         label, encoded = self.records.read(key)
         try:
-            image = fit(decode_rgb(encoded), self.image_size)
+            image = fit(decode_bgr(encoded), self.image_size)
         except NoImage as error:
             raise InputError(f"{self.records.path}: record {key}: {error}; "
                              "find all of them with `python datasets/prepare.py verify`") from None
         if mirror:
-            image = image[:, ::-1]
+            image = cv2.flip(image, 1)
         if self.augmentation.changes_pixels:
-            image = augment(image, self.augmentation, stream(self.seed, epoch, IMAGE, position))
-        for channel in range(3):
-            out[channel] = image[:, :, channel]
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            out[:] = augment(rgb, self.augmentation, stream(self.seed, epoch, IMAGE, position)).transpose(2, 0, 1)
+        else:
+            out[2], out[1], out[0] = cv2.split(image)
         return label
 
     def _mirrored(self, epoch: int, count: int) -> np.ndarray:
@@ -108,7 +110,7 @@ class _Batches:
     def _first_size(self) -> Tuple[int, int]:
         key = int(self.records.keys[0])
         try:
-            height, width = decode_rgb(self.records.read(key)[1]).shape[:2]
+            height, width = decode_bgr(self.records.read(key)[1]).shape[:2]
         except NoImage as error:
             raise InputError(f"{self.records.path}: record {key}: {error}; use another copy of the set") from None
         return height, width
@@ -123,7 +125,7 @@ class _Filling:
     def batch(self) -> Batch:
         for part in self._parts:
             part.result()
-        return Batch(mx.nd.array(self._data), mx.nd.array(self._label))
+        return Batch(mx.nd.from_numpy(self._data), mx.nd.from_numpy(self._label))  # without a copy
 
     def cancel(self) -> None:
         for part in self._parts:

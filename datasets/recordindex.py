@@ -22,10 +22,12 @@ class RecordIndex:
 
     def __init__(self, keys: np.ndarray, offsets: np.ndarray, file_size: int, name: Path) -> None:
         """Sort and check; raises InputError naming `name` on duplicate keys or places outside the file."""
-        if keys.size and np.any(np.diff(keys) <= 0):
+        if keys.size > 1 and keys[-1] < keys[0]:  # the header, key 0, is written last
+            keys, offsets = np.roll(keys, 1), np.roll(offsets, 1)
+        if not np.all(keys[1:] > keys[:-1]):
             order = np.argsort(keys, kind="stable")
             keys, offsets = keys[order], offsets[order]
-            twice = np.flatnonzero(np.diff(keys) == 0)
+            twice = np.flatnonzero(keys[1:] == keys[:-1])
             if twice.size:
                 raise InputError(f"{name}: key {keys[twice[0]]} stands there twice; use another copy of the set")
         outside = np.flatnonzero((offsets < 0) | (offsets + FRAME_HEADER > file_size) | (offsets % 4 != 0))
@@ -64,7 +66,7 @@ def _spans(offsets: np.ndarray, file_size: int) -> np.ndarray:
     ends = np.empty_like(offsets)
     if not offsets.size:
         return ends
-    if np.all(np.diff(offsets) > 0):
+    if np.all(offsets[1:] > offsets[:-1]):
         ends[:-1], ends[-1] = offsets[1:], file_size
     else:
         order = np.argsort(offsets, kind="stable")
@@ -91,21 +93,26 @@ def _numbers(text: bytes, name: Path, first_line: int) -> np.ndarray:
 
 def read_index(path: Path, file_size: int) -> RecordIndex:
     """Read a .idx in blocks; raises InputError where it is empty or no index."""
-    blocks: List[np.ndarray] = []
-    line = 1
+    with open(path, "rb") as stream:
+        lines = sum(block.count(b"\n") for block in iter(lambda: stream.read(_BLOCK), b"")) + 1
+    keys, offsets = np.empty(lines, dtype=np.int64), np.empty(lines, dtype=np.int64)
+    done = 0
     with open(path, "rb") as stream:
         rest = b""
         for block in iter(lambda: stream.read(_BLOCK), b""):
             whole, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
-                blocks.append(_numbers(whole, path, line))
-                line += len(blocks[-1])
+                done = _fill(keys, offsets, done, _numbers(whole, path, done + 1))
         if rest.strip():
-            blocks.append(_numbers(rest, path, line))
-    if not blocks:
+            done = _fill(keys, offsets, done, _numbers(rest, path, done + 1))
+    if not done:
         raise InputError(f"{path}: empty; copy the index again")
-    pairs = np.concatenate(blocks)
-    return RecordIndex(pairs[:, 0].copy(), pairs[:, 1].copy(), file_size, path)
+    return RecordIndex(keys[:done], offsets[:done], file_size, path)
+
+
+def _fill(keys: np.ndarray, offsets: np.ndarray, done: int, pairs: np.ndarray) -> int:
+    keys[done:done + len(pairs)], offsets[done:done + len(pairs)] = pairs.T
+    return done + len(pairs)
 
 
 def walk(descriptor: int, file_size: int, name: Path) -> RecordIndex:

@@ -1,0 +1,71 @@
+"""Our batches beside MXNet's own ImageRecordIter: the same images, the same threads, in turns, in one run.
+
+    python benchmarks/iterator.py SET [--rounds 5] [--batch-size 128]
+
+SET is any record set; ImageRecordIter reads the same images as a shuffled record, as the original's fast path does.
+Both mirror with probability 0.5 and give float32 batches. Prints images per second (median) and the ratio.
+"""
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from datasets.iterators import ClassificationBatches
+from datasets.records import RecordSet
+from datasets.shuffle import shuffle
+from runtime.mx import available_cores, mx
+
+
+def ours(records: RecordSet, batch_size: int, threads: int, epoch: int) -> int:
+    """One epoch of ours; returns the images seen."""
+    batches = ClassificationBatches(records, batch_size, seed=0, threads=threads)
+    for batch in batches.batches(epoch):
+        batch.data.wait_to_read()
+    return batches.batches_per_epoch * batch_size
+
+
+def image_record_iter(shuffled: Path, batch_size: int, threads: int) -> int:
+    """One epoch of MXNet's; returns the images seen."""
+    seen = 0
+    iterator = mx.io.ImageRecordIter(path_imgrec=str(shuffled / "train.rec"), data_shape=(3, 112, 112), shuffle=True,
+                                     batch_size=batch_size, preprocess_threads=threads, rand_mirror=True,
+                                     shuffle_chunk_size=1024, round_batch=False)
+    for batch in iterator:
+        batch.data[0].wait_to_read()
+        seen += batch_size - (batch.pad or 0)
+    return seen
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", metavar="SET")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=available_cores())
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, RecordSet.open(args.set) as records:
+        shuffled = Path(folder) / "shuffled"
+        shuffle(args.set, shuffled)
+        methods: Dict[str, Callable[[int], int]] = {
+            "ours": lambda epoch: ours(records, args.batch_size, args.threads, epoch),
+            "ImageRecordIter": lambda _: image_record_iter(shuffled, args.batch_size, args.threads)}
+        speeds: Dict[str, List[float]] = {name: [] for name in methods}
+        for round_number in range(args.rounds + 1):  # the first warms the file cache up and is not counted
+            for name, method in methods.items():
+                start = time.perf_counter()
+                speed = method(round_number) / (time.perf_counter() - start)
+                speeds[name] += [speed] if round_number else []
+    middle = {name: statistics.median(found) for name, found in speeds.items()}
+    for name, speed in middle.items():
+        rounds = ", ".join(f"{one:.0f}" for one in speeds[name])
+        sys.stdout.write(f"{name:<16} {speed:8.0f} images/s  (rounds: {rounds})\n")
+    ratios = [one / two for one, two in zip(speeds["ours"], speeds["ImageRecordIter"])]
+    sys.stdout.write(f"ours / ImageRecordIter: {statistics.median(ratios):.2f} ({args.threads} threads)\n")
+
+
+if __name__ == "__main__":
+    main()

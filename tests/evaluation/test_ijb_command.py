@@ -1,0 +1,173 @@
+"""The IJB meta files and `python -m evaluation.ijb`, end to end from features and from crops."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.align import align
+from datasets.images import decode_rgb
+from datasets.landmarks import REFERENCES
+from evaluation.embedder import Embedder
+from evaluation.ijb.__main__ import main
+from evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, read_subjects
+from evaluation.ijb.modes import Mode
+from evaluation.ijb.templates import pool
+from evaluation.ijb.verify import verify
+from graph.checkpoint import Checkpoint, save
+from runtime.errors import InputError
+from runtime.mx import mx
+
+
+@pytest.fixture
+def ijbc(tmp_path):
+    """A little IJB-C: 12 subjects with a gallery template (two lists) and two probe templates each, of 3 images."""
+    generator = np.random.default_rng(0)
+    subjects = np.r_[np.arange(12), np.repeat(np.arange(12), 2)]
+    templates = np.arange(len(subjects)) + 100
+    meta = tmp_path / "meta"
+    meta.mkdir()
+    tid, sid = np.repeat(templates, 3), np.repeat(subjects, 3)
+    mid = np.arange(len(tid)) // 2
+    names = [f"{row + 1}.jpg" for row in range(len(tid))]
+    points = REFERENCES[(112, 112)][None] + generator.normal(0, 1, (len(tid), 5, 2))
+    scores = generator.uniform(0.5, 1, len(tid))
+    (meta / "ijbc_face_tid_mid.txt").write_text("".join(f"{n} {t} {m}\n" for n, t, m in zip(names, tid, mid)))
+    (meta / "ijbc_name_5pts_score.txt").write_text("".join(
+        f"{name} {' '.join(f'{value:.3f}' for value in five.ravel())} {score:.4f}\n"
+        for name, five, score in zip(names, points, scores)))
+    (meta / "ijbc_template_pair_label.txt").write_text("".join(
+        f"{left} {right} {int(one == other)}\n" for left, one in zip(templates[:12], subjects)
+        for right, other in zip(templates[12:], subjects[12:])))
+    for name, chosen in (("gallery_G1", range(6)), ("gallery_G2", range(6, 12)), ("probe_mixed", range(12, 36))):
+        (meta / f"ijbc_1N_{name}.csv").write_text("TEMPLATE_ID,SUBJECT_ID,FILENAME\n" + "".join(
+            f"{templates[row]},{subjects[row]},x.jpg\n" * 2 for row in chosen))
+    features = generator.standard_normal((2, 1, 8)) + generator.standard_normal((2, 12, 8))[:, sid] \
+        + generator.normal(0, 0.7, (2, len(tid), 8))
+    np.save(tmp_path / "F.npy", features[0].astype(np.float32))
+    np.save(tmp_path / "F2.npy", features[1].astype(np.float32))
+    return tmp_path, features.astype(np.float32), tid, mid, scores
+
+
+def run(root, task, *more, out="out"):
+    main([task, "--target", "ijbc", "--meta", str(root / "meta"), "--features", str(root / "F.npy"), "--out",
+          str(root / out), *more])
+    return json.loads((root / out / "result.json").read_text())
+
+
+def test_meta_files_are_read_as_written(ijbc):
+    root, _, tid, mid, scores = ijbc
+    media = read_media(meta_path(root, "ijbc", "face_tid_mid.txt"))
+    np.testing.assert_array_equal(media.templates, tid)
+    np.testing.assert_array_equal(media.media, mid)
+    faces = read_faces(meta_path(root / "meta", "ijbc", "name_5pts_score.txt"))
+    assert media.images.tolist() == faces.names.tolist() and faces.points.shape == (108, 5, 2)
+    np.testing.assert_allclose(faces.scores, scores, atol=1e-4)
+    pairs = read_pairs(meta_path(root, "ijbc", "template_pair_label.txt"))
+    assert len(pairs.same) == 288 and pairs.same.sum() == 24
+    probes = read_subjects([meta_path(root, "ijbc", "1N_probe_mixed.csv")])
+    assert len(probes.templates) == 24 and probes.subjects.tolist() == np.repeat(np.arange(12), 2).tolist()
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("face_tid_mid.txt", "1.jpg 5\n", "2 columns where 3"), ("face_tid_mid.txt", "1.jpg x 5\n", "published form"),
+    ("face_tid_mid.txt", "", "published form"), ("template_pair_label.txt", "1 2 1\n1 2 7\n", "line 2: label 7"),
+    ("template_pair_label.txt", "1 2 1\n1 2\n", "published form"),
+    ("name_5pts_score.txt", "a " + "1 " * 10 + "inf\n", "line 1 holds a number")])
+def test_damaged_meta_files_are_one_line(tmp_path, name, content, message):
+    (tmp_path / f"ijbb_{name}").write_text(content)
+    read = {"face_tid_mid.txt": read_media, "template_pair_label.txt": read_pairs, "name_5pts_score.txt": read_faces}
+    with pytest.raises(InputError, match=message) as caught:
+        read[name](tmp_path / f"ijbb_{name}")
+    assert "\n" not in str(caught.value) and f"ijbb_{name}" in str(caught.value)
+
+
+def test_damaged_subject_lists(tmp_path):
+    (tmp_path / "a.csv").write_text("TEMPLATE_ID,SUBJECT_ID\n1,2\n1,3\n")
+    with pytest.raises(InputError, match="template 1 has two subjects"):
+        read_subjects([tmp_path / "a.csv"])
+    (tmp_path / "a.csv").write_text("TEMPLATE,SUBJECT_ID\n1,2\n")
+    with pytest.raises(InputError, match="no list with TEMPLATE_ID"):
+        read_subjects([tmp_path / "a.csv"])
+    with pytest.raises(InputError, match="not found"):
+        read_subjects([tmp_path / "b.csv"])
+
+
+def test_verify_writes_the_protocols_figures(ijbc, capsys):
+    root, features, tid, mid, scores = ijbc
+    found = run(root, "verify", "--flipped-features", str(root / "F2.npy"))
+    assert set(found) == {"ijbc_N0D0F0", "ijbc_N1D1F2"}
+    pairs = read_pairs(root / "meta/ijbc_template_pair_label.txt")
+    scores = read_faces(root / "meta/ijbc_name_5pts_score.txt").scores
+    for name in ("N0D0F0", "N1D1F2"):
+        applied = Mode.parse(name).apply(features[0], features[1], scores)
+        expected = verify(pool(lambda rows, applied=applied: applied[rows], tid, mid), pairs)
+        assert found[f"ijbc_{name}"]["tar"] == {str(far): rate for far, rate in expected.tar.items()}
+    assert "| 95.60 % |" in (root / "out/result.md").read_text()
+    assert (root / "out/ijbc_N0D0F0_roc.png").exists() and "1:1 N1D1F2: TAR %" in capsys.readouterr().out
+
+
+def test_identify_gives_both_definitions(ijbc):
+    found = run(ijbc[0], "identify", "--mode", "N1D0F0")
+    assert set(found) == {"ijbc_N1D0F0_union", "ijbc_N1D0F0_separate"}
+    assert set(found["ijbc_N1D0F0_union"]["rank"]) == {"1", "5", "10"}
+    assert found["ijbc_N1D0F0_separate"]["gallery"] == [6, 6] and found["ijbc_N1D0F0_union"]["gallery"] == [12]
+    assert found["ijbc_N1D0F0_separate"]["rank"]["1"] >= found["ijbc_N1D0F0_union"]["rank"]["1"]
+
+
+def network():
+    """A checkpoint for 112x112: one convolution, the mean over places, batch normalisation."""
+    data = (mx.sym.Variable("data") - 127.5) * 0.0078125
+    net = mx.sym.Convolution(data, num_filter=6, kernel=(16, 16), stride=(16, 16), no_bias=True, name="conv0")
+    net = mx.sym.Flatten(mx.sym.Pooling(net, kernel=(7, 7), pool_type="avg"))
+    symbol = mx.sym.BatchNorm(mx.sym.FullyConnected(net, num_hidden=5, name="pre_fc1"), name="fc1")
+    generator = np.random.default_rng(3)
+    shapes, _, states = symbol.infer_shape(data=(1, 3, 112, 112))
+    args = {name: mx.nd.array(generator.normal(0, 0.3, shape)) for name, shape in zip(symbol.list_arguments(), shapes)}
+    args.pop("data")
+    aux = {name: mx.nd.ones(shape) for name, shape in zip(symbol.list_auxiliary_states(), states)}
+    return Checkpoint(symbol, args, aux)
+
+
+def test_crops_are_aligned_by_their_points_and_embedded_both_ways(ijbc):
+    root = ijbc[0]
+    save(network(), str(root / "model"), 0)
+    generator = np.random.default_rng(2)
+    (root / "crops").mkdir()
+    for row in range(108):
+        blocks = generator.integers(0, 255, (7, 7, 3), np.uint8)
+        cv2.imwrite(str(root / f"crops/{row + 1}.jpg"), cv2.resize(blocks, (120, 120)))
+    arguments = ["verify", "--target", "ijbc", "--meta", str(root), "--model", f"{root / 'model'},0", "--gpus", "cpu",
+                 "--mode", "N1D1F2", "--out", str(root / "run")]
+    with pytest.raises(InputError, match="--images"):
+        main(arguments)
+    main([*arguments, "--images", str(root / "crops")])
+    stored = np.load(root / "run/ijbc_embeddings/embeddings.npy")
+    faces = read_faces(root / "meta/ijbc_name_5pts_score.txt")
+    aligned = [align(decode_rgb((root / "crops" / name).read_bytes()), points)
+               for name, points in zip(faces.names[:9], faces.points)]
+    images = np.stack(aligned).transpose(0, 3, 1, 2)
+    expected = Embedder.load(f"{root / 'model'},0", mx.cpu()).embed(images, "concatenate")
+    np.testing.assert_allclose(stored[:9], expected, rtol=1e-4, atol=1e-5)
+    (root / "crops/4.jpg").write_bytes(b"torn")
+    with pytest.raises(InputError, match="1 crops cannot be read, the first: 4.jpg"):
+        main([*arguments[:-1], str(root / "again"), "--images", str(root / "crops")])
+
+
+@pytest.mark.parametrize("more, message", [
+    (["--mode", "N1D1F2"], "--flipped-features"), (["--mode", "N9"], "--mode N9"),
+    (["--meta", "nowhere"], "not found")])
+def test_bad_flags_are_one_line(ijbc, more, message):
+    with pytest.raises(InputError, match=message) as caught:
+        run(ijbc[0], "verify", *more)
+    assert "\n" not in str(caught.value)
+
+
+def test_features_that_do_not_fit_are_refused(ijbc):
+    root = ijbc[0]
+    np.save(root / "F.npy", np.ones((5, 8), np.float32))
+    with pytest.raises(InputError, match="5 rows where 108 are needed"):
+        run(root, "verify")
+    np.save(root / "F.npy", np.full((108, 8), np.nan, np.float32))
+    with pytest.raises(InputError, match="not finite"):
+        run(root, "verify")

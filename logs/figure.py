@@ -19,7 +19,7 @@ OURS = "#0072B2"
 PUBLISHED = ("#555555", "#D55E00", "#009E73", "#CC79A7")
 PANEL_WIDTH, PANEL_HEIGHT = 3.9, 2.8  # inches
 POINTS = 400  # a curve has no more; the eye sees no difference and the SVG stays small
-SMOOTHING_WINDOWS = 25
+SMOOTHING_WINDOWS = 25  # at most so many training windows are averaged, and at most a thirtieth of a course
 FEW = 40  # validations that are still marked one by one
 HORIZON = 4.0  # the axis reaches this many times as far as the run, up to the end of the published one
 STYLE = {"font.size": 9.0, "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -111,7 +111,7 @@ def _rate(axis: Axes, drawn: Sequence[_Line]) -> None:
         table = line.curves.run.table
         changed = (table["lr"] != table["lr"].shift()) | (table.index == table.index[-1])
         axis.step(_x(line.curves.run, table)[changed], table["lr"][changed], where="post", color=line.color,
-                  linewidth=line.width)
+                  linewidth=line.width, marker=_lone(table["lr"]), markersize=3)
     axis.set_yscale("log")
 
 
@@ -120,8 +120,7 @@ def _speed(axis: Axes, drawn: Sequence[_Line]) -> None:
     top = 0.0
     for line in drawn:
         windows = line.curves.run.windows
-        smooth = windows["speed"].rolling(SMOOTHING_WINDOWS, min_periods=1, center=True).median()
-        _curve(axis, line, _x(line.curves.run, windows), smooth)
+        _curve(axis, line, _x(line.curves.run, windows), _rolling(windows["speed"]).median())
         top = max(top, float(windows["speed"].replace(np.inf, np.nan).quantile(0.98)))
     axis.set_ylim(0, 1.15 * top if top > 0 else 1)
 
@@ -176,13 +175,24 @@ def _dense(axis: Axes, drawn: Sequence[_Line], column: str) -> None:
         windows = line.curves.run.windows
         x, values = _x(line.curves.run, windows), windows[column]
         if line.ours:
-            axis.plot(x, values, ".", color=line.color, markersize=1.5, alpha=0.25, rasterized=len(windows) > POINTS)
-        _curve(axis, line, x, values.rolling(SMOOTHING_WINDOWS, min_periods=1, center=True).mean())
+            few = len(windows) <= POINTS
+            axis.plot(x, values, ".", color=line.color, markersize=4 if few else 1.5, alpha=0.3, rasterized=not few)
+        _curve(axis, line, x, _rolling(values).mean())
+
+
+def _rolling(values: pd.Series) -> Any:
+    width = min(max(len(values) // 30, 1), SMOOTHING_WINDOWS)
+    return values.rolling(width, min_periods=1, center=True)
 
 
 def _curve(axis: Axes, line: _Line, x: pd.Series, values: pd.Series) -> None:
     every = max(len(x) // POINTS, 1)
-    axis.plot(x.iloc[::every], values.iloc[::every], color=line.color, linewidth=line.width)
+    axis.plot(x.iloc[::every], values.iloc[::every], color=line.color, linewidth=line.width, marker=_lone(x),
+              markersize=3)
+
+
+def _lone(x: pd.Series) -> Optional[str]:
+    return "o" if len(x) == 1 else None  # a single point has no line
 
 
 def _x(run: Run, table: pd.DataFrame) -> pd.Series:

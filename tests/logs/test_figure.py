@@ -45,6 +45,12 @@ def test_the_curve_is_the_table() -> None:
     assert np.asarray(curve.get_ydata()).tolist() == [0.58, 0.66, 0.74, 0.82]
 
 
+def test_a_short_run_is_not_smoothed_away() -> None:
+    axis = panels(draw(Curves("ours", small())))["Train accuracy under the margin"]
+    assert [np.asarray(line.get_ydata()).tolist() for line in axis.lines if len(line.get_xdata())] == [
+        [0.02, 0.04, 0.06, 0.08]] * 2
+
+
 def test_published_curves_lie_beneath_and_mark_the_released_step() -> None:
     ours, over = curves("r34", ["y1"])
     axis = panels(draw(ours, over))["agedb_30, accuracy"]

@@ -1,0 +1,40 @@
+"""The data command: every verb has help with an example; bad input is one line and status 2, from any folder."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets import prepare
+from runtime.errors import InputError
+
+HERE = Path(prepare.__file__).parents[1]
+
+
+@pytest.mark.parametrize("verb", sorted(prepare.VERBS))
+def test_every_verb_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        prepare.main([verb, "--help"])
+    printed = capsys.readouterr().out
+    assert left.value.code == 0 and f"python datasets/prepare.py {verb}" in printed.split("example:")[1]
+
+
+def test_the_overview_lists_every_verb(capsys):
+    with pytest.raises(SystemExit) as left:
+        prepare.main(["--help"])
+    printed = capsys.readouterr().out
+    assert left.value.code == 0 and all(f"\n  {verb} " in printed for verb in prepare.VERBS)
+    assert set(prepare.VERBS) == set(prepare._SUMMARY)
+
+
+def test_an_unknown_verb_lists_the_known_ones():
+    with pytest.raises(InputError, match="unknown verb 'make'; known: .*build.*verify"):
+        prepare.main(["make"])
+
+
+@pytest.mark.parametrize("program", [[str(HERE / "datasets" / "prepare.py")], ["-m", "datasets.prepare"]])
+def test_bad_input_is_one_line_and_status_2(tmp_path, program):
+    done = subprocess.run([sys.executable, *program, "verify", "nothing here"], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: nothing here") and "not found" in done.stderr

@@ -13,6 +13,7 @@ from runtime.errors import InputError
 
 FOLDS = 10
 FAR = 1e-3
+_PAIRS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -66,5 +67,8 @@ def evaluate_pairs(embeddings: np.ndarray, same: np.ndarray, xnorm: float = floa
     if len(embeddings) != 2 * len(same):
         raise InputError(f"{len(embeddings)} embeddings for {len(same)} pairs; two rows per pair are needed")
     check_embeddings(embeddings, "embeddings")
-    unit = normalise(embeddings.astype(np.float64))
-    return evaluate_distances(squared_distances(unit[0::2], unit[1::2]), np.asarray(same, bool), xnorm, folds)
+    distances = np.empty(len(same))
+    for start in range(0, len(same), _PAIRS_AT_ONCE):
+        unit = normalise(embeddings[2 * start:2 * (start + _PAIRS_AT_ONCE)].astype(np.float64), copy=False)
+        distances[start:start + _PAIRS_AT_ONCE] = squared_distances(unit[0::2], unit[1::2])
+    return evaluate_distances(distances, np.asarray(same, bool), xnorm, folds)

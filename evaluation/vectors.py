@@ -5,7 +5,7 @@ import numpy as np
 
 from runtime.errors import InputError
 
-_BLOCK_ROWS = 1 << 16
+_BLOCK_ROWS = 1 << 12
 
 
 def normalise(embeddings: np.ndarray, copy: bool = True) -> np.ndarray:

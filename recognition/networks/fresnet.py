@@ -8,6 +8,7 @@ from runtime.errors import InputError, unknown
 from runtime.mx import mx
 
 UNITS: Dict[int, Tuple[int, int, int, int]] = {
+    10: (1, 1, 1, 1),  # ours, for small demonstrations; the original starts at 18
     18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 49: (3, 4, 14, 3), 50: (3, 4, 14, 3), 74: (3, 6, 24, 3), 90: (3, 8, 30, 3),
     98: (3, 4, 38, 3), 99: (3, 8, 35, 3), 100: (3, 13, 30, 3), 101: (3, 4, 23, 3), 124: (3, 13, 40, 5),
     134: (3, 10, 50, 3), 136: (3, 13, 48, 3), 140: (3, 15, 48, 3), 152: (3, 8, 36, 3), 160: (3, 24, 49, 3),
@@ -15,6 +16,7 @@ UNITS: Dict[int, Tuple[int, int, int, int]] = {
 }
 WIDTHS = (64, 128, 256, 512)
 STEM_WIDTH = 64
+WIDTH_STEP = 8  # narrower networks keep widths that oneDNN's blocked layout takes
 SQUEEZE = 16
 
 Unit = Callable[["mx.sym.Symbol", str, int, int, bool, NetworkSettings], "mx.sym.Symbol"]
@@ -22,7 +24,10 @@ Unit = Callable[["mx.sym.Symbol", str, int, int, bool, NetworkSettings], "mx.sym
 
 @register("fresnet")
 def fresnet(settings: NetworkSettings) -> "mx.sym.Symbol":
-    """Stem, four stages whose first unit halves the map (112 to 7), and the head of `net_output`."""
+    """Stem, four stages whose first unit halves the map (112 to 7), and the head of `net_output`.
+
+    `net_multiplier` scales every width (to multiples of 8), our extension; 1.0 is the published graph.
+    """
     if settings.num_layers not in UNITS:
         raise unknown("num_layers of fresnet", str(settings.num_layers), [str(depth) for depth in UNITS])
     if settings.net_unit not in _RESIDUALS:
@@ -34,23 +39,28 @@ def fresnet(settings: NetworkSettings) -> "mx.sym.Symbol":
             body = full_precision(body, settings)  # the last stage is float32 in an fp16 network
         for index in range(1, count + 1):
             first = index == 1
-            body = unit(body, f"stage{stage}_unit{index}", width, 2 if first else 1, first, settings)
+            body = unit(body, f"stage{stage}_unit{index}", _scaled_width(width, settings), 2 if first else 1, first, settings)
     return head(body, settings)
+
+
+def _scaled_width(width: int, settings: NetworkSettings) -> int:
+    return max(WIDTH_STEP, int(width * settings.net_multiplier) // WIDTH_STEP * WIDTH_STEP)
 
 
 def _stem(settings: NetworkSettings) -> "mx.sym.Symbol":
     """Input 1: scaled image and 3x3 convolution; 0: 7x7 at stride 2; 2: a BatchNorm in place of the scaling."""
     if settings.net_input not in (0, 1, 2):
         raise InputError(f"net_input {settings.net_input}: fresnet has 0, 1 and 2")
+    width = _scaled_width(STEM_WIDTH, settings)
     if settings.net_input == 2:
         data = norm(image(settings), "bn_data", settings, fix_gamma=True)
     else:
         data = scaled(image(settings, identity=True))
     if settings.net_input == 0:
-        body = mx.sym.Convolution(data, num_filter=STEM_WIDTH, kernel=(7, 7), stride=(2, 2), pad=(3, 3), no_bias=True,
+        body = mx.sym.Convolution(data, num_filter=width, kernel=(7, 7), stride=(2, 2), pad=(3, 3), no_bias=True,
                                   workspace=settings.workspace, name="conv0")
     else:
-        body = _conv3(data, "conv0", STEM_WIDTH, 1, settings)
+        body = _conv3(data, "conv0", width, 1, settings)
     return activation(norm(body, "bn0", settings), "relu0", settings)
 
 

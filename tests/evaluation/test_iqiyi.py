@@ -1,0 +1,129 @@
+"""iQIYI-VID: MAP against loops, centres, the MLP's graph, and every step of Table 9 through the command."""
+import json
+
+import numpy as np
+import pytest
+
+from evaluation import iqiyi
+from evaluation.iqiyi import Videos, centre_scores, ensemble, frame_centres, mean_average_precision, read_labels
+from evaluation.iqiyi_mlp import MlpSettings, network, train
+from runtime.errors import InputError
+
+
+def slow_map(scores, classes, depth):
+    found = []
+    for person in range(scores.shape[1]):
+        ranked = sorted(range(len(classes)), key=lambda video, person=person: (-scores[video, person], video))[:depth]
+        total = sum(label == person + 1 for label in classes)
+        if not total:
+            continue
+        hits, precision = 0, 0.0
+        for place, video in enumerate(ranked, 1):
+            if classes[video] == person + 1:
+                hits += 1
+                precision += hits / place
+        found.append(precision / total)
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("levels", [3, 10 ** 6])
+@pytest.mark.parametrize("depth", [1, 10, 100])
+def test_map_equals_the_slow_one(levels, depth):
+    generator = np.random.default_rng(depth)
+    scores, classes = generator.integers(0, levels, (200, 6)).astype(float), generator.integers(0, 6, 200)
+    assert mean_average_precision(scores, classes, depth) == pytest.approx(slow_map(scores, classes, depth))
+
+
+def test_map_by_hand_and_its_refusals():
+    scores, classes = np.array([[0.9], [0.8], [0.7], [0.6]]), np.array([1, 0, 1, 1])
+    assert mean_average_precision(scores, classes) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert mean_average_precision(scores, classes, depth=2) == pytest.approx(1 / 3)
+    with pytest.raises(InputError, match="no person"):
+        mean_average_precision(scores, np.zeros(4, int))
+    with pytest.raises(InputError, match="NaN"):
+        mean_average_precision(np.full((4, 1), np.nan), classes)
+
+
+def test_frame_centres_are_normalised_means():
+    features, videos = np.array([[1.0, 0], [0, 1], [0, 4], [-1, 0], [1, 0]]), ["b", "b", "a", "c", "c"]
+    names, centres = frame_centres(features, videos)
+    assert names == ["a", "b", "c"]
+    np.testing.assert_allclose(centres, [[0, 1], [0.5 ** 0.5, 0.5 ** 0.5], [0, 0]], atol=1e-7)
+
+
+def test_centre_scores_are_cosines_to_the_mean_training_video():
+    training = Videos(np.array([[1.0, 0], [0, 1], [0, 1]], np.float32), np.array([1, 1, 0]))
+    scores = centre_scores(training, np.array([[2.0, 0]]), persons=2)
+    np.testing.assert_allclose(scores, [[0.5 ** 0.5, 0]], atol=1e-7)
+
+
+def test_ensemble_is_a_weighted_sum():
+    np.testing.assert_allclose(ensemble([np.ones((1, 2)), np.array([[1, 3]])], [1, 0.5]), [[1.5, 2.5]])
+    with pytest.raises(InputError, match="1 weights for 2"):
+        ensemble([np.ones(1), np.ones(1)], [1])
+
+
+def test_the_mlp_is_the_papers():
+    wide = network(1024, 4935, 1024)
+    shapes = dict(zip(wide.list_arguments(), wide.infer_shape(data=(2, 1024))[0]))
+    assert shapes["fc1_weight"] == (1024, 1024) and shapes["fc3_weight"] == (4935, 1024)
+    attributes = wide.attr_dict()
+    assert all(attributes[f"fc{number}_bias"]["__lr_mult__"] == "2.0" for number in (1, 2, 3))
+    additions = [name for name in wide.get_internals().list_outputs() if "plus" in name]
+    assert len(additions) == 2
+    narrow = network(512, 4935, 1024)
+    assert len([name for name in narrow.get_internals().list_outputs() if "plus" in name]) == 1
+
+
+def videos(seed, dimensions=12, people=6, each=8, spread=0.8):
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((people + 1, dimensions))
+    generator = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(people + 1), each)
+    features = centres[classes] + spread * generator.standard_normal((len(classes), dimensions))
+    return Videos(features.astype(np.float32), classes)
+
+
+def test_the_mlp_learns_and_repeats_itself():
+    training, test = videos(1), videos(2)
+    settings = MlpSettings(hidden=16, epochs=25, steps=(15, 20), rate=0.1, batch=16)
+    scores = train(training.features, training.classes, 7, settings).scores(test.features)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+    assert np.mean(scores.argmax(axis=1) == test.classes) > 0.8
+    again = train(training.features, training.classes, 7, settings).scores(test.features)
+    np.testing.assert_array_equal(scores, again)
+    with pytest.raises(InputError, match="outside 0..3"):
+        train(training.features, training.classes, 4, settings)
+
+
+def test_every_step_of_the_table(tmp_path, capsys):
+    arguments = ["--hidden", "16", "--epochs", "15", "--mlp-batch", "16", "--out", str(tmp_path / "out")]
+    for part, seed in (("train", 1), ("test", 2)):
+        made = videos(seed)
+        rows = np.repeat(np.arange(len(made.classes)), 3)
+        for name, dimensions in (("a", 12), ("b", 16), ("c", 9)):
+            frames = videos(seed + 10, dimensions).features[rows]
+            frames = frames + 0.3 * np.random.default_rng(seed).standard_normal(frames.shape)
+            np.save(tmp_path / f"{part}_{name}.npy", frames.astype(np.float32))
+        (tmp_path / f"{part}.ids").write_text("".join(f"v{row:03d}\n" for row in rows))
+        (tmp_path / f"{part}.labels").write_text("".join(
+            f"v{row:03d} {'0' if label == 0 else f'person{label}'}\n" for row, label in enumerate(made.classes)))
+        arguments += [f"--{part}-features", str(tmp_path / f"{part}_a.npy"), str(tmp_path / f"{part}_b.npy"),
+                      f"--context-{part}", str(tmp_path / f"{part}_c.npy"), f"--{part}-ids",
+                      str(tmp_path / f"{part}.ids"), f"--{part}-labels", str(tmp_path / f"{part}.labels")]
+    iqiyi.main(arguments)
+    found = json.loads((tmp_path / "out/result.json").read_text())["iqiyi"]
+    assert list(sorted(found["map"])) == ["centre", "context", "ensemble", "mlp"]
+    assert all(0.5 < value <= 1 for value in found["map"].values())
+    assert "86.40" in (tmp_path / "out/result.md").read_text() and "MAP context" in capsys.readouterr().out
+    with pytest.raises(InputError, match="as many --test-features"):
+        iqiyi.main([*arguments, "--test-features", str(tmp_path / "test_a.npy")])
+    (tmp_path / "test.labels").write_text("v000 person1\n")
+    with pytest.raises(InputError, match="videos have no label, the first: v001"):
+        iqiyi.main(arguments)
+
+
+def test_broken_labels_name_the_line(tmp_path):
+    (tmp_path / "l").write_text("a 1\nb\n")
+    with pytest.raises(InputError, match="line 2: expected VIDEO PERSON"):
+        read_labels(tmp_path / "l")

@@ -1,0 +1,102 @@
+"""Trillion-Pairs against a double loop, the submission's bytes, and the command."""
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from evaluation import trillion_pairs
+from evaluation.trillion_pairs import evaluate, write_submission
+from runtime.errors import InputError
+
+
+def slow(probes, ids, gallery, verification_fpr, identification_fpr):
+    """Both figures by loops over all pairs."""
+    def unit(rows):
+        return [row / np.linalg.norm(row) if np.linalg.norm(row) else row for row in rows.astype(float)]
+
+    left, right = unit(probes), unit(gallery)
+    impostor = [[float(one @ other) for other in right] for one in left]
+    best = [max(row) for row in impostor]
+    ordered = sorted((score for row in impostor for score in row), reverse=True)
+    answers = sorted(best, reverse=True)
+    allowed, wanted = int(verification_fpr * len(ordered) + 1e-9), int(identification_fpr * len(best) + 1e-9)
+    limit = ordered[allowed] if allowed < len(ordered) else -np.inf
+    floor = answers[wanted] if wanted < len(answers) else -np.inf
+    pairs = [(a, float(left[a] @ left[b])) for a in range(len(left)) for b in range(len(left))
+             if a != b and ids[a] == ids[b]]
+    return (np.mean([score > best[a] and score > floor for a, score in pairs]),
+            np.mean([score > limit for _, score in pairs]))
+
+
+def clustered(seed, spread=1.0):
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, 7, 40)
+    probes = generator.standard_normal((7, 8))[ids] + spread * generator.standard_normal((40, 8))
+    return probes.astype(np.float32), ids, generator.standard_normal((150, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("fprs", [(1e-9, 1e-3), (1e-3, 0.1), (0.05, 0.5), (1.0, 1.0)])
+def test_both_figures_equal_the_slow_ones(seed, fprs, monkeypatch):
+    monkeypatch.setattr(trillion_pairs, "PROBES_AT_ONCE", 17)
+    given = clustered(seed)
+    result = evaluate(*given, *fprs)
+    assert (result.identification, result.verification) == pytest.approx(slow(*given, *fprs))
+    assert result.impostor_pairs == 6000
+    assert np.all(np.diff(result.far) <= 0) and np.all(np.diff(result.tar) <= 0)
+
+
+def test_ties_never_help():
+    """Signs over two are unit vectors whose products are exact, so gallery images tie with mates to the last bit."""
+    generator = np.random.default_rng(9)
+    ids = np.repeat(np.arange(5), 4)
+    probes = (generator.integers(0, 2, (20, 4)) * 2 - 1).astype(np.float32)
+    gallery = (generator.integers(0, 2, (30, 4)) * 2 - 1).astype(np.float32)
+    given = (probes, ids, gallery, 0.3, 0.9)
+    result = evaluate(*given)
+    assert (result.identification, result.verification) == pytest.approx(slow(*given))
+    collapsed = evaluate(np.ones((6, 4), np.float32), np.zeros(6), np.ones((5, 4), np.float32), 0.1, 0.1)
+    assert (collapsed.identification, collapsed.verification) == (0, 0)
+
+
+def test_zero_vectors_and_lone_probes_are_counted_as_they_are():
+    probes, ids, gallery = clustered(5)
+    probes[3], gallery[10], ids[0] = 0, 0, 99
+    assert evaluate(probes, ids, gallery, 0.01, 0.1).verification == pytest.approx(
+        slow(probes, ids, gallery, 0.01, 0.1)[1])
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda p, i, g: (p, i[1:], g), "39 ids for 40"), (lambda p, i, g: (p, np.arange(40), g), "no person has two"),
+    (lambda p, i, g: (p, i, g[:, 1:]), "probes of 8 dimensions"),
+    (lambda p, i, g: (p, i, g * np.nan), "gallery features: a row is not finite"),
+    (lambda p, i, g: (p * np.inf, i, g), "probe features: row 0")])
+def test_bad_input_is_one_line(change, message):
+    with np.errstate(invalid="ignore"), pytest.raises(InputError, match=message):
+        evaluate(*change(*clustered(6)))
+
+
+def test_the_submission_is_one_matrix(tmp_path):
+    parts = [np.array([[3, 4], [0, 0]], np.float32), np.array([[0, -2]], np.float32)]
+    assert write_submission(tmp_path / "s.bin", parts) == (3, 2)
+    assert (tmp_path / "s.bin").read_bytes() == struct.pack("<4i", 3, 2, 8, 5) + struct.pack("<6f", .6, .8, 0, 0, 0, -1)
+    with pytest.raises(InputError, match="3 dimensions where 2"):
+        write_submission(tmp_path / "s.bin", [parts[0], np.zeros((1, 3), np.float32)])
+
+
+def test_the_command(tmp_path, capsys):
+    probes, ids, gallery = clustered(7)
+    np.save(tmp_path / "P.npy", probes)
+    np.save(tmp_path / "G.npy", gallery)
+    (tmp_path / "ids").write_text("\n".join(map(str, ids)) + "\n")
+    arguments = ["--probe-features", str(tmp_path / "P.npy"), "--probe-ids", str(tmp_path / "ids"),
+                 "--gallery-features", str(tmp_path / "G.npy"), "--verification-fpr", "1e-2", "--submission",
+                 str(tmp_path / "s.bin"), "--out", str(tmp_path / "out")]
+    trillion_pairs.main(arguments)
+    found = json.loads((tmp_path / "out/result.json").read_text())["trillion_pairs"]
+    assert found["verification"] == pytest.approx(slow(probes, ids, gallery, 1e-2, 1e-3)[1])
+    assert (tmp_path / "s.bin").stat().st_size == 16 + 190 * 32
+    assert "our reading" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--gallery-features"):
+        trillion_pairs.main([*arguments[:4], "--out", str(tmp_path / "out")])

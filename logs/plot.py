@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from logs import live, tensorboard
+from logs import event_files, live
 from logs.catalogue import names, published
 from logs.compare import closest
 from logs.figure import Curves, draw, save
@@ -63,7 +63,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     ours, over = curves(arguments.run, others)
     if arguments.tensorboard:
-        tensorboard.write(ours.run, arguments.tensorboard)
+        event_files.write(ours.run, arguments.tensorboard)
         sys.stdout.write(f"{arguments.tensorboard}: TensorBoard event file\n")
     for path in save(draw(ours, over), arguments.out or _folder(arguments.run) / "curves"):
         sys.stdout.write(f"{path}\n")

@@ -6,9 +6,9 @@ import pytest
 
 from logs import format as lines
 from logs.catalogue import published
+from logs.event_files import write
 from logs.live import follow, page
 from logs.plot import curves, main
-from logs.tensorboard import write
 from runtime.errors import InputError
 
 

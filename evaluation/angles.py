@@ -12,10 +12,22 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from evaluation.command import add_out_flag, load_features, model_hashes, parser, read_ids
+from evaluation.command import (
+    add_model_flags,
+    add_out_flag,
+    embedder_of,
+    load_features,
+    model_hashes,
+    parser,
+    read_ids,
+    source_hashes,
+)
+from evaluation.embedder import FLIPS
+from evaluation.extraction import embed_source
 from evaluation.plots import Curve
 from evaluation.published import ANGLES
 from evaluation.results import About, Entry, Row, file_hashes, write_results
+from evaluation.sources import image_size, open_source
 from evaluation.vectors import normalise
 from graph.checkpoint import load_params, params_path, parse_model
 from runtime.errors import InputError, run_command
@@ -131,6 +143,11 @@ def read_weights(path: str) -> np.ndarray:
     return args[HEAD_WEIGHT].asnumpy()
 
 
+def has_centres(model: str) -> bool:
+    """Whether a checkpoint PREFIX,EPOCH (one, not several) holds classification centres."""
+    return "|" not in model and HEAD_WEIGHT in load_params(params_path(*parse_model(model)))[0]
+
+
 def angle_entry(statistics: AngleStatistics, about: About, samples: Tuple[np.ndarray, np.ndarray], loss: str,
                 table_set: int) -> Entry:
     """Figures, rows beside Table 3's column of `loss` (its set 1, CASIA, or 2, LFW), and the histogram of figure 6."""
@@ -146,14 +163,52 @@ def angle_entry(statistics: AngleStatistics, about: About, samples: Tuple[np.nda
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Table 3 of saved embeddings."""
+    """Table 3 of a network on labelled images, or of saved embeddings."""
+    options = _flags().parse_args(argv)
+    features, labels, data = _inputs(options)
+    centres = options.centres or (options.model if options.model and has_centres(options.model) else None)
+    statistics = angle_statistics(features, labels, read_weights(centres) if centres else None)
+    samples = pair_angle_samples(features, labels, options.negatives, options.seed)
+    about = About("angles", "Table 3; histogram of all genuine and random impostor pairs", _hashes(options, centres),
+                  data, {"negatives": options.negatives, "seed": options.seed})
+    entry = angle_entry(statistics, about, samples, options.loss, 1 if options.on == "train" else 2)
+    for row in entry.rows:
+        sys.stdout.write(f"{row.what}: {row.ours:.2f} degrees\n")
+    sys.stdout.write(f"{write_results(options.out, {'angles': entry})}\n")
+
+
+def _inputs(options: argparse.Namespace) -> Tuple[np.ndarray, np.ndarray, Dict[str, str]]:
+    """Embeddings, labels and the hashes of the data behind them."""
+    if not options.model:
+        if not options.labels:
+            raise InputError("--features needs --labels FILE, one integer class a line")
+        features = load_features(options.features)
+        return features, read_labels(options.labels, len(features)), file_hashes([options.labels])
+    if not options.images:
+        raise InputError("--model needs --images PATH: a .rec, a folder of people's folders, or a list with classes")
+    source = open_source(options.images)
+    if source.labels is None:
+        raise InputError(f"{options.images}: has no classes; give a .rec, a folder of people's folders, "
+                         "or a list of PATH<TAB>CLASS")
+    embedder = embedder_of(options)
+    features, broken = embed_source(source, lambda images: embedder.embed(images, options.flip),
+                                    image_size(options.image_size))
+    kept = np.delete(np.arange(len(source)), broken)
+    place = Path(options.images)
+    return features[kept], source.labels[kept], file_hashes([place] if place.is_file() else [])
+
+
+def _flags() -> argparse.ArgumentParser:
     flags = parser("Angle statistics of Table 3, in degrees.",
-                   "python evaluation/angles.py --features f/embeddings.npy --labels f/labels.txt "
-                   "--centres runs/last/model,1 --out results/angles")
-    flags.add_argument("--features", required=True, metavar="FILE.npy", help="embeddings (n, d)")
-    flags.add_argument("--labels", required=True, metavar="FILE", help="one integer class a line")
+                   "python evaluation/angles.py --model runs/last/model,1 --images faces_webface_112x112 "
+                   "--out results/angles")
+    add_model_flags(flags, "embeddings (n, d); with --labels")
+    flags.add_argument("--labels", metavar="FILE", help="one integer class a line, for --features")
+    flags.add_argument("--images", metavar="PATH", help="labelled images for --model: .rec, folder or list")
+    flags.add_argument("--flip", default="none", choices=FLIPS, help="what is made of the mirror image (default none)")
+    flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
     flags.add_argument("--centres", metavar="FILE.npy|PREFIX,EPOCH",
-                       help="weights (c, d), or fc7_weight of a checkpoint")
+                       help="weights (c, d), or fc7_weight of a checkpoint (default: of --model, where it has one)")
     flags.add_argument("--loss", default="ArcFace", choices=sorted(ANGLES["W-EC"]) + ["Triplet-L"],
                        help="column of Table 3 to stand beside (default ArcFace)")
     flags.add_argument("--on", default="train", choices=("train", "test"),
@@ -161,18 +216,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags.add_argument("--negatives", type=int, default=500_000, help="impostor pairs of the histogram (default 0.5M)")
     flags.add_argument("--seed", type=int, default=0, help="of the impostor pairs")
     add_out_flag(flags)
-    options = flags.parse_args(argv)
-    features = load_features(options.features)
-    labels = read_labels(options.labels, len(features))
-    statistics = angle_statistics(features, labels, read_weights(options.centres) if options.centres else None)
-    samples = pair_angle_samples(features, labels, options.negatives, options.seed)
-    about = About("angles", "Table 3; histogram of all genuine and random impostor pairs", _hashes(options),
-                  file_hashes([options.labels]), {"negatives": options.negatives, "seed": options.seed})
-    name = Path(options.features).parent.name or "angles"
-    entry = angle_entry(statistics, about, samples, options.loss, 1 if options.on == "train" else 2)
-    for row in entry.rows:
-        sys.stdout.write(f"{row.what}: {row.ours:.2f} degrees\n")
-    sys.stdout.write(f"{write_results(options.out, {name: entry})}\n")
+    return flags
 
 
 def read_labels(path: str, rows: int) -> np.ndarray:
@@ -186,11 +230,10 @@ def read_labels(path: str, rows: int) -> np.ndarray:
     return np.array(labels, np.int64)
 
 
-def _hashes(options: argparse.Namespace) -> Dict[str, str]:
-    hashes = file_hashes([options.features])
-    if options.centres:
-        hashes.update(file_hashes([options.centres]) if options.centres.endswith(".npy")
-                      else model_hashes(options.centres))
+def _hashes(options: argparse.Namespace, centres: Optional[str]) -> Dict[str, str]:
+    hashes = source_hashes(options)
+    if centres and centres != options.model:
+        hashes.update(file_hashes([centres]) if centres.endswith(".npy") else model_hashes(centres))
     return hashes
 
 

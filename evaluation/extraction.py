@@ -58,6 +58,31 @@ def decoded_blocks(source: Source, start: int, size: Optional[Tuple[int, int]], 
             running = following
 
 
+def embed_source(source: Source, embed: Callable[[np.ndarray], np.ndarray],
+                 size: Optional[Tuple[int, int]]) -> Tuple[np.ndarray, List[int]]:
+    """Embed a source into memory: float32 (n, d), NaN rows for unreadable images, and the list of those rows.
+
+    Raises InputError when no image can be read.
+    """
+    found: Optional[np.ndarray] = None
+    broken: List[Tuple[int, str, str]] = []
+    shown = bar(len(source), "embedding")
+    try:
+        for block in decoded_blocks(source, 0, size, BLOCK):
+            if block.images is not None:
+                rows = embed(block.images)
+                if found is None:
+                    found = np.full((len(source), rows.shape[1]), np.nan, np.float32)
+                found[block.rows] = rows
+            broken += block.unreadable
+            shown.update(block.stop - block.start)
+    finally:
+        shown.close()
+    if found is None:
+        raise _nothing_readable(source, broken)
+    return found, [row for row, _, _ in broken]
+
+
 def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike, settings: Dict[str, Any],
             size: Optional[Tuple[int, int]] = (112, 112), drop_unreadable: bool = False) -> Extraction:
     """Embed every image of `source` into `folder`; a stopped run of equal `settings` goes on where it was.
@@ -75,8 +100,7 @@ def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: P
         if state["done"] < len(source):
             _run(source, embed, target, state, size)
         if not state["dimensions"]:
-            raise InputError(f"{source.origin}: none of its {len(source)} images can be read; "
-                             f"the first: {state['unreadable'][0][2]}")
+            raise _nothing_readable(source, state["unreadable"])
         _finish(source, target, state, drop_unreadable)
     return Extraction(state["rows"], state["dimensions"],
                       tuple((row, name, reason) for row, name, reason in state["unreadable"]))
@@ -166,6 +190,10 @@ def _gather(source: Source, first: int, decoded: List[Any]) -> Block:
     if rows:
         images = np.ascontiguousarray(np.stack([decoded[row - first] for row in rows]).transpose(0, 3, 1, 2))
     return Block(first, first + len(decoded), rows, images, broken)
+
+
+def _nothing_readable(source: Source, broken: List[Any]) -> InputError:
+    return InputError(f"{source.origin}: none of its {len(source)} images can be read; the first: {broken[0][2]}")
 
 
 def _write_lines(path: Path, lines: List[str]) -> None:

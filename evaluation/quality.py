@@ -10,6 +10,7 @@ from typing import List
 
 import numpy as np
 
+from evaluation.fitting import bind, checkpoint_of, fit, initialise
 from graph.checkpoint import Checkpoint
 from runtime.errors import InputError
 from runtime.mx import mx
@@ -73,21 +74,12 @@ def train_quality(embeddings: np.ndarray, labels: np.ndarray, plan: QualityPlan)
                          "give more images a class or smaller sets")
     rng = np.random.default_rng(plan.seed)
     symbol = set_triplet_symbol(plan.triplets, plan.set_size, plan.delta)
-    executor = symbol.simple_bind(mx.cpu(), grad_req={name: "null" if name == "data_rows" else "write"
-                                                      for name in symbol.list_arguments()},
-                                  data_rows=(3 * plan.triplets * plan.set_size, inputs.shape[1]))
-    _initialise(executor, rng)
-    update = mx.optimizer.get_updater(mx.optimizer.Adam(learning_rate=plan.rate))
-    names = [name for name in executor.arg_dict if name != "data_rows"]
-    for _ in progress(range(plan.steps), label="quality", unit="steps"):
-        executor.arg_dict["data_rows"][:] = inputs[_draw_triplets(usable, plan, rng)]
-        executor.forward(is_train=True)
-        executor.backward()
-        for number, name in enumerate(names):
-            update(number, executor.grad_dict[name], executor.arg_dict[name])
-    return Checkpoint(quality_symbol(mx.sym.Variable("data_rows")),
-                      {name: executor.arg_dict[name].copy() for name in names},
-                      {name: value.copy() for name, value in executor.aux_dict.items()})
+    executor = bind(symbol, {"data_rows": (3 * plan.triplets * plan.set_size, inputs.shape[1])}, learn=True)
+    initialise(executor, rng)
+    fit(executor, mx.optimizer.Adam(learning_rate=plan.rate),
+        ({"data_rows": inputs[_draw_triplets(usable, plan, rng)]}
+         for _ in progress(range(plan.steps), label="quality", unit="steps")))
+    return checkpoint_of(executor, quality_symbol(mx.sym.Variable("data_rows")))
 
 
 def predict_quality(checkpoint: Checkpoint, embeddings: np.ndarray, block: int = 4096) -> np.ndarray:
@@ -111,15 +103,3 @@ def _draw_triplets(groups: List[np.ndarray], plan: QualityPlan, rng: np.random.G
         positives.append(drawn[plan.set_size:])
         negatives.append(rng.choice(groups[other], plan.set_size, replace=False))
     return np.concatenate(anchors + positives + negatives)
-
-
-def _initialise(executor: "mx.executor.Executor", rng: np.random.Generator) -> None:
-    """Glorot's uniform weights from our own generator, zero biases, unit statistics."""
-    for name, value in executor.arg_dict.items():
-        if name.endswith("weight"):
-            limit = np.sqrt(6.0 / sum(value.shape))
-            value[:] = rng.uniform(-limit, limit, value.shape)
-        elif name != "data_rows":
-            value[:] = 1 if name.endswith("gamma") else 0
-    for name, value in executor.aux_dict.items():
-        value[:] = 1 if name.endswith("var") else 0

@@ -4,11 +4,12 @@ Y = ReLU([X || G X] W) with G = D^-1 A, sizes 512-512-256-256, the input normali
 256 units with PReLU, cross-entropy on the first hop only (paper_tables.md, section 4.8).
 """
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict, Iterator, Tuple
 
 import numpy as np
 
 from evaluation.clustering.graphs import Hops, Subgraphs
+from evaluation.fitting import bind, checkpoint_of, fit, initialise
 from graph.checkpoint import Checkpoint
 from runtime.mx import mx
 from runtime.progress import progress
@@ -54,26 +55,23 @@ def train_linkage(features: np.ndarray, neighbours: np.ndarray, labels: np.ndarr
     graphs = Subgraphs(features, neighbours, hops)
     batch = min(plan.batch, len(features))
     rng = np.random.default_rng(plan.seed)
-    executor = _bind(linkage_symbol(hops.k1, widths), batch, hops, features.shape[1], "write")
-    _initialise(executor, rng)
+    symbol = linkage_symbol(hops.k1, widths)
+    executor = bind(symbol, _shapes(batch, hops, features.shape[1]), learn=True)
+    initialise(executor, rng)
     optimizer = mx.optimizer.SGD(learning_rate=plan.rate, momentum=plan.momentum, wd=plan.weight_decay)
-    update = mx.optimizer.get_updater(optimizer)
-    names = [name for name in executor.arg_dict if not _is_fed(name)]
-    for epoch in range(plan.epochs):
-        optimizer.lr = plan.rate * plan.decay ** epoch
-        order = rng.permutation(len(features))
-        starts = range(0, len(features) - batch + 1, batch)
-        for start in progress(starts, label=f"linkage network, epoch {epoch + 1}", unit="batches"):
-            pivots = order[start:start + batch]
-            _feed(executor, graphs, pivots)
-            same = labels[neighbours[pivots, :hops.k1]] == labels[pivots][:, None]
-            executor.arg_dict["softmax_label"][:] = same.ravel().astype(np.float32)
-            executor.forward(is_train=True)
-            executor.backward()
-            for number, name in enumerate(names):
-                update(number, executor.grad_dict[name], executor.arg_dict[name])
-    args = {name: executor.arg_dict[name].copy() for name in names}
-    return Checkpoint(linkage_symbol(hops.k1, widths), args, {k: v.copy() for k, v in executor.aux_dict.items()})
+
+    def batches() -> Iterator[Dict[str, np.ndarray]]:
+        for epoch in range(plan.epochs):
+            optimizer.lr = plan.rate * plan.decay ** epoch
+            order = rng.permutation(len(features))
+            starts = range(0, len(features) - batch + 1, batch)
+            for start in progress(starts, label=f"linkage network, epoch {epoch + 1}", unit="batches"):
+                pivots = order[start:start + batch]
+                same = labels[neighbours[pivots, :hops.k1]] == labels[pivots][:, None]
+                yield {**_inputs(graphs, pivots), "softmax_label": same.ravel()}
+
+    fit(executor, optimizer, batches())
+    return checkpoint_of(executor, symbol)
 
 
 def link_probabilities(checkpoint: Checkpoint, features: np.ndarray, neighbours: np.ndarray, hops: Hops,
@@ -85,44 +83,23 @@ def link_probabilities(checkpoint: Checkpoint, features: np.ndarray, neighbours:
     graphs = Subgraphs(features, neighbours, hops)
     widths = tuple(checkpoint.args[f"conv{number}_weight"].shape[0] for number in range(1, len(WIDTHS) + 1))
     batch = min(batch, len(features))
-    executor = _bind(linkage_symbol(hops.k1, widths), batch, hops, features.shape[1], "null")
+    executor = bind(linkage_symbol(hops.k1, widths), _shapes(batch, hops, features.shape[1]), learn=False)
     executor.copy_params_from(checkpoint.args, checkpoint.aux)
     found = np.empty((len(features), hops.k1))
     for start in progress(range(0, len(features), batch), label="links", unit="batches"):
         pivots = np.arange(start, min(start + batch, len(features)))
-        _feed(executor, graphs, np.resize(pivots, batch))
+        for name, value in _inputs(graphs, np.resize(pivots, batch)).items():
+            executor.arg_dict[name][:] = value
         rows = executor.forward(is_train=False)[0].asnumpy()[:, 1].reshape(batch, hops.k1)
         found[pivots] = rows[:len(pivots)]
     return found
 
 
-def _is_fed(name: str) -> bool:
-    return name.startswith("data") or name.endswith("label")
+def _shapes(batch: int, hops: Hops, dimensions: int) -> Dict[str, Tuple[int, ...]]:
+    return {"data_rows": (batch, hops.nodes, dimensions), "data_adjacency": (batch, hops.nodes, hops.nodes),
+            "softmax_label": (batch * hops.k1,)}
 
 
-def _bind(symbol: "mx.sym.Symbol", batch: int, hops: Hops, dimensions: int, request: str) -> "mx.executor.Executor":
-    requests: Dict[str, str] = {name: "null" if _is_fed(name) else request for name in symbol.list_arguments()}
-    return symbol.simple_bind(mx.cpu(), grad_req=requests, data_rows=(batch, hops.nodes, dimensions),
-                              data_adjacency=(batch, hops.nodes, hops.nodes), softmax_label=(batch * hops.k1,))
-
-
-def _feed(executor: "mx.executor.Executor", graphs: Subgraphs, pivots: np.ndarray) -> None:
+def _inputs(graphs: Subgraphs, pivots: np.ndarray) -> Dict[str, np.ndarray]:
     features, adjacency = graphs.batch(pivots)
-    executor.arg_dict["data_rows"][:] = features
-    executor.arg_dict["data_adjacency"][:] = adjacency
-
-
-def _initialise(executor: "mx.executor.Executor", rng: np.random.Generator) -> None:
-    """Glorot's uniform weights from our own generator, zero biases, PReLU slopes of 0.25, unit statistics."""
-    for name, value in executor.arg_dict.items():
-        if name.endswith("weight"):
-            limit = np.sqrt(6.0 / sum(value.shape))
-            value[:] = rng.uniform(-limit, limit, value.shape)
-        elif name == "classifier_relu_gamma":
-            value[:] = 0.25
-        elif name.endswith("gamma"):
-            value[:] = 1
-        elif not _is_fed(name):
-            value[:] = 0
-    for name, value in executor.aux_dict.items():
-        value[:] = 1 if name.endswith("var") else 0
+    return {"data_rows": features, "data_adjacency": adjacency}

@@ -5,6 +5,7 @@ import pytest
 from evaluation import aggregate as module
 from evaluation import quality
 from evaluation.aggregate import aggregate, rule_weights
+from evaluation.fitting import initialise
 from runtime.errors import InputError
 from runtime.mx import mx
 
@@ -85,7 +86,7 @@ def test_the_set_loss_is_its_formula_and_so_is_its_gradient():
     data = quality.quality_inputs(rng.normal(size=(3 * 2 * 4, 6)) * rng.uniform(1, 5, (24, 1)))
     loss = quality.set_triplet_symbol(2, 4, 0.5)
     executor = loss.simple_bind(mx.cpu(), data_rows=data.shape)
-    quality._initialise(executor, rng)
+    initialise(executor, rng)
     weight = executor.arg_dict["quality_fc2_weight"]
     stored = weight.asnumpy().astype(float)
 

@@ -2,10 +2,12 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 
 from evaluation import angles
+from evaluation.embedder import Embedder
 from graph.checkpoint import Checkpoint, save
 from runtime.errors import InputError
 from runtime.mx import mx
@@ -88,12 +90,37 @@ def test_the_command_writes_the_table(tmp_path, capsys):
     save(Checkpoint(mx.sym.Variable("data"), {"fc7_weight": mx.nd.array(weights)}, {}), str(tmp_path / "model"), 1)
     angles.main(["--features", str(tmp_path / "f.npy"), "--labels", str(tmp_path / "l.txt"), "--centres",
                  f"{tmp_path}/model,1", "--negatives", "100", "--on", "test", "--out", str(tmp_path / "out")])
-    stored = next(iter(json.loads((tmp_path / "out" / "result.json").read_text()).values()))
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]
     expected = angles.angle_statistics(rows, labels, weights)
     assert stored["w_ec"] == pytest.approx(expected.w_ec) and stored["intra"] == pytest.approx(expected.intra)
     assert "| Intra2 |" in (tmp_path / "out" / "result.md").read_text()
     assert "W-EC:" in capsys.readouterr().out
     (tmp_path / "bad.txt").write_text("x\n" * 30)
+    with pytest.raises(InputError, match="--features needs --labels"):
+        angles.main(["--features", str(tmp_path / "f.npy"), "--out", str(tmp_path / "out2")])
+    with pytest.raises(InputError, match="--model needs --images"):
+        angles.main(["--model", "m,0", "--out", str(tmp_path / "out2")])
     with pytest.raises(InputError, match="bad.txt: line 1: 'x' is no integer class"):
         angles.main(["--features", str(tmp_path / "f.npy"), "--labels", str(tmp_path / "bad.txt"),
                      "--out", str(tmp_path / "out2")])
+
+
+def test_the_command_embeds_labelled_images_and_finds_the_centres(tmp_path, small):
+    """A checkpoint with its head on folders of people: the same figures as of its embeddings and fc7_weight."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (6, 16, 16, 3), np.uint8)
+    for number, picture in enumerate(pictures):
+        (tmp_path / "faces" / f"p{number % 2}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "faces" / f"p{number % 2}" / f"{number}.png"), picture)
+    (tmp_path / "faces" / "p1" / "9.png").write_bytes(b"broken")
+    body = small()
+    weights = rng.normal(size=(2, 5)).astype(np.float32)
+    head = mx.sym.FullyConnected(body.symbol, num_hidden=2, no_bias=True, name="fc7")
+    save(Checkpoint(head, dict(body.args, fc7_weight=mx.nd.array(weights)), body.aux), str(tmp_path / "m"), 0)
+    angles.main(["--model", f"{tmp_path}/m,0", "--images", str(tmp_path / "faces"), "--image-size", "16,16",
+                 "--gpus", "cpu", "--negatives", "10", "--out", str(tmp_path / "out")])
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]
+    rows = Embedder(body, mx.cpu()).embed(pictures[..., ::-1].transpose(0, 3, 1, 2))
+    expected = angles.angle_statistics(rows, np.arange(6) % 2, weights)
+    assert stored["images"] == 6 and stored["w_ec"] == pytest.approx(expected.w_ec, abs=1e-3)
+    assert stored["intra"] == pytest.approx(expected.intra, abs=1e-3)

@@ -9,8 +9,11 @@ from sklearn.model_selection import KFold
 
 from datasets.pairs import PairPack, read_pack, write_pack
 from evaluation import verification
+from evaluation.embedder import Embedder
 from evaluation.pairs import evaluate_distances, evaluate_pairs
+from graph.checkpoint import save
 from runtime.errors import InputError
+from runtime.mx import mx
 
 
 def originals_numbers(plain, mirrored, same):
@@ -127,3 +130,26 @@ def test_bad_input_of_the_command_is_one_line(folder):
     with pytest.raises(InputError, match="nan.npy: row 5 is not finite"):
         verification.main(["--features", str(folder / "nan.npy"), "--target", "toy", *common])
     assert not (folder / "out").exists()
+
+
+def test_the_command_compares_two_networks(tmp_path, small):
+    """Two checkpoints on one pack of small images: figures as of their embeddings, and McNemar's counts."""
+    rng = np.random.default_rng(3)
+    pictures = [encoded(rng, 16) for _ in range(48)]
+    same = np.arange(24) % 2 == 0
+    write_pack(tmp_path / "toy.bin", pictures, same)
+    for name, seed in (("a", 0), ("b", 8)):
+        save(small(seed), str(tmp_path / name), 0)
+    verification.main(["--model", f"{tmp_path}/a,0", "--against", f"{tmp_path}/b,0", "--data-dir", str(tmp_path),
+                       "--target", "toy", "--gpus", "cpu", "--batch-size", "7", "--bootstrap", "0",
+                       "--out", str(tmp_path / "out")])
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())["toy"]
+    pack = read_pack(tmp_path / "toy.bin")
+    results = []
+    for seed in (0, 8):
+        images = np.concatenate(list(pack.decoded()))
+        embedder = Embedder(small(seed), mx.cpu())
+        results.append(evaluate_pairs(embedder.embed(images, "sum"), same))
+    assert stored["accuracy"] == results[0].accuracy and stored["against"]["accuracy"] == results[1].accuracy
+    assert stored["against"]["only_first"] == np.sum(results[0].correct & ~results[1].correct)
+    assert "interval_95" not in stored and set(stored["about"]["model"]) == {"a-symbol.json", "a-0000.params"}

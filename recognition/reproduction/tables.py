@@ -65,8 +65,9 @@ def protocol_of(order: Order, name: str) -> str:
     """One line on how the runs of a table were trained and measured."""
     _, recipe = basis(order, name)
     what = STAND_IN if order.scale == "demo" else "the paper's sets"
-    return (f"{what}; network {recipe.network}, {recipe.steps} steps of {recipe.batch} a device; accuracy by 10 folds, "
-            f"flip sum; mean ± standard deviation over seeds {', '.join(map(str, order.seeds))}")
+    warm = f", from the same {recipe.warm} steps of softmax for each seed" if isinstance(recipe, Recipe) else ""
+    return (f"{what}; network {recipe.network}, {recipe.steps} steps of {recipe.batch} a device{warm}; accuracy by 10 "
+            f"folds, flip sum; mean ± standard deviation over seeds {', '.join(map(str, order.seeds))}")
 
 
 def ahead(better: Sequence[Run], worse: Sequence[Run], names: Sequence[str]) -> List[str]:

@@ -1,6 +1,6 @@
 """One face to pixels: head, paint, light, things in front and behind, camera."""
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ def _placement(points: np.ndarray, n: Nuisance) -> np.ndarray:
     return similarity(points + n.landmark_noise / scale, REFERENCE_112)
 
 
-def render(identity: Identity, n: Nuisance, to_pixels: "np.ndarray | None" = None, size: int = 112) -> Picture:
+def render(identity: Identity, n: Nuisance, to_pixels: Optional[np.ndarray] = None, size: int = 112) -> Picture:
     """Draw one person under one set of circumstances.
 
     Without `to_pixels` the face is aligned to the reference landmarks of 112x112; with it (2, 3) the head is placed so

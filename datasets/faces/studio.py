@@ -56,4 +56,5 @@ def sittings(purpose: str, numbers: Sequence[int], images: Sequence[int], seed: 
 
 
 def _cores() -> int:
+    # as runtime.mx.available_cores, which a worker must not import: it loads MXNet
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ list, once to pack with a worker for each core; with --pass-through it packs fil
 reads, decodes, checks, packs and writes the manifest in one command. Times are of whole commands.
 """
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
@@ -47,6 +48,12 @@ def build(photos: Path, work: Path) -> None:
     shutil.rmtree(work / "built")
 
 
+def processor_seconds() -> float:
+    """Used so far by this process and the commands it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 def decode(records: RecordSet) -> None:
     """Read and decode every image on all cores, and nothing else."""
     def some(keys: List[int]) -> None:
@@ -78,18 +85,21 @@ def main() -> None:
             "im2rec --pass-through": lambda: im2rec(photos, work, "--pass-through"),
             "verify": lambda: verify_in_process(args.set), "decoding alone": lambda: decode(records)}
         seconds: Dict[str, List[float]] = {name: [] for name in methods}
+        busy: Dict[str, List[float]] = {name: [] for name in methods}
         for _ in range(args.rounds):
             for name, method in methods.items():
-                start = time.perf_counter()
+                start, before = time.perf_counter(), processor_seconds()
                 method()
                 seconds[name].append(time.perf_counter() - start)
+                busy[name].append(processor_seconds() - before)
         images = records.images
     for name, taken in seconds.items():
         middle = statistics.median(taken)
-        sys.stdout.write(f"{name:<22} {middle:6.2f} s  {images / middle:7.0f} images/s\n")
+        sys.stdout.write(f"{name:<22} {middle:6.2f} s  {images / middle:7.0f} images/s"
+                         f"  {statistics.median(busy[name]):6.2f} s of processor\n")
     for one, two in (("im2rec", "build"), ("im2rec --pass-through", "build"), ("verify", "decoding alone")):
-        ratio = statistics.median([a / b for a, b in zip(seconds[one], seconds[two])])
-        sys.stdout.write(f"{one} / {two}: {ratio:.2f}\n")
+        wall, cost = (statistics.median([a / b for a, b in zip(of[one], of[two])]) for of in (seconds, busy))
+        sys.stdout.write(f"{one} / {two}: time {wall:.2f}, processor time {cost:.2f}\n")
 
 
 if __name__ == "__main__":

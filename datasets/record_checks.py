@@ -39,8 +39,8 @@ class Checked(NamedTuple):
 
 class _Part(NamedTuple):
     findings: List[Finding]
-    keys: List[int]
-    labels: List[int]
+    keys: np.ndarray
+    labels: np.ndarray
     hashes: np.ndarray
 
 
@@ -58,9 +58,7 @@ def check_records(records: RecordSet, threads: int) -> Checked:
     finally:
         shown.close()
     findings = [finding for part in parts for finding in part.findings]
-    keys = np.array([key for part in parts for key in part.keys], dtype=np.int64)
-    labels = np.array([label for part in parts for label in part.labels], dtype=np.int64)
-    found = np.concatenate([part.hashes for part in parts]) if parts else hashes([])
+    keys, labels, found = (np.concatenate([part[column] for part in parts]) for column in (1, 2, 3))
     return Checked(findings + check_counts(records, labels), digest.hexdigest(), keys, labels, found)
 
 
@@ -114,7 +112,9 @@ def _checked(records: RecordSet, expected: Optional[np.ndarray], threads: int) -
 
 
 def _check_block(records: RecordSet, expected: Optional[np.ndarray], block: Block) -> _Part:
-    part = _Part([], [], [], hashes([]))
+    findings: List[Finding] = []
+    keys: List[int] = []
+    labels: List[int] = []
     thumbnails: List[np.ndarray] = []
     for position, framed in zip(block.positions.tolist(), block.records(records)):
         key = int(records.index.keys[position])
@@ -122,13 +122,13 @@ def _check_block(records: RecordSet, expected: Optional[np.ndarray], block: Bloc
         try:
             label, small = _check_record(records, key, position, bytes(framed), wanted)
         except (InputError, BrokenRecord, NoImage) as error:
-            part.findings.append(Finding(_KINDS[type(error)], f"record {key}", _without_path(records, error)))
+            findings.append(Finding(_KINDS[type(error)], f"record {key}", _without_path(records, error)))
             continue
         if small is not None:
-            part.keys.append(key)
-            part.labels.append(label)
+            keys.append(key)
+            labels.append(label)
             thumbnails.append(small)
-    return part._replace(hashes=hashes(thumbnails))
+    return _Part(findings, np.array(keys, dtype=np.int64), np.array(labels, dtype=np.int64), hashes(thumbnails))
 
 
 _KINDS = {InputError: "label", BrokenRecord: "record", NoImage: "image"}

@@ -87,9 +87,10 @@ def test_workers_share_an_order_and_repeat_nothing(records):
         ClassificationBatches(records, 2, seed=0, part=(3, 3))
 
 
-def test_a_worker_sees_the_flips_of_its_own_places(records):
-    data, _ = epoch(ClassificationBatches(records, 3, seed=5, part=(1, 2)), 0)
-    whole, _ = epoch(ClassificationBatches(records, 1, seed=5), 0)
+def test_a_worker_sees_the_chances_of_its_own_places(records):
+    everything = Augmentation(mirror=True, colour=1, cutout=30)
+    data, _ = epoch(ClassificationBatches(records, 3, seed=5, augmentation=everything, part=(1, 2)), 0)
+    whole, _ = epoch(ClassificationBatches(records, 1, seed=5, augmentation=everything), 0)
     assert np.array_equal(data, whole[13:25])
 
 

@@ -14,6 +14,7 @@ T = TypeVar("T")
 MULTIPLIERS = ("uniform", "honoured")
 OWN_DATASET = "own"
 DEMO_DATASET = "demo"
+KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_sync_device")
 PLAIN, SHARDED, SAMPLED = HEADS = ("plain", "sharded", "sampled")
 
 
@@ -72,6 +73,8 @@ class StepSettings:
                              "3 (improved, one file)")
         if self.multipliers not in MULTIPLIERS:
             raise unknown("multipliers", self.multipliers, MULTIPLIERS)
+        if self.kvstore not in KVSTORES:
+            raise unknown("kvstore", self.kvstore, KVSTORES)
         if self.head not in HEADS:
             raise unknown("head", self.head, HEADS)
         if not 0 < self.sample_rate <= 1:

@@ -57,14 +57,11 @@ class ShardedCentres:
         """Take the whole matrix, (C * K, E) on the CPU, each context its rows."""
         scatter(weight, self.weights)
 
-    def parameters(self) -> Arrays:
-        """A copy of the whole matrix on the CPU, under its published name."""
-        return {WEIGHT: gather(self.weights)}
-
     def restart_arrays(self) -> Arrays:
-        """What a restart needs besides `parameters`, under the names the plain head gives it."""
+        """The whole matrix and its momentum on the CPU, under the names the plain head gives them."""
         name = f"momentum:{WEIGHT}"
-        return {name: gather([optimizer.state[name] for optimizer in self._optimizers])}
+        return {f"arg:{WEIGHT}": gather(self.weights),
+                name: gather([optimizer.state[name] for optimizer in self._optimizers])}
 
     def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
         """Take a restart point of any number of contexts, of the plain head too."""

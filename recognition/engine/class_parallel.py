@@ -97,15 +97,12 @@ class ClassParallel:
         return self.backbone.parameters_finite() and all(all_finite([weight]) for weight in self.centres.weights)
 
     def parameters(self) -> Tuple[Arrays, Arrays]:
-        """Copies of the trained arguments, the whole fc7_weight among them, and of the statistics, on the CPU."""
-        arguments, auxiliary = self.backbone.parameters()
-        return {**arguments, **self.centres.parameters()}, auxiliary
+        """Copies of the network's arguments and statistics on the CPU; the centres are in `restart_arrays`."""
+        return self.backbone.parameters()
 
     def restart_arrays(self) -> Arrays:
-        """All that a restart needs, under the plain head's names: any number of contexts, and the plain head, can load
-        it."""
-        weight = self.centres.parameters()[WEIGHT]
-        return {**self.backbone.restart_arrays(), f"arg:{WEIGHT}": weight, **self.centres.restart_arrays()}
+        """All a restart needs, named as in the plain head: it, and any number of contexts, can load them."""
+        return {**self.backbone.restart_arrays(), **self.centres.restart_arrays()}
 
     def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
         """Restore `restart_arrays` of this or the plain head, on the same or another number of contexts."""

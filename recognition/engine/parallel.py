@@ -1,5 +1,5 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -46,14 +46,14 @@ class Outcome(NamedTuple):
 
 
 class DataParallel:
-    """Executors of one program on `contexts`; gradients are summed by MXNet's KVStore.
+    """Executors of one program on `contexts`; gradients are summed by MXNet's KVStore, given by type or as it is.
 
     Every context normalises by its own batch statistics and gradients are scaled by 1 / contexts, as in the original
     (facts, 3.4 and 4.3).
     """
 
     def __init__(self, program: Program, contexts: Sequence["mx.Context"], batch_size: int,
-                 image_shape: Tuple[int, int, int], kvstore: str = "device") -> None:
+                 image_shape: Tuple[int, int, int], kvstore: Union[str, "mx.kv.KVStore"] = "device") -> None:
         if batch_size % len(contexts):
             raise InputError(f"a global batch of {batch_size} does not divide among {len(contexts)} contexts")
         self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
@@ -66,7 +66,9 @@ class DataParallel:
         trained = set(program.trained)
         requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
         self.executors = [program.symbol.simple_bind(context, grad_req=requests, **shapes) for context in contexts]
-        self._store = mx.kv.create(kvstore) if len(contexts) > 1 or "dist" in kvstore else None
+        if isinstance(kvstore, str):
+            kvstore = mx.kv.create(kvstore) if len(contexts) > 1 else None
+        self._store = kvstore
         self._optimizers: List[MomentumSGD] = []
         if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
             for key, name in enumerate(program.trained):

@@ -98,8 +98,9 @@ class SampledCentres(ShardedCentres):
             state[:] = 0
 
     def restart_arrays(self) -> Arrays:
-        """The momentum under the plain head's name, and the number of the last step."""
-        return {f"momentum:{WEIGHT}": gather(self._momenta), STEP: mx.nd.array([self._step], dtype="int64")}
+        """The whole matrix and its momentum under the plain head's names, and the number of the last step."""
+        return {f"arg:{WEIGHT}": gather(self.weights), f"momentum:{WEIGHT}": gather(self._momenta),
+                STEP: mx.nd.array([self._step], dtype="int64")}
 
     def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
         """Take a restart point of any head; one that was not sampled starts the sequence of samples."""

@@ -10,6 +10,7 @@ from graph.checkpoint import load, parse_model
 from graph.flops import count_flops
 from logs import format as line
 from logs.writer import LogWriter
+from recognition.engine.distributed import Workers, join, own_directory
 from recognition.engine.heads import make_step
 from recognition.engine.initial import Start, fresh, overlay
 from recognition.engine.program import Model, compose, parameter_shapes
@@ -35,6 +36,7 @@ class Prepared(NamedTuple):
     validation: Validation
     missing_targets: List[str]
     manifest: Optional[str]  # short hash of the set's manifest, None where it has none
+    workers: Workers
 
 
 def require_files(folder: Path) -> None:
@@ -58,21 +60,24 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     records = RecordSet.open(data.folder, min_images=data.data_images_filter)
     if not data.data_images_filter:
         records.check_expected(data.num_classes, data.images, size)
-    packs, missing = read_packs(folder, data.val_targets)
+    workers = join(step.kvstore)
+    packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else ())
     checked = manifest.check(folder)
     batch_size = step.per_batch_size * len(contexts)
     augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
-    batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, threads=data.threads or None)
+    batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, workers.part,
+                                    threads=data.threads or None)
     model = compose(settings, records.num_classes, step.per_batch_size)
-    parallel = make_step(settings, model, contexts, records.num_classes)
+    parallel = make_step(settings, model, contexts, records.num_classes, workers)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
-                    checked)
+                    checked, workers)
 
 
 def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory) -> Trainer:
     """A new run: fresh parameters, or pretrained ones laid over them."""
     ready = prepare(settings, contexts)
     start = _start(settings, ready)
+    run = own_directory(run, ready.workers)
     run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
     _say_start(settings, contexts, run, ready, log)
@@ -92,6 +97,7 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
     if ready.manifest != before:
         raise InputError(f"--resume: {settings.data.folder} is not the set this run was started on (manifest "
                          f"{ready.manifest}, then {before}); give it the set back, or start a new --run-dir")
+    run = own_directory(run, ready.workers)
     position, arrays = run.load_last()
     log = LogWriter(run.folder / LOG)
     log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
@@ -105,7 +111,10 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
 
 
 def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
-    return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position)
+    if ready.workers.store is not None:
+        log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
+    return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
+                   ready.workers)
 
 
 def _start(settings: Settings, ready: Prepared) -> Start:

@@ -33,7 +33,7 @@ class Step(Protocol):
         """Whether all parameters and statistics are numbers."""
 
     def parameters(self) -> Tuple[Arrays, Arrays]:
-        """Copies of (arguments, auxiliary) on the CPU, under published names."""
+        """Copies of the network's (arguments, auxiliary) on the CPU, under published names."""
 
     def restart_arrays(self) -> Arrays:
         """All that a restart needs."""

@@ -9,6 +9,7 @@ from datasets.iterators import ClassificationBatches
 from graph.checkpoint import Checkpoint, embedding_only
 from logs import format as line
 from logs.writer import LogWriter, MetricsWriter
+from recognition.engine.distributed import ALONE, Workers
 from recognition.engine.program import Model
 from recognition.engine.rules import decide
 from recognition.engine.run_directory import Position, RunDirectory
@@ -37,9 +38,12 @@ class Trainer:
     """One run: what it trains, on which batches, where it writes, and how far it is."""
 
     def __init__(self, settings: Settings, model: Model, step: Step, batches: ClassificationBatches,
-                 validation: Validation, run: RunDirectory, log: LogWriter, position: Position) -> None:
+                 validation: Validation, run: RunDirectory, log: LogWriter, position: Position,
+                 workers: Workers = ALONE) -> None:
         self.settings, self.model, self.parallel, self.batches = settings, model, step, batches
         self.validation, self.run, self.log, self.position = validation, run, log, position
+        self.workers = workers
+        self.signal: Optional[int] = None
         self.metrics = MetricsWriter(run.folder / "metrics.jsonl", position.step)
         self.window = Window(first_device_loss=settings.original)
         self.validated: List[Validated] = []
@@ -51,14 +55,14 @@ class Trainer:
         target = settings.max_steps + 1 if self.settings.original and settings.max_steps else settings.max_steps
         shown = bar(target or None, "training", "steps", initial=self.position.step)
         with StopRequest() as stop, self.metrics:
-            while stop.number is None and not self._done(target):
+            while self.signal is None and not self._done(target):
                 self._epoch(target, stop, shown)
             shown.close()
-            reason = signal.Signals(stop.number).name if stop.number else "all steps done"
+            reason = signal.Signals(self.signal).name if self.signal else "all steps done"
             if self._saved_step() != self.position.step:
                 self._save_last()
             self.log(line.stopped(self.position.step, reason))
-        return Finished(self.position.step, self.validated, stop.number)
+        return Finished(self.position.step, self.validated, self.signal)
 
     def _epoch(self, target: int, stop: StopRequest, shown: Any) -> None:
         epoch, started = self.position.epoch, time.monotonic()
@@ -73,7 +77,8 @@ class Trainer:
                                                 batch=self.position.batch + 1)
             shown.update(1)
             self._after_step(rate, shown)
-            if stop.number is not None or self._done(target):
+            self.signal = self.workers.agree(stop.number)
+            if self.signal is not None or self._done(target):
                 return
         self._epoch_tail(epoch, time.monotonic() - started)
         self.position = dataclasses.replace(self.position, epoch=epoch + 1, batch=0)

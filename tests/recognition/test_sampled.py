@@ -95,7 +95,7 @@ def test_one_step_is_that_of_float64_over_the_sample():
     unit = weight / lengths
     gradient = (towards - unit * (towards * unit).sum(axis=1, keepdims=True)) / lengths
     expected = weight - 0.1 * (gradient + 5e-4 * weight)
-    found = engine.parameters()[0]["fc7_weight"].asnumpy()[rows]
+    found = engine.restart_arrays()["arg:fc7_weight"].asnumpy()[rows]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 

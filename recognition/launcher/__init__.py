@@ -1,0 +1,1 @@
+"""Scheduler, servers and workers of one training job: started, watched and ended together."""

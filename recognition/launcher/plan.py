@@ -1,0 +1,107 @@
+"""Which process of a job runs where, and what it is told: pure data, nothing is started here."""
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Sequence
+
+from runtime.errors import InputError
+
+LOOPBACK = "127.0.0.1"
+LOCAL = ("localhost", LOOPBACK)
+SCHEDULER, SERVER, WORKER = "scheduler", "server", "worker"
+
+
+class Place(NamedTuple):
+    """One process: its role, its number within the role, its machine ("localhost" for this one)."""
+
+    role: str
+    number: int
+    host: str
+
+    @property
+    def name(self) -> str:
+        """What its lines begin with."""
+        where = "" if self.host in LOCAL else f"@{self.host}"
+        return self.role + where if self.role == SCHEDULER else f"{self.role} {self.number}{where}"
+
+
+class Job(NamedTuple):
+    """What all processes share."""
+
+    workers: int
+    servers: int
+    hosts: Sequence[str]
+    address: str  # of the scheduler, as the others reach it
+    port: int
+    interface: str  # network interface to bind to, "" for that of the address
+    command: Sequence[str]  # of a worker
+
+
+def read_hosts(path: str) -> List[str]:
+    """Machines of a host list, one a line; blank lines and what follows # do not count. Raises InputError."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"-H {path}: not found; give a file with one machine a line")
+    hosts = [line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    hosts = [host for host in hosts if host]
+    for host in hosts:
+        if len(host.split()) > 1 or host.startswith("-"):
+            raise InputError(f"-H {path}: '{host}' is not the name of one machine")
+    if not hosts:
+        raise InputError(f"-H {path}: names no machine")
+    return hosts
+
+
+def places(job: Job) -> List[Place]:
+    """The scheduler here, servers and workers in turn over the hosts."""
+    made = [Place(SCHEDULER, 0, "localhost")]
+    for role, count in ((SERVER, job.servers), (WORKER, job.workers)):
+        made += [Place(role, number, job.hosts[number % len(job.hosts)]) for number in range(count)]
+    return made
+
+
+def environment(job: Job, place: Place) -> Dict[str, str]:
+    """The variables of the parameter server for one process, and its share of a machine that holds several."""
+    said = {"DMLC_PS_ROOT_URI": job.address, "DMLC_PS_ROOT_PORT": str(job.port), "DMLC_NUM_WORKER": str(job.workers),
+            "DMLC_NUM_SERVER": str(job.servers), "PYTHONUNBUFFERED": "1"}
+    if place.role == WORKER:
+        said["DMLC_ROLE"] = WORKER
+    if job.interface:
+        said["DMLC_INTERFACE"] = job.interface
+    elif all(host in LOCAL for host in job.hosts):
+        said["DMLC_NODE_HOST"] = job.address
+    return said
+
+
+def arguments(job: Job, place: Place, folder: str, python: str = sys.executable) -> List[str]:
+    """The command line that starts a process, over ssh for another machine (same folder, same Python there)."""
+    command = list(job.command) if place.role == WORKER else [python, "-m", "recognition.launcher.node", place.role]
+    if place.host in LOCAL:
+        return command
+    said = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment(job, place).items())
+    line = f"cd {shlex.quote(folder)} && exec env {said} {' '.join(map(shlex.quote, command))}"
+    return ["ssh", "-tt", "-o", "BatchMode=yes", place.host, line]
+
+
+def own_address(hosts: Sequence[str]) -> str:
+    """How the other machines reach this one: loopback where there are none, else the address of the route to them."""
+    others = [host for host in hosts if host not in LOCAL]
+    if not others:
+        return LOOPBACK
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((others[0], 9))
+        except OSError as error:
+            raise InputError(f"machine {others[0]}: {error.strerror or error}; check the host list") from None
+        return str(probe.getsockname()[0])
+
+
+def free_port(address: str) -> int:
+    """A port that is free on this machine now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            raise InputError(f"--address {address}: not an address of this machine") from None
+        return int(probe.getsockname()[1])

@@ -1,0 +1,58 @@
+"""One worker of a distributed run over head_lab's network: `python worker_lab.py HEAD OUT STEPS [RESTART]`."""
+import sys
+from pathlib import Path
+
+from recognition.engine import server_centres
+from recognition.engine.centres import HeadSizes
+from recognition.engine.class_parallel import ClassParallel
+from recognition.engine.distributed import join
+from recognition.engine.parallel import DataParallel
+from recognition.engine.program import backbone_program
+from recognition.engine.sampled import Rule
+from recognition.engine.target_margin import centres_per_class
+from recognition.losses import LossSettings
+from runtime.mx import mx
+from tests.recognition import head_lab as lab
+
+CLASSES, RULE = 100, Rule(3, 0.2)
+LOSSES = {"plain": LossSettings(loss_m2=0.5), "sampled": LossSettings(loss_name="subcentre", loss_m2=0.5, loss_K=3)}
+
+
+def engine(head: str, workers, contexts: int = 1):
+    loss, share = LOSSES[head], lab.BATCH // workers.size
+    made = lab.model(loss, share // contexts, CLASSES)
+    where = lab.contexts(contexts)
+    if head == "plain":
+        return DataParallel(made.program, where, share, lab.SHAPE, workers.store)
+    network = DataParallel(backbone_program(made), where, share, lab.SHAPE, workers.store)
+    sizes = HeadSizes(CLASSES, centres_per_class(loss), share, lab.SIZE)
+    return ClassParallel(network, server_centres.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2), loss)
+
+
+def main(head: str, out: str, steps: int, restart: str = "") -> None:
+    server_centres.KEY_CLASSES = 32  # several keys
+    workers = join("dist_sync_device")
+    sys.stdout.write(f"worker {workers.rank} of {workers.size}\n")
+    sys.stdout.flush()
+    step = engine(head, workers, contexts=2 if head == "sampled" else 1)
+    first = 0
+    if restart:
+        step.set_optimizer(0.9, 5e-4, "uniform")
+        step.restart(mx.nd.load(restart))
+        first = int(Path(restart).stem)
+    else:
+        lab.start(step, LOSSES[head], CLASSES)
+    share = lab.BATCH // workers.size
+    rows = slice(workers.rank * share, (workers.rank + 1) * share)
+    for number in range(first, first + steps):
+        data, label = lab.batch(number, CLASSES)
+        step.forward_backward(data[rows], label[rows])
+        step.update(0.02)
+    arrays = step.restart_arrays()
+    if workers.rank == 0:
+        mx.nd.save(out, arrays)
+    assert workers.agree(15 if workers.rank else None) == 15
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

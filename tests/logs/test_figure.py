@@ -78,6 +78,6 @@ def test_files_are_whole_and_the_same_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.png", "b.svg"]
 
 
-def test_a_loss_that_is_not_finite_does_not_stop_the_drawing(tmp_path: Path) -> None:
-    save(draw(Curves("ours", small(loss=float("nan")))), tmp_path / "a")
-    save(draw(Curves("ours", small(loss=float("inf")))), tmp_path / "b")
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_does_not_stop_the_drawing(loss: float) -> None:
+    draw(Curves("ours", small(validated=False, loss=loss))).canvas.draw()

@@ -4,7 +4,7 @@ from math import isnan
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs import foreign
@@ -71,6 +71,7 @@ def test_every_line_is_tested() -> None:
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_reading_gives_back_what_was_written(line: Any, data: st.DataObject) -> None:
     values = data.draw(st.fixed_dictionaries(VALUES[line.name]))
@@ -103,6 +104,7 @@ ORIGINAL = {
 
 
 @pytest.mark.parametrize("name", sorted(ORIGINAL))
+@settings(max_examples=25)
 @given(data=st.data())
 def test_readers_of_the_original_read_ours(name: str, data: st.DataObject) -> None:
     strategies = dict(VALUES[name])

@@ -1,0 +1,142 @@
+"""The launcher with workers that are a few lines of shell: what it starts, forwards, ends and says."""
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recognition import launch
+from recognition.launcher.plan import Job, Place, arguments, environment, free_port, own_address, places, read_hosts
+from runtime.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+JOB = Job(3, 2, ("localhost", "node7"), "10.0.0.1", 9091, "", ("python", "-m", "recognition.train", "--lr", "0.1 x"))
+
+
+def start(script, *flags, workers=2):
+    """The launcher in a process of its own; scheduler and server are idle ones (see idle_nodes)."""
+    command = [sys.executable, str(ROOT / "tests" / "recognition" / "launch_idle.py"), "-n", str(workers), "-s", "1",
+               *flags, "--", "sh", "-c", script]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def alive(marker):
+    """Processes whose command line or environment carries `marker`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            ended = "State:\tZ" in (entry / "status").read_text()
+            if marker.encode() in (entry / "environ").read_bytes() and not ended:
+                found.append(entry.name)
+        except OSError:
+            continue
+    return [number for number in found if int(number) != os.getpid()]
+
+
+@pytest.fixture
+def marked(monkeypatch, tmp_path):
+    """A mark that all processes of a test inherit; afterwards none may be left."""
+    mark = f"LAUNCH_MARK={tmp_path}"
+    monkeypatch.setenv("LAUNCH_MARK", str(tmp_path))
+    yield mark
+    deadline = time.monotonic() + 5
+    while alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(mark) == []
+
+
+def test_lines_come_back_with_the_rank_the_worker_said(marked):
+    process = start('echo before; echo "# worker 1 of 2"; echo after', workers=1)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.splitlines() == ["[worker 0] before", "[worker 1] # worker 1 of 2", "[worker 1] after"]
+
+
+def test_one_that_dies_ends_all_with_the_reason(marked, tmp_path):
+    process = start('mkdir $LAUNCH_MARK/first 2>/dev/null && exec sleep 1000; sleep 0.5; kill -9 $$')
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert err.splitlines()[-1].startswith("error: worker ")
+    assert err.splitlines()[-1].endswith("was killed by SIGKILL; all others were ended")
+
+
+def test_a_worker_that_fails_gives_its_status(marked):
+    process = start('mkdir $LAUNCH_MARK/first 2>/dev/null && exec sleep 1000; echo "error: no such set"; exit 2')
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "ended with status 2; all others were ended" in err
+    assert "error: no such set" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_workers_finish_first(marked, number):
+    process = start("trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.05; done")
+    ready = [process.stdout.readline(), process.stdout.readline()]
+    assert all("ready" in line for line in ready)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert out.count("saved") == 2 and err.splitlines()[-1] == f"stopped by {number.name}"
+
+
+def test_workers_that_do_not_listen_are_ended_after_the_grace(marked):
+    process = start("trap '' TERM; echo ready; while :; do sleep 0.05; done", "--grace", "0.5")
+    process.stdout.readline(), process.stdout.readline()
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "the workers did not end within 0.5 s" in err
+
+
+def test_nothing_outlives_a_launcher_that_is_killed(marked):
+    process = start("echo ready; exec sleep 1000")
+    process.stdout.readline(), process.stdout.readline()
+    process.kill()
+    process.communicate()
+
+
+def test_roles_go_round_the_hosts():
+    assert [(place.role, place.number, place.host) for place in places(JOB)] == [
+        ("scheduler", 0, "localhost"), ("server", 0, "localhost"), ("server", 1, "node7"),
+        ("worker", 0, "localhost"), ("worker", 1, "node7"), ("worker", 2, "localhost")]
+
+
+def test_a_worker_elsewhere_is_reached_by_ssh_with_its_words_kept(tmp_path):
+    line = arguments(JOB, Place("worker", 1, "node7"), "/home/me/my faces")
+    assert line[:5] == ["ssh", "-tt", "-o", "BatchMode=yes", "node7"]
+    shown = subprocess.run(["sh", "-c", line[5].replace("/home/me/my faces", str(tmp_path))
+                            .replace("python -m", "printf '%s|' $DMLC_ROLE")], capture_output=True, text=True).stdout
+    assert shown.endswith("recognition.train|--lr|0.1 x|")
+    assert "DMLC_ROLE=worker" in line[5] and "DMLC_PS_ROOT_URI=10.0.0.1" in line[5] and "DMLC_NUM_SERVER=2" in line[5]
+
+
+def test_everything_binds_where_it_was_told():
+    assert environment(JOB._replace(interface="eth1"), Place("server", 0, "node7"))["DMLC_INTERFACE"] == "eth1"
+    alone = JOB._replace(hosts=("localhost",), address="127.0.0.1")
+    assert environment(alone, Place("server", 0, "localhost"))["DMLC_NODE_HOST"] == "127.0.0.1"
+    assert "DMLC_ROLE" not in environment(alone, Place("server", 0, "localhost"))
+    assert own_address(["localhost"]) == "127.0.0.1" and free_port("127.0.0.1") > 1023
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["-n", "0", "--", "x"], "-n 0: at least 1"),
+    (["-n", "2"], "no command for the workers; put it after --"),
+    (["-n", "2", "-H", "missing", "--", "x"], "-H missing: not found"),
+    (["-n", "2", "--address", "203.0.113.1", "--", "x"], "--address 203.0.113.1: not an address of this machine"),
+])
+def test_bad_flags_are_one_line(arguments, message):
+    with pytest.raises(InputError, match=message):
+        launch.job_from(launch.build_parser().parse_args(arguments))
+
+
+def test_a_host_list_is_read(tmp_path):
+    file = tmp_path / "hosts"
+    file.write_text("# two machines\nnode1\n\nme@node2  # the second\n")
+    assert read_hosts(str(file)) == ["node1", "me@node2"]
+    for text, message in (("", "names no machine"), ("-oProxyCommand=x", "is not the name of one machine"),
+                          ("a b", "is not the name of one machine")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_hosts(str(file))

@@ -39,6 +39,7 @@ from runtime.progress import progress
 
 VERIFICATION_FPR, IDENTIFICATION_FPR = 1e-9, 1e-3
 PROBES_AT_ONCE = 4096
+MOST_CURVE_POINTS = 500
 PAPER: Dict[str, Tuple[float, float]] = {
     "CASIA": (26.643, 21.452), "MS1MV2": (80.968, 78.600), "DeepGlint-Face": (80.331, 78.586),
     "MS1MV2+Asian": (84.840, 80.540)}
@@ -148,7 +149,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     data = [options.probe_ids, *(path for path in (options.probe_features, options.gallery_features) if path)]
     about = About("trillion pairs", "identification: our reading, see evaluation/trillion_pairs.py",
                   model_hashes(options.model) if options.model else {}, file_hashes(data))
-    shown = np.flatnonzero(np.diff(result.far, append=-1.0) < 0)
+    wanted = np.geomspace(1 / result.impostor_pairs, 1, MOST_CURVE_POINTS)
+    shown = np.unique(np.searchsorted(-result.far, -wanted).clip(0, len(result.far) - 1))
     curve = Curve("roc", "all pairs", result.far[shown], 100 * result.tar[shown], "false positive rate",
                   "true positive rate %", log_x=True)
     for row in rows:

@@ -14,9 +14,10 @@ from evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, r
 from evaluation.ijb.modes import Mode
 from evaluation.ijb.templates import pool
 from evaluation.ijb.verify import verify
-from graph.checkpoint import Checkpoint, save
+from graph.checkpoint import save
 from runtime.errors import InputError
 from runtime.mx import mx
+from tests.evaluation.small_network import network
 
 
 @pytest.fixture
@@ -113,20 +114,6 @@ def test_identify_gives_both_definitions(ijbc):
     assert set(found["ijbc_N1D0F0_union"]["rank"]) == {"1", "5", "10"}
     assert found["ijbc_N1D0F0_separate"]["gallery"] == [6, 6] and found["ijbc_N1D0F0_union"]["gallery"] == [12]
     assert found["ijbc_N1D0F0_separate"]["rank"]["1"] >= found["ijbc_N1D0F0_union"]["rank"]["1"]
-
-
-def network():
-    """A checkpoint for 112x112: one convolution, the mean over places, batch normalisation."""
-    data = (mx.sym.Variable("data") - 127.5) * 0.0078125
-    net = mx.sym.Convolution(data, num_filter=6, kernel=(16, 16), stride=(16, 16), no_bias=True, name="conv0")
-    net = mx.sym.Flatten(mx.sym.Pooling(net, kernel=(7, 7), pool_type="avg"))
-    symbol = mx.sym.BatchNorm(mx.sym.FullyConnected(net, num_hidden=5, name="pre_fc1"), name="fc1")
-    generator = np.random.default_rng(3)
-    shapes, _, states = symbol.infer_shape(data=(1, 3, 112, 112))
-    args = {name: mx.nd.array(generator.normal(0, 0.3, shape)) for name, shape in zip(symbol.list_arguments(), shapes)}
-    args.pop("data")
-    aux = {name: mx.nd.ones(shape) for name, shape in zip(symbol.list_auxiliary_states(), states)}
-    return Checkpoint(symbol, args, aux)
 
 
 def test_crops_are_aligned_by_their_points_and_embedded_both_ways(ijbc):

@@ -1,0 +1,55 @@
+"""The commands on the built-in faces, from pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs."""
+import json
+
+import pytest
+
+from datasets.synthetic_sets import write_megaface, write_templates
+from evaluation import trillion_pairs
+from evaluation.ijb.__main__ import main as ijb
+from evaluation.megaface.__main__ import main as megaface
+from graph.checkpoint import save
+from tests.evaluation.small_network import network
+
+
+@pytest.fixture
+def model(tmp_path):
+    save(network(), str(tmp_path / "model"), 0)
+    return ["--model", f"{tmp_path / 'model'},0", "--gpus", "cpu"]
+
+
+def figures(out):
+    return json.loads((out / "result.json").read_text())
+
+
+def test_megaface_and_trillion_pairs(tmp_path, model):
+    root = write_megaface(tmp_path / "faces", identities=4, images=2, distractors=12, seed=1, workers=1)
+    lists = ["--probe-list", str(root / "facescrub_lst"), "--distractor-list", str(root / "megaface_lst")]
+    images = ["--probe-images", str(root / "facescrub_images"), "--distractor-images", str(root / "megaface_images")]
+    (tmp_path / "facescrub_noises.txt").write_text("Person_0001_1.jpg\n")
+    (tmp_path / "megaface_noises.txt").write_text((root / "megaface_lst").read_text().splitlines()[4] + "\n")
+    megaface([*model, *lists, *images, "--far", "0.01", "--distractors", "5,12", "--noises", str(tmp_path), "--out",
+              str(tmp_path / "mf")])
+    found = figures(tmp_path / "mf")
+    assert found["12"]["trials"] == 4 * 2 and found["12"]["impostor_pairs"] == 8 * 12
+    assert found["5"]["rank1"] >= found["12"]["rank1"] and found["12"]["about"]["notes"]["refined"]
+    both = tmp_path / "all"
+    both.mkdir()
+    for kind, name in (("facescrub", "probes"), ("megaface", "gallery")):
+        rows = (root / f"{kind}_lst").read_text().split()
+        (both / name).write_text("".join(f"{kind}_images/{row}\n" for row in rows))
+    people = [row.split("/")[0] for row in (root / "facescrub_lst").read_text().split()]
+    (both / "ids").write_text("\n".join(people) + "\n")
+    trillion_pairs.main([*model, "--images", str(root), "--probe-list", str(both / "probes"), "--gallery-list",
+                         str(both / "gallery"), "--probe-ids", str(both / "ids"), "--out", str(tmp_path / "tp")])
+    assert figures(tmp_path / "tp")["trillion_pairs"]["genuine_pairs"] == 4
+
+
+def test_ijbc(tmp_path, model):
+    root = write_templates(tmp_path / "faces", identities=4, images=2, seed=1, workers=1) / "IJBC"
+    given = ["--target", "ijbc", "--meta", str(root), *model, "--images", str(root / "loose_crop")]
+    ijb(["verify", *given, "--out", str(tmp_path / "out")])
+    found = figures(tmp_path / "out")
+    assert set(found) == {"ijbc_N0D0F0", "ijbc_N1D1F2"}
+    assert (found["ijbc_N0D0F0"]["templates"], found["ijbc_N0D0F0"]["genuine_pairs"]) == (8, 4)
+    ijb(["identify", *given, "--mode", "N1D1F2", "--out", str(tmp_path / "out")])
+    assert figures(tmp_path / "out")["ijbc_N1D1F2_separate"]["gallery"] == [2, 2]

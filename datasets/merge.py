@@ -2,7 +2,8 @@
 
 Each set comes with the embeddings of its images as an .npy file (images x dimensions, in the order of the set's keys,
 as recognition/extract.py writes them). An identity of a later set joins the identity of the sets before it whose centre
-it is nearest to, if the cosine reaches the threshold. 0.3 is the original's value; joined.tsv says what was joined.
+it is nearest to, if the cosine reaches the threshold: 0.5 by default, where the published MobileFaceNet joined nobody
+wrongly (docs/real_data.md); the original took 0.3 with a stronger network. joined.tsv says what was joined.
 """
 import argparse
 import sys
@@ -24,6 +25,7 @@ from runtime.progress import progress
 EXAMPLE = ("  python datasets/prepare.py merge data/both data/one data/two --embeddings one.npy two.npy\n"
            "  python datasets/prepare.py merge data/both data/one data/two --no-match")
 JOINED = "joined.tsv"
+THRESHOLD = 0.5
 _ROWS = 1024
 
 
@@ -81,7 +83,7 @@ def match(sets: Sequence[Tuple[np.ndarray, np.ndarray]], threshold: float) -> Li
 
 
 def merge(sources: Sequence[PathLike], out: PathLike, embeddings: Optional[Sequence[PathLike]] = None,
-          threshold: float = 0.3) -> Tuple[str, List[Joined]]:
+          threshold: float = THRESHOLD) -> Tuple[str, List[Joined]]:
     """Write several record sets as one to the folder `out`, with joined.tsv; returns its short hash and the joins.
 
     embeddings: an .npy for each set; None joins nothing. Raises InputError where sets differ in image size or files do
@@ -159,7 +161,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="folder of the merged set; must not exist yet")
     parser.add_argument("sources", metavar="SET", nargs="+", help="folders of the sets, the most trusted first")
     parser.add_argument("--embeddings", metavar="NPY", nargs="+", help="embeddings of each set, in the same order")
-    parser.add_argument("--threshold", type=float, default=0.3, help="cosine from which two identities are one (0.3)")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD,
+                        help=f"cosine from which two identities are one ({THRESHOLD})")
     parser.add_argument("--no-match", action="store_true", help="join nothing: every identity stays its own")
 
 

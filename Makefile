@@ -24,7 +24,7 @@ demo: setup
 	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA)
 	@$(BIN)/python recognition/train.py --network demo --loss arcface --dataset demo --data-dir $(DEMO_DATA) \
 		--run-dir $(DEMO_RUN)
-	@$(BIN)/python logs/plot.py $(DEMO_RUN)
+	@$(BIN)/python logs/plot.py $(DEMO_RUN) --with none
 
 # One worker a core and one OpenMP thread a worker: MXNet's own threads would fight over the cores.
 test: setup

@@ -14,7 +14,9 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
     environ = {}
     prepare_environment(environ, 6)
     assert environ["OMP_NUM_THREADS"] == "6"
-    users = {"OMP_NUM_THREADS": "1", "MXNET_OPTIMIZER_AGGREGATION_SIZE": "7", "MXNET_SUBGRAPH_VERBOSE": "1"}
+    assert int(environ["MXNET_CPU_PARALLEL_SIZE"]) > 64 * 3 * 112 * 112
+    users = {"OMP_NUM_THREADS": "1", "MXNET_OPTIMIZER_AGGREGATION_SIZE": "7", "MXNET_SUBGRAPH_VERBOSE": "1",
+             "MXNET_CPU_PARALLEL_SIZE": "9"}
     environ = dict(users)
     prepare_environment(environ, 6)
     assert environ == users

@@ -96,6 +96,15 @@ def test_a_subset_keeps_proportions(source, tmp_path):
     assert images(tmp_path / "same") == images(tmp_path / "out") != images(tmp_path / "other")
 
 
+def test_images_of_a_subset_are_drawn_from_all(tmp_path, make_set):
+    (stored,) = make_set(tmp_path / "set", [9])
+    drawn = set()
+    for seed in range(6):
+        subset(tmp_path / "set", tmp_path / str(seed), images=3, seed=seed)
+        drawn |= {encoded for _, encoded in images(tmp_path / str(seed))}
+    assert drawn <= set(stored) and len(drawn) > 6
+
+
 def test_a_subset_by_the_command_and_its_limits(source, tmp_path):
     assert prepare.main(["subset", str(source), str(tmp_path / "out"), "--min-images", "6"]) == 0
     assert RecordSet.open(tmp_path / "out").identities == 6

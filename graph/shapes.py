@@ -33,11 +33,7 @@ def disagreeing_shape(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optio
     if "data" not in symbol.list_arguments():
         return None
     fewest: Optional[Dict[str, Shape]] = None
-    for image in _candidate_images():
-        needed = inferred_shapes(symbol, image)
-        if needed is None:
-            continue
-        wrong = {name: shape for name, shape in needed.items() if name in given and given[name] != shape}
+    for _, wrong in _trials(symbol, given):
         if not wrong:
             return None
         if fewest is None or len(wrong) < len(fewest):
@@ -47,6 +43,19 @@ def disagreeing_shape(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optio
     order = symbol.list_arguments() + symbol.list_auxiliary_states()
     first = min(fewest, key=order.index)
     return first, fewest[first]
+
+
+def fitting_image(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optional[Shape]:
+    """The image shape (c, h, w) the parameters were made for: the first tried at which all of them fit, or None."""
+    return next((image for image, wrong in _trials(symbol, given) if not wrong), None)
+
+
+def _trials(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Iterator[Tuple[Shape, Dict[str, Shape]]]:
+    """Each image shape the graph takes, with the parameters that do not fit there and what they should be."""
+    for image in _candidate_images():
+        needed = inferred_shapes(symbol, image)
+        if needed is not None:
+            yield image, {name: shape for name, shape in needed.items() if name in given and given[name] != shape}
 
 
 def _candidate_images() -> Iterator[Shape]:

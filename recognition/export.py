@@ -1,0 +1,150 @@
+"""A checkpoint for other places: `python recognition/export.py FORM --model PREFIX,EPOCH --out PATH` (see --help)."""
+import argparse
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Callable, Dict, Mapping, Optional, Sequence
+
+import numpy
+
+from graph import checkpoint as checkpoints
+from graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
+from graph.describe import description, image_shape
+from graph.precision import bf16_form, int8_form
+from graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
+from graph.to_torch import SCALING, from_torch, to_torch
+from recognition.calibration import calibration_images
+from recognition.networks import build
+from recognition.settings import resolve
+from runtime.errors import InputError, run_command
+from runtime.files import atomic_open, atomic_path, sha256, write_checksum
+
+PAPER_SIZES = "the paper's: 160 MB (R50), 250 MB (R100)"
+_EXAMPLE = """examples:
+  python recognition/export.py slim --model runs/r50/model,1 --out deploy/model
+  python recognition/export.py onnx --model models/model,0 --out deploy/model.onnx
+  python recognition/export.py torch --model models/model,0 --out deploy/model.npz
+      in PyTorch: net.load_state_dict({k: torch.from_numpy(v) for k, v in numpy.load("model.npz").items()})
+  python recognition/export.py from-torch --state model.npz --network r50 --out models/model
+      from PyTorch: numpy.savez("model.npz", **{k: v.numpy() for k, v in net.state_dict().items()})
+"""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Write the chosen form and, beside it, a model card; print where, how large, and how far it differs."""
+    options = _flags().parse_args(argv)
+    given = None if options.form == "from-torch" else embedding_only(checkpoints.load(*parse_model(options.model)))
+    _FORMS[options.form](given, options, lambda line: sys.stdout.write(f"{line}\n"))
+
+
+def _slim(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """The embedding network alone, in the published form, as epoch 0."""
+    checkpoints.save(given, options.out, 0)
+    about = description(given)
+    graph = symbol_path(options.out)
+    stored = json.loads(graph.read_text(encoding="utf-8"))
+    stored["attrs"].update({key: ["str", value] for key, value in about.items()})  # MXNet carries such texts unread
+    with atomic_open(graph, "w") as stream:
+        json.dump(stored, stream, indent=2)
+    write_checksum(graph)
+    _finish(params_path(options.out, 0), about, options, say)
+
+
+def _onnx(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """ONNX, float32, any batch; kept only if ONNX Runtime agrees with MXNet."""
+    about = {**description(given), "opset": str(OPSET)}
+    difference = write_onnx(given, options.out, about)
+    say(f"opset {OPSET}; largest difference to MXNet {difference:.1e} (limit {LARGEST_DIFFERENCE:.0e})")
+    _finish(Path(options.out), {**about, "largest difference to MXNet": f"{difference:.1e}"}, options, say)
+
+
+def _torch(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """A state dict of arcface_torch's iresnet or MobileFaceNet as .npz, which PyTorch's users load in one line."""
+    about = {**description(given, outside=SCALING), "definition": "arcface_torch iresnet or MobileFaceNet (scale 1)"}
+    with atomic_path(options.out) as temporary:
+        with open(temporary, "wb") as stream:
+            numpy.savez(stream, **to_torch(given))
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = json.dumps(about).encode()
+    _finish(Path(options.out), about, options, say)
+
+
+def _from_torch(given: None, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """The published form from a state dict."""
+    network = resolve(options.network, "arcface", "own", {}).network
+    made = from_torch(build(network), read_state(options.state))
+    checkpoints.save(made, options.out, 0)
+    _finish(params_path(options.out, 0), description(made), options, say)
+
+
+def _int8(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """Eight-bit integers for the CPU, calibrated on --images or the built-in faces."""
+    images = calibration_images(image_shape(given), options.images, options.count)
+    _save_reduced(int8_form(given, images), f"int8, calibrated on {len(images)} images", given, options, say)
+
+
+def _bf16(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """bfloat16 for CPUs that have it (AVX-512 BF16)."""
+    _save_reduced(bf16_form(given), "bfloat16", given, options, say)
+
+
+def _save_reduced(made: Checkpoint, precision: str, given: Checkpoint, options: argparse.Namespace,
+                  say: Callable[[str], object]) -> None:
+    checkpoints.save(made, options.out, 0)
+    _finish(params_path(options.out, 0), {**description(given), "precision": precision}, options, say)
+
+
+_FORMS: Dict[str, Callable[..., None]] = {"slim": _slim, "onnx": _onnx, "torch": _torch, "from-torch": _from_torch,
+                                          "int8": _int8, "bf16": _bf16}
+
+
+def read_state(path: str) -> Dict[str, numpy.ndarray]:
+    """Arrays by name of an .npz file; raises InputError when it is missing or is none (pickles are not read)."""
+    try:
+        with numpy.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; write it from PyTorch as `--help` shows") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise InputError(f"{path}: not an .npz of arrays ({str(error)[:80]}); write it as `--help` shows") from None
+
+
+def _finish(path: Path, about: Mapping[str, str], options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """Checksum and model card beside the file, and the line that says so."""
+    digest = write_checksum(path)
+    size = path.stat().st_size / 1e6
+    source = options.state if options.form == "from-torch" else options.model
+    rows = {"file": path.name, "form": options.form, "made from": source, "size": f"{size:.1f} MB ({PAPER_SIZES})",
+            "sha256": digest, **about}
+    if options.form != "from-torch":
+        rows["sha256 of the source"] = sha256(params_path(*parse_model(options.model)))
+    card = path.with_name(f"{path.name}.card.md")
+    with atomic_open(card, "w") as stream:
+        stream.write(f"# {path.name}\n\n| | |\n|---|---|\n")
+        stream.writelines(f"| {key} | {value} |\n" for key, value in rows.items())
+    say(f"{path}: {size:.1f} MB; {PAPER_SIZES}; model card {card.name}")
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(description="A checkpoint for other places.", epilog=_EXAMPLE,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    forms = flags.add_subparsers(dest="form", required=True, metavar="FORM")
+    for name, form in _FORMS.items():
+        one = forms.add_parser(name, help=(form.__doc__ or "").strip(), description=form.__doc__, epilog=_EXAMPLE,
+                               formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == "from-torch":
+            one.add_argument("--state", required=True, metavar="FILE.npz", help="state dict of arrays by name")
+            one.add_argument("--network", required=True, help="preset of the network it belongs to")
+        else:
+            one.add_argument("--model", required=True, metavar="PREFIX,EPOCH", help="the checkpoint")
+        if name == "int8":
+            one.add_argument("--images", metavar="PATH", help=".bin, .rec or folder to calibrate on "
+                                                              "(default: the built-in faces)")
+            one.add_argument("--count", type=int, default=128, help="calibrate on this many images (default 128)")
+        one.add_argument("--out", required=True, metavar="PATH", help="prefix of a checkpoint, or the file to write")
+    return flags
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,78 @@
+"""ONNX files: accepted by onnx, run by ONNX Runtime, equal to MXNet, and refused when they are not."""
+import numpy
+import onnx
+import pytest
+
+from graph import to_onnx
+from graph.checkpoint import load
+from graph.to_onnx import onnx_model, verify, write_onnx
+from graph.untrained import untrained
+from recognition.networks import NetworkSettings, build
+from runtime.errors import InputError
+from runtime.mx import mx
+
+IMAGE = (1, 3, 112, 112)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """A network with a slope, a fixed scale that is stored as something else, and a dense layer on a map."""
+    settings = NetworkSettings(net_name="fmobilefacenet", net_output="E", emb_size=16, net_multiplier=0.25,
+                               net_blocks=(1, 1, 1, 1))
+    made = untrained(build(settings), IMAGE, images=16)
+    made.args["fc1_gamma"][:] = 7
+    return made
+
+
+def test_a_network_is_written_and_agrees(checkpoint, tmp_path):
+    path = tmp_path / "model.onnx"
+    difference = write_onnx(checkpoint, str(path), {"colour": "RGB"})
+    assert difference < 1e-4
+    model = onnx.load(str(path))
+    assert model.opset_import[0].version == 13 and model.ir_version == 7
+    assert [value.name for value in model.graph.input] == ["data"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"colour": "RGB"}
+
+
+def test_the_published_network_agrees(fixtures, tmp_path):
+    published = load(str(fixtures / "published_y1" / "model"), 0)
+    assert write_onnx(published, str(tmp_path / "y1.onnx"), {}) < 1e-5
+
+
+@pytest.mark.parametrize("damage", ["slope", "scale", "operator"])
+def test_a_file_that_does_not_agree_is_refused(checkpoint, damage):
+    model = onnx_model(checkpoint)
+    if damage == "operator":
+        model.graph.node[5].op_type = "Nonsense"
+    else:
+        kind = {"slope": "PRelu", "scale": "BatchNormalization"}[damage]
+        name = [node for node in model.graph.node if node.op_type == kind][-1].input[1]
+        stored = next(value for value in model.graph.initializer if value.name == name)
+        values = onnx.numpy_helper.to_array(stored) * 2
+        stored.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    with pytest.raises(InputError, match="it was not kept") as caught:
+        verify(checkpoint, model.SerializeToString(), "damaged.onnx")
+    assert "\n" not in str(caught.value) and "damaged.onnx" in str(caught.value)
+
+
+def test_nothing_is_left_behind_when_it_is_refused(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(to_onnx, "LARGEST_DIFFERENCE", 0.0)
+    with pytest.raises(InputError, match="differs from MXNet"):
+        write_onnx(checkpoint, str(tmp_path / "model.onnx"), {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_the_exporter_does_not_know_is_named():
+    net = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=2, kernel=(1, 1), name="conv")
+    made = untrained(mx.sym.erfinv(net, name="last"), (1, 3, 24, 24))
+    with pytest.raises(InputError, match="erfinv"):
+        onnx_model(made)
+
+
+def test_the_comparison_is_not_of_a_thing_with_itself(checkpoint):
+    content = onnx_model(checkpoint).SerializeToString()
+    other = untrained(checkpoint.symbol, IMAGE, seed=1, images=2)
+    with pytest.raises(InputError, match="differs"):
+        verify(other, content, "other.onnx")
+    assert numpy.isfinite(verify(checkpoint, content, "same.onnx"))

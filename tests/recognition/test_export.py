@@ -1,0 +1,92 @@
+"""The export command: each form on disk, its card, and what it refuses."""
+import json
+
+import numpy
+import pytest
+
+from graph.checkpoint import load, save
+from graph.untrained import untrained
+from recognition import export
+from recognition.networks import NetworkSettings, build
+from runtime.errors import InputError
+from runtime.files import verify_checksum
+from runtime.mx import mx
+
+SMALL = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=16, net_multiplier=0.25,
+                        net_blocks=(1, 1, 1, 1))
+IMAGE = (1, 3, 112, 112)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A stored training checkpoint, head included: PREFIX,EPOCH."""
+    prefix = str(tmp_path_factory.mktemp("model") / "model")
+    embedding = build(SMALL)
+    full = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(embedding, num_hidden=4, no_bias=True, name="fc7"),
+                                name="softmax")
+    checkpoint = untrained(embedding, IMAGE, images=16)
+    save(type(checkpoint)(full, {**checkpoint.args, "fc7_weight": mx.nd.ones((4, 16))}, checkpoint.aux), prefix, 2)
+    return f"{prefix},2"
+
+
+def _card(path):
+    return path.with_name(f"{path.name}.card.md").read_text(encoding="utf-8")
+
+
+def test_slim_is_the_published_form_with_a_description(model, tmp_path, capsys):
+    export.main(["slim", "--model", model, "--out", str(tmp_path / "slim")])
+    made = load(str(tmp_path / "slim"), 0)
+    assert made.symbol.list_outputs() == ["fc1_output"] and "fc7_weight" not in made.args
+    assert made.symbol.tojson() == build(SMALL).tojson()
+    mx.model.load_checkpoint(str(tmp_path / "slim"), 0)
+    stored = json.loads((tmp_path / "slim-symbol.json").read_text(encoding="utf-8"))
+    assert stored["attrs"]["colour"] == ["str", "RGB"]
+    for name in ("slim-symbol.json", "slim-0000.params"):
+        assert verify_checksum(tmp_path / name)
+    card = _card(tmp_path / "slim-0000.params")
+    assert "(x - 127.5) * 0.0078125, inside the graph" in card and "160 MB (R50), 250 MB (R100)" in card
+    assert "slim-0000.params: " in capsys.readouterr().out
+
+
+def test_onnx_is_written_with_its_difference(model, tmp_path, capsys):
+    export.main(["onnx", "--model", model, "--out", str(tmp_path / "model.onnx")])
+    assert (tmp_path / "model.onnx").exists() and "largest difference to MXNet" in capsys.readouterr().out
+    assert "| opset | 13 |" in _card(tmp_path / "model.onnx")
+
+
+def test_torch_and_back(tmp_path):
+    """A network with a public definition goes out as .npz and comes back; the scaling is described."""
+    settings = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=128)
+    given = untrained(build(settings), IMAGE, images=2)
+    save(given, str(tmp_path / "y1"), 0)
+    export.main(["torch", "--model", f"{tmp_path}/y1,0", "--out", str(tmp_path / "y1.npz")])
+    with numpy.load(tmp_path / "y1.npz") as state:
+        assert state["conv_sep.layers.0.weight"].shape == (512, 128, 1, 1)
+    assert "(x / 255 - 0.5) / 0.5, outside the network" in _card(tmp_path / "y1.npz")
+    export.main(["from-torch", "--state", str(tmp_path / "y1.npz"), "--network", "y1", "--out",
+                 str(tmp_path / "back")])
+    back = load(str(tmp_path / "back"), 0)
+    for name, value in given.args.items():
+        if name != "fc1_gamma" and name != "pre_fc1_bias":
+            numpy.testing.assert_allclose(back.args[name].asnumpy(), value.asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_read_is_refused(model, tmp_path):
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    for state, message in (("missing.npz", "not found"), ("broken.npz", "not an .npz")):
+        with pytest.raises(InputError, match=message):
+            export.main(["from-torch", "--state", str(tmp_path / state), "--network", "y1", "--out",
+                         str(tmp_path / "x")])
+    (tmp_path / "good.npz").write_bytes(b"")
+    with pytest.raises(InputError, match="unknown network 'y9'"):
+        export.main(["from-torch", "--state", str(tmp_path / "good.npz"), "--network", "y9", "--out",
+                     str(tmp_path / "x")])
+    with pytest.raises(InputError, match="no public PyTorch definition"):
+        export.main(["torch", "--model", _other(tmp_path), "--out", str(tmp_path / "x.npz")])
+    assert not (tmp_path / "x.npz").exists()
+
+
+def _other(folder):
+    settings = NetworkSettings(net_name="fmobilefacenet", net_output="J", emb_size=8, net_multiplier=0.25)
+    save(untrained(build(settings), IMAGE, images=2), str(folder / "other"), 0)
+    return f"{folder}/other,0"

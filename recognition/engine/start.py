@@ -3,8 +3,6 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from datasets import manifest
-from datasets.augment import Augmentation
-from datasets.iterators import ClassificationBatches
 from datasets.records import RecordSet
 from graph.checkpoint import load, parse_model
 from graph.flops import count_flops
@@ -13,6 +11,7 @@ from logs.writer import LogWriter
 from recognition.engine.distributed import Workers, join, own_directory
 from recognition.engine.heads import make_step
 from recognition.engine.initial import Start, fresh, overlay
+from recognition.engine.order import Batches, make_batches
 from recognition.engine.program import Model, compose, parameter_shapes
 from recognition.engine.run_directory import LOG, Position, RunDirectory
 from recognition.engine.step import Step
@@ -32,7 +31,7 @@ class Prepared(NamedTuple):
     records: RecordSet
     model: Model
     parallel: Step
-    batches: ClassificationBatches
+    batches: Batches
     validation: Validation
     missing_targets: List[str]
     manifest: Optional[str]  # short hash of the set's manifest, None where it has none
@@ -63,11 +62,8 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     workers = join(step.kvstore)
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else ())
     checked = manifest.check(folder)
-    batch_size = step.per_batch_size * len(contexts)
-    augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
-    batches = ClassificationBatches(records, batch_size, step.seed, augmentation, size, workers.part,
-                                    threads=data.threads or None)
     model = compose(settings, records.num_classes, step.per_batch_size)
+    batches = make_batches(settings, records, model.head, len(contexts), workers.part)
     parallel = make_step(settings, model, contexts, records.num_classes, workers)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
                     checked, workers)

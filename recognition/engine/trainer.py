@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from datasets.iterators import ClassificationBatches
 from graph.checkpoint import Checkpoint, embedding_only
 from logs import format as line
 from logs.writer import LogWriter, MetricsWriter
 from recognition.engine.distributed import ALONE, Workers
+from recognition.engine.order import Batches
 from recognition.engine.program import Model
 from recognition.engine.rules import decide
 from recognition.engine.run_directory import Position, RunDirectory
@@ -37,7 +37,7 @@ class Finished(NamedTuple):
 class Trainer:
     """One run: what it trains, on which batches, where it writes, and how far it is."""
 
-    def __init__(self, settings: Settings, model: Model, step: Step, batches: ClassificationBatches,
+    def __init__(self, settings: Settings, model: Model, step: Step, batches: Batches,
                  validation: Validation, run: RunDirectory, log: LogWriter, position: Position,
                  workers: Workers = ALONE) -> None:
         self.settings, self.model, self.parallel, self.batches = settings, model, step, batches

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from datasets.records import RecordSet
+from recognition.engine.order import make_batches
+from recognition.losses import Head
+from recognition.settings import resolve
+from runtime.errors import InputError
+
+
+def batches(faces, order, images=1, batch=16, contexts=1, part=(0, 1)):
+    settings = resolve("y1", "triplet", "own", {"per_batch_size": batch, "data_dir": str(faces)})
+    head = Head(symbol=None, roles=(), initializers={}, order=order, images_per_identity=images)
+    return make_batches(settings, RecordSet.open(faces), head, contexts, part)
+
+
+def test_any_images_fill_the_batches_of_all_contexts(tiny_faces):
+    made = batches(tiny_faces, "classification", contexts=2)
+    assert made.batch_size == 32
+    assert made.batches_per_epoch == 96 // 32
+
+
+def test_whole_identities_stand_side_by_side(tiny_faces):
+    made = batches(tiny_faces, "identity", images=4)
+    label = next(made.batches(0)).label.asnumpy()
+    assert label.shape == (16,)
+    groups = label.reshape(4, 4)
+    assert (groups == groups[:, :1]).all()
+    assert len(np.unique(groups[:, 0])) == 4
+
+
+@pytest.mark.parametrize("options, said", [
+    ({"order": "identity", "images": 5}, "--per-batch-size 16: --loss triplet takes 5 images of each identity"),
+    ({"order": "identity", "images": 4, "part": (0, 2)}, "--loss triplet: batches of whole identities are for one"),
+    ({"order": "triplet"}, "--loss triplet: triplets mined from a bag are not built; take the preset without _bag"),
+])
+def test_an_order_that_cannot_be_made_is_refused(tiny_faces, options, said):
+    with pytest.raises(InputError, match=said):
+        batches(tiny_faces, **options)

@@ -2,6 +2,8 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.manifest import check
 from datasets.pair_forms import Pair, deal_into_folds, read_pair_list
@@ -159,3 +161,15 @@ def test_an_existing_pack_is_kept(tmp_path, images):
 def test_the_image_folder_must_be_given(tmp_path):
     with pytest.raises(InputError, match="--images"):
         main(["pairs", str(written(tmp_path, "a b 1\n")), str(tmp_path / "own.bin")])
+
+
+NAMES = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(NAMES, NAMES, st.booleans()), min_size=1, max_size=6))
+def test_labelled_lists_come_back_as_they_were_written(tmp_path_factory, rows):
+    """Any path without blanks in a `path TAB path TAB 0/1` list, whatever its letters."""
+    path = tmp_path_factory.mktemp("list") / "pairs.txt"
+    path.write_text("".join(f"{a}/x y.jpg\t{b}.png\t{int(same)}\n" for a, b, same in rows), encoding="utf-8")
+    assert read_pair_list(path, "labels") == [Pair(f"{a}/x y.jpg", f"{b}.png", same) for a, b, same in rows]

@@ -130,8 +130,8 @@ def resolve(network: str, loss: str, dataset: str, flags: Mapping[str, Any]) -> 
     merged.update(flags, original=original)
     merged["image_shape"] = tuple(merged.get("image_shape", DataSettings.image_shape))
     return Settings(names={"network": network, "loss": loss, "dataset": dataset, "recipe": recipe},
-                    network=_take(NetworkSettings, merged), loss=_take(LossSettings, merged),
-                    data=_take(DataSettings, merged), step=_take(StepSettings, merged),
+                    network=take(NetworkSettings, merged), loss=take(LossSettings, merged),
+                    data=take(DataSettings, merged), step=take(StepSettings, merged),
                     pretrained=pretrained, original=original)
 
 
@@ -157,7 +157,8 @@ def _preset(kind: str, name: str, table: Mapping[str, Mapping[str, Any]]) -> Map
     return table[name]
 
 
-def _take(kind: Type[T], values: Mapping[str, Any]) -> T:
+def take(kind: Type[T], values: Mapping[str, Any]) -> T:
+    """The settings class `kind` filled with those of `values` that it knows."""
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in values.items() if name in known})
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 from recognition.engine import start
 from recognition.engine.run_directory import RunDirectory
 from recognition.engine.trainer import Finished, Trainer
+from recognition.listing import listing
 from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
 from recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
 from runtime.devices import contexts
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
+    add("--list", action="store_true", default=None, help="print every network, loss, dataset and recipe, and stop")
     add("--network", help="network preset (default r100)")
     add("--loss", help="loss preset (default arcface)")
     add("--dataset", help="dataset preset (default emore)")
@@ -58,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the cosine-form ArcFace head that trained the published r34 and y1")
     add("--margins", metavar="M1,M2,M3", type=numbers(float), help="cos(m1 theta + m2) - m3, m2 in radians")
     add("--scale", dest="loss_s", type=float, metavar="S", help="scale s of the normalised logits")
+    add("--fc7-no-bias", dest="fc7_no_bias", action="store_true", default=None, help="softmax without a bias")
     add("--per-batch-size", type=int, help="images per context and step (default 128)")
     add("--lr", type=float, help="base learning rate")
     add("--lr-steps", type=numbers(int), help="steps after which the rate drops to a tenth, e.g. 100000,160000")
@@ -137,6 +140,9 @@ def summary(trainer: Trainer, finished: Finished) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Train; returns 0 when all steps are done, 128 + signal when a signal stopped the run after saving."""
     given = {name: value for name, value in vars(build_parser().parse_args(argv)).items() if value is not None}
+    if given.get("list"):
+        sys.stdout.write(listing())
+        return 0
     trainer = make_trainer(given)
     finished = trainer.train()
     sys.stdout.write(summary(trainer, finished) + "\n")

@@ -1,5 +1,6 @@
 """Errors a user can act on: one line that names the file, record or flag and says what to do."""
 import errno
+import os
 import signal
 import sys
 from typing import Callable, NoReturn, Optional, Sequence
@@ -35,6 +36,9 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_BAD_INPUT)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

@@ -30,7 +30,7 @@ def make_batches(settings: Settings, records: RecordSet, head: Head, contexts: i
     if part[1] > 1:
         raise InputError(f"--loss {loss}: batches of whole identities are for one machine; leave out --kvstore")
     if step.per_batch_size % head.images_per_identity:
-        raise InputError(f"--per-batch-size {step.per_batch_size}: --loss {loss} takes {head.images_per_identity} images "
-                         "of each identity; give a multiple")
+        raise InputError(f"--per-batch-size {step.per_batch_size}: --loss {loss} takes {head.images_per_identity} "
+                         "images of each identity; give a multiple")
     return IdentityBatches(records, batch_size // head.images_per_identity, head.images_per_identity, step.seed,
                            augmentation, size, threads)

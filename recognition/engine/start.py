@@ -79,7 +79,8 @@ def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirector
     _say_start(settings, contexts, run, ready, log)
     if settings.pretrained:
         log(line.loading_pretrained(*parse_model(settings.pretrained)))
-        for kind, names in (("loaded", start.loaded), ("new", start.new), ("ignored", start.ignored)):
+        log(line.parameters("loaded", len(start.loaded)))
+        for kind, names in (("new", start.new), ("ignored", start.ignored)):
             log(line.parameters(kind, len(names), names))
     ready.parallel.set_parameters(start.arguments, start.auxiliary)
     ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)

@@ -35,6 +35,13 @@ def test_a_defect_of_ours_keeps_its_traceback():
         run_command(main)
 
 
+def test_a_reader_that_goes_away_is_no_error():
+    code = "from runtime.errors import run_command\nrun_command(lambda argv: [print(i) for i in range(99999)] and 0)"
+    shown = subprocess.run(f"{sys.executable} -c '{code}' | head -1", shell=True, capture_output=True, text=True)
+    assert shown.stdout == "0\n"
+    assert shown.stderr == ""
+
+
 def test_the_status_of_main_is_the_status_of_the_process():
     code = "from runtime.errors import run_command\nrun_command(lambda argv: 143)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143

@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from logs import published_runs
-from recognition.reproduction import room, run_figures, schematics, tables, toy_figure  # noqa: F401  (they register)
+from recognition.reproduction import (  # noqa: F401  (they register)
+    identification,
+    room,
+    run_figures,
+    schematics,
+    toy_figure,
+)
 from recognition.reproduction.figures import FIGURES, Order, draw, registered
 from recognition.reproduction.page import write_page
 from recognition.reproduction.plan import paper_plan
 from recognition.reproduction.provenance import record
-from recognition.reproduction.run_list import PAPER_RUNS
+from recognition.reproduction.run_list import PAPER_RUNS, TABLE2
 from recognition.reproduction.tables import TABLES
 from runtime.errors import InputError, run_command, unknown
 
@@ -32,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", help="with log: the published run")
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the runs of a table (default 0,1,2)")
+    parser.add_argument("--losses", default="", help="table2: only these loss presets, comma-separated (default all)")
     parser.add_argument("--max-steps", type=int, default=0, help="steps of each demo run (default: the recipe's)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
     parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
@@ -48,6 +55,15 @@ def seeds_of(text: str) -> Tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--seeds {text}: give whole numbers, e.g. 0,1,2") from None
+
+
+def losses_of(text: str) -> Tuple[str, ...]:
+    """Comma-separated loss presets of Table 2; raises InputError for one that is none of its rows."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        if name not in TABLE2.values():
+            raise unknown("loss of table2", name, list(TABLE2.values()))
+    return names
 
 
 def chosen(what: str) -> List[str]:
@@ -94,7 +110,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if flags.scale not in SCALES:
         raise unknown("--scale", flags.scale, SCALES)
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds_of(flags.seeds), flags.max_steps,
-                  flags.data)
+                  flags.data, losses_of(flags.losses))
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
         for name in chosen(flags.what):

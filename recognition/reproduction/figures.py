@@ -1,7 +1,7 @@
 """What `reproduce.py` can draw: a register of figures, and those that are curves of formulas."""
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -18,9 +18,10 @@ class Order:
     work: Path
     scale: str = "demo"
     network: str = "demo"
-    seeds: tuple = (0, 1, 2)
+    seeds: Tuple[int, ...] = (0, 1, 2)
     max_steps: int = 0
     data: str = ""
+    losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
 
 
 Draw = Callable[[Order], Produced]

@@ -1,4 +1,5 @@
 """Figure 10, measured on this machine: memory and speed of the head against the number of identities."""
+import re
 import time
 from typing import Any, Dict, List, Tuple
 
@@ -38,7 +39,7 @@ def measure_head(settings: LossSettings, classes: int) -> Tuple[float, float]:
     momentum = mx.nd.zeros(arrays["fc7_weight"].shape)
     requests = {name: "write" if name in gradients else "null" for name in arrays}
     executor = symbol.bind(mx.cpu(), arrays, args_grad=gradients, grad_req=requests)
-    planned = float(executor.debug_str().rsplit("Total ", 1)[1].split(" MB")[0]) / 1024
+    planned = float(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1)) / 1024  # type: ignore
     times = []
     for _ in range(ROUNDS + 1):
         start = time.perf_counter()

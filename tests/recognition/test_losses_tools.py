@@ -88,4 +88,4 @@ def test_cvc_goes_through_its_three_stages(pictures, tmp_path, capsys):
     assert "fc7_weight" in next(line for line in log.splitlines() if line.startswith("parameters loaded"))
     settings, _, centres = network_of(tmp_path / "3-dpsoftmax")
     assert settings.loss.loss_name == "dominant" and centres.shape == (16, 128)
-    assert np.linalg.norm(centres, axis=1).mean() == pytest.approx(1.0, abs=0.5)  # 0.11 if new; imprinted, then two steps
+    assert np.linalg.norm(centres, axis=1).mean() == pytest.approx(1.0, abs=0.5)  # 0.11 if new

@@ -18,8 +18,11 @@ from graph.training import is_prelu
 _HIGHEST_SLOPE = 0.9  # above it, g / (1 - g) would cost digits
 
 
-def rewrite_prelus(editing: Editing, shapes: Dict[str, Shape]) -> int:
-    """Replace every PReLU on a map (n, c, h, w); returns how many. Others stay as they are."""
+def rewrite_prelus(editing: Editing, shapes: Dict[str, Shape], move: bool = True) -> int:
+    """Replace every PReLU on a map (n, c, h, w); returns how many. Others stay as they are.
+
+    `move` False moves no factor, so that activations keep their size: eight-bit ranges need that.
+    """
     users = editing.graph.consumers()
 
     def rewritten(node: Node) -> Optional[Entry]:
@@ -27,7 +30,7 @@ def rewrite_prelus(editing: Editing, shapes: Dict[str, Shape]) -> int:
             return None
         channels = shapes[node.name][1]
         slope = numpy.broadcast_to(editing.value(node.inputs[1][0]), (channels,))
-        takers = _movable(editing, users, node) if slope.max() < _HIGHEST_SLOPE else None
+        takers = _movable(editing, users, node) if move and slope.max() < _HIGHEST_SLOPE else None
         value = node.inputs[0]
         positive: Entry = (Node("Activation", f"{node.name}_positive", {"act_type": "relu"}, [value]), 0)
         if takers is None:

@@ -1,4 +1,4 @@
-"""What `train.py --list` prints: every network, loss, dataset and recipe by name, with the figures that tell them apart."""
+"""What `train.py --list` prints: every network, loss, dataset and recipe, with the figures that tell them apart."""
 import math
 from typing import Any, List, Sequence
 

@@ -21,10 +21,10 @@ def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:
 
     OMP_NUM_THREADS: MXNet takes half of the processors for OpenMP; all of them measured 1.3 to 1.8 times faster.
     MXNET_OPTIMIZER_AGGREGATION_SIZE: fused multi-tensor SGD takes up to 60 arrays a call (4 by default).
-    MXNET_CPU_PARALLEL_SIZE: a copy of more elements than this (200,000) runs on OpenMP threads of the thread that asked.
-    That second pool makes GNU OpenMP, now with more threads than processors, stop spinning in the engine's own pool, and
-    the demo network trained at 430 images/s instead of 800 from the first large copy on. Copies are bound by memory
-    anyway: never in parallel.
+    MXNET_CPU_PARALLEL_SIZE: a copy of more elements than this (200,000) runs on OpenMP threads of the thread that
+    asked. That second pool makes GNU OpenMP, now with more threads than processors, stop spinning in the engine's own
+    pool, and the demo network trained at 430 images/s instead of 800 from the first large copy on. Copies are bound by
+    memory anyway: never in parallel.
     MXNET_SUBGRAPH_VERBOSE: a line on stderr at every bind says nothing a user can act on.
     MXNET_CUDNN_AUTOTUNE_DEFAULT stays as it is: the original tunes too.
     """

@@ -37,9 +37,10 @@ def fresnet(settings: NetworkSettings) -> "mx.sym.Symbol":
     for stage, (count, width) in enumerate(zip(UNITS[settings.num_layers], WIDTHS), start=1):
         if stage == len(WIDTHS):
             body = full_precision(body, settings)  # the last stage is float32 in an fp16 network
+        scaled_width = _scaled_width(width, settings)
         for index in range(1, count + 1):
             first = index == 1
-            body = unit(body, f"stage{stage}_unit{index}", _scaled_width(width, settings), 2 if first else 1, first, settings)
+            body = unit(body, f"stage{stage}_unit{index}", scaled_width, 2 if first else 1, first, settings)
     return head(body, settings)
 
 

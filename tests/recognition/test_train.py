@@ -48,7 +48,8 @@ def assert_same_bits(left, right):
 def whole(tiny_faces, tmp_path_factory):
     """A run that nobody disturbed: 12 steps of 16 images, two epochs, three validations."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    out, _ = run([*FLAGS, "--data-dir", tiny_faces, "--run-dir", folder, "--max-steps", 12, "--verbose", 4, "--ckpt", 2])
+    out, _ = run([*FLAGS, "--data-dir", tiny_faces, "--run-dir", folder, "--max-steps", 12, "--verbose", 4,
+                  "--ckpt", 2])
     return folder, out
 
 

@@ -30,7 +30,7 @@ def synthetic(scale: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray, Templat
     template = np.sort(np.r_[np.arange(templates), generator.integers(0, templates, images - templates)])
     media = template * 10 + generator.integers(0, 6, images)
     features = generator.standard_normal((images, 512), np.float32)
-    features *= 2.5
+    features *= 10
     features += centres[subject_of[template]]
     genuine = np.flatnonzero(subject_of[:-1] == subject_of[1:])
     first, second = generator.integers(0, templates, (2, pairs - len(genuine))).astype(np.int32)

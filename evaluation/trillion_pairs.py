@@ -23,8 +23,8 @@ from evaluation.command import (
     parser,
     read_ids,
 )
+from evaluation.complete import complete_embeddings
 from evaluation.embedder import FLIPS
-from evaluation.extraction import EMBEDDINGS_FILE, extract
 from evaluation.histogram import Bins, Histogram, operating_points
 from evaluation.megaface.features import HEADER
 from evaluation.metrics import false_accepts_allowed
@@ -165,14 +165,9 @@ def _features(options: argparse.Namespace, kind: str) -> np.ndarray:
     if not options.model or not images:
         raise InputError(f"give --{kind}-features FILE.npy, or --model with --{kind}-list and --images")
     embedder = embedder_of(options)
-    folder = Path(options.out) / f"{kind}_embeddings"
-    done = extract(list_source(images, options.images), lambda batch: embedder.embed(batch, options.flip), folder,
-                   {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact},
-                   image_size(options.image_size))
-    if done.unreadable:
-        raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {done.unreadable[0][1]}; "
-                         f"all are listed in {folder}")
-    return load_features(folder / EMBEDDINGS_FILE)
+    settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
+    return complete_embeddings(list_source(images, options.images), lambda batch: embedder.embed(batch, options.flip),
+                               Path(options.out) / f"{kind}_embeddings", settings, image_size(options.image_size))
 
 
 def _flags() -> argparse.ArgumentParser:

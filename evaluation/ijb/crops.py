@@ -7,11 +7,9 @@ import numpy as np
 
 from datasets.align import align
 from datasets.images import decode_bgr
-from evaluation.command import load_features
-from evaluation.extraction import EMBEDDINGS_FILE, extract
+from evaluation.complete import complete_embeddings
 from evaluation.ijb.meta import Faces
 from evaluation.sources import FileSource
-from runtime.errors import InputError
 from runtime.files import PathLike
 
 
@@ -38,10 +36,5 @@ def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], n
     def both(batch: np.ndarray) -> np.ndarray:
         return np.concatenate([embed(batch), embed(np.ascontiguousarray(batch[..., ::-1]))], axis=1)
 
-    done = extract(AlignedCrops(images, faces), both, folder, settings)
-    if done.unreadable:
-        _, name, reason = done.unreadable[0]
-        raise InputError(f"{len(done.unreadable)} crops cannot be read, the first: {name} ({reason}); "
-                         f"all are listed in {folder}")
-    features = load_features(Path(folder) / EMBEDDINGS_FILE)
+    features = complete_embeddings(AlignedCrops(images, faces), both, folder, settings)
     return features[:, :features.shape[1] // 2], features[:, features.shape[1] // 2:]

@@ -6,7 +6,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from evaluation.command import embedder_of, load_features, model_hashes, read_ids
-from evaluation.extraction import EMBEDDINGS_FILE, extract
+from evaluation.complete import complete_embeddings
 from evaluation.megaface.features import read_tree
 from evaluation.megaface.lists import distractor_list, read_paths, read_probes
 from evaluation.megaface.noise import DISTRACTOR_NOISES, PROBE_NOISES, clean_probes, mark_distractors, read_noises
@@ -123,13 +123,9 @@ def _embedded(options: argparse.Namespace, kind: str, names: Sequence[str]) -> n
     embedder = embedder_of(options)
     folder = Path(options.out) / f"{kind}_embeddings_{len(names)}"
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
-    done = extract(FileSource(root, Path(root), list(names)), lambda images: embedder.embed(images, options.flip),
-                   folder, settings, image_size(options.image_size))
-    if done.unreadable:
-        _, name, reason = done.unreadable[0]
-        raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {name} ({reason}); "
-                         f"all are listed in {folder}")
-    return load_features(folder / EMBEDDINGS_FILE)
+    return complete_embeddings(FileSource(root, Path(root), list(names)),
+                               lambda images: embedder.embed(images, options.flip), folder, settings,
+                               image_size(options.image_size))
 
 
 def _needed(options: argparse.Namespace, name: str) -> str:

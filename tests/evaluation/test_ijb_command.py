@@ -137,7 +137,7 @@ def test_crops_are_aligned_by_their_points_and_embedded_both_ways(ijbc):
     expected = Embedder.load(f"{root / 'model'},0", mx.cpu()).embed(images, "concatenate")
     np.testing.assert_allclose(stored[:9], expected, rtol=1e-4, atol=1e-5)
     (root / "crops/4.jpg").write_bytes(b"torn")
-    with pytest.raises(InputError, match="1 crops cannot be read, the first: 4.jpg"):
+    with pytest.raises(InputError, match="1 images cannot be read, the first: 4.jpg"):
         main([*arguments[:-1], str(root / "again"), "--images", str(root / "crops")])
 
 

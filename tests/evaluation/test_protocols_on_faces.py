@@ -6,6 +6,7 @@ import pytest
 from datasets.synthetic_sets import write_megaface, write_templates
 from evaluation import trillion_pairs
 from evaluation.ijb.__main__ import main as ijb
+from evaluation.megaface import generate
 from evaluation.megaface.__main__ import main as megaface
 from graph.checkpoint import save
 from tests.evaluation.small_network import network
@@ -32,6 +33,14 @@ def test_megaface_and_trillion_pairs(tmp_path, model):
     found = figures(tmp_path / "mf")
     assert found["12"]["trials"] == 4 * 2 and found["12"]["impostor_pairs"] == 8 * 12
     assert found["5"]["rank1"] >= found["12"]["rank1"] and found["12"]["about"]["notes"]["refined"]
+    generate.main(["--model", model[1], "--gpu", "cpu", "--output", str(tmp_path / "trees"),
+                   *(word for kind in ("facescrub", "megaface")
+                     for word in (f"--{kind}-lst", str(root / f"{kind}_lst"), f"--{kind}-root",
+                                  str(root / f"{kind}_images")))])
+    megaface([*lists, "--probe-dir", str(tmp_path / "trees/facescrub"), "--distractor-dir",
+              str(tmp_path / "trees/megaface"), "--far", "0.01", "--distractors", "5,12", "--noises", str(tmp_path),
+              "--out", str(tmp_path / "from_trees")])
+    assert figures(tmp_path / "from_trees")["12"]["tar"] == found["12"]["tar"]
     both = tmp_path / "all"
     both.mkdir()
     for kind, name in (("facescrub", "probes"), ("megaface", "gallery")):

@@ -1,0 +1,21 @@
+"""Embeddings of every image of a list, for protocols that may not leave one out."""
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+from evaluation.command import load_features
+from evaluation.extraction import EMBEDDINGS_FILE, extract
+from evaluation.sources import Source
+from runtime.errors import InputError
+from runtime.files import PathLike
+
+
+def complete_embeddings(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,
+                        settings: Dict[str, Any], size: Optional[Tuple[int, int]] = (112, 112)) -> np.ndarray:
+    """(n, d) embeddings kept in `folder` (a stopped run goes on); raises InputError when an image cannot be read."""
+    done = extract(source, embed, folder, settings, size)
+    if done.unreadable:
+        _, name, reason = done.unreadable[0]
+        raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {name} ({reason}); "
+                         f"all are listed in {folder}")
+    return load_features(f"{folder}/{EMBEDDINGS_FILE}")

@@ -85,7 +85,7 @@ def test_cvc_goes_through_its_three_stages(pictures, tmp_path, capsys):
               "--gpus", "cpu", "--max-steps", "2", "--per-batch-size", "8"])
     capsys.readouterr()
     log = (tmp_path / "3-dpsoftmax" / "train.log").read_text()
-    assert "fc7_weight" in next(line for line in log.splitlines() if line.startswith("parameters loaded"))
+    assert "fc7_weight" not in next(line for line in log.splitlines() if line.startswith("parameters new"))
     settings, _, centres = network_of(tmp_path / "3-dpsoftmax")
     assert settings.loss.loss_name == "dominant" and centres.shape == (16, 128)
     assert np.linalg.norm(centres, axis=1).mean() == pytest.approx(1.0, abs=0.5)  # 0.11 if new

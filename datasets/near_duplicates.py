@@ -62,7 +62,7 @@ def near_pairs(found: np.ndarray, reach: int = REACH) -> NearPairs:
     chance = np.random.default_rng(0)
     pairs: List[np.ndarray] = []
     for _ in range(TABLES if len(unique) > 1 else 0):
-        pairs.append(_near_in_table(unique, chance.choice(255, BITS, replace=False), reach))
+        pairs.append(_near_in_table(unique, chance, reach))
     close = np.unique(np.concatenate(pairs), axis=0) if pairs else np.empty((0, 2), dtype=np.int64)
     ends = np.sort(np.concatenate([one[close], alike]), axis=1)
     ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
@@ -77,10 +77,13 @@ def _equal(found: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
     return alike, order[np.concatenate([[True], ~same])[:len(order)]]
 
 
-def _near_in_table(unique: np.ndarray, bits: np.ndarray, reach: int) -> np.ndarray:
-    key = np.zeros(len(unique), dtype=np.uint32)
-    for place, bit in enumerate(bits.tolist()):
-        key |= (((unique[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1)) << np.uint64(place)).astype(np.uint32)
+def _near_in_table(unique: np.ndarray, chance: np.random.Generator, reach: int) -> np.ndarray:
+    """Near pairs among the hashes that agree in bits drawn at random; int64 (m, 2), the smaller first."""
+    chosen = np.zeros(256, dtype=np.uint8)
+    chosen[chance.choice(255, BITS, replace=False)] = 1
+    mask = np.packbits(chosen).view(np.uint64)
+    mixer = chance.integers(0, 1 << 63, 4, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    key = ((unique & mask) * mixer).sum(axis=1, dtype=np.uint64)  # one number for the chosen bits, modulo 2^64
     order = np.argsort(key, kind="stable")
     key = key[order]
     pairs: List[np.ndarray] = []

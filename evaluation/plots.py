@@ -46,7 +46,7 @@ def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
         axes.set_xscale("log")
     axes.set(title=title, xlabel=first.x_label, ylabel=first.y_label)
     axes.grid(True, alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right" if first.kind == "bars" else "lower right")
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

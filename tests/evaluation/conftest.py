@@ -6,14 +6,18 @@ from graph.checkpoint import Checkpoint
 from runtime.mx import mx
 
 
-def _small(seed=0, dimensions=5, groups=1):
+def _small(seed=0, dimensions=5, groups=1, tail=False):
     """A little network with what the real ones have: scaling, (grouped) convolution, normalisation, PReLU, dense."""
     data = (mx.sym.Variable("data") - 127.5) * 0.0078125
-    net = mx.sym.Convolution(data, num_filter=6, kernel=(3, 3), stride=(2, 2), no_bias=True, name="conv0")
+    net = mx.sym.Convolution(data, num_filter=8, kernel=(3, 3), stride=(2, 2), no_bias=True, name="conv0")
     if groups > 1:
-        net = mx.sym.Convolution(net, num_filter=6, kernel=(3, 3), num_group=6, no_bias=True, name="dw")
+        net = mx.sym.Convolution(net, num_filter=8, kernel=(3, 3), num_group=8, no_bias=True, name="dw")
     net = mx.sym.BatchNorm(net, fix_gamma=False, name="bn0")
     net = mx.sym.LeakyReLU(net, act_type="prelu", name="relu0")
+    if tail:  # a depthwise convolution right before the dense layer, as in MobileFaceNet
+        net = mx.sym.Convolution(net, num_filter=8, kernel=(7, 7) if groups == 1 else (5, 5), num_group=8, no_bias=True,
+                                 name="gdc")
+        net = mx.sym.BatchNorm(net, fix_gamma=False, name="gdc_bn")
     net = mx.sym.FullyConnected(net, num_hidden=dimensions, name="pre_fc1")
     symbol = mx.sym.BatchNorm(net, fix_gamma=True, eps=2e-5, name="fc1")
     rng = np.random.default_rng(seed)
@@ -27,5 +31,5 @@ def _small(seed=0, dimensions=5, groups=1):
 
 @pytest.fixture(scope="session")
 def small():
-    """Make a small checkpoint: small(seed=0, dimensions=5, groups=1); groups above 1 add a depthwise convolution."""
+    """Make a small checkpoint: small(seed, dimensions, groups, tail); the last two add depthwise convolutions."""
     return _small

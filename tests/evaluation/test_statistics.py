@@ -16,16 +16,17 @@ def sample(count=200, seed=0):
 
 
 def test_the_interval_is_that_of_drawing_whole_pairs():
-    distances, same = sample()
+    distances, same = sample(2000)
     rng = np.random.default_rng(7)
     means = []
-    for _ in range(600):
-        rows = np.concatenate([start + rng.integers(0, 20, 20) for start in range(0, 200, 20)])
+    for _ in range(500):
+        rows = np.concatenate([start + rng.integers(0, 200, 200) for start in range(0, 2000, 200)])
         means.append(kfold_accuracy(distances[rows], same[rows]).mean)
-    slow = np.quantile(means, [0.025, 0.975])
-    fast = bootstrap_accuracy(distances, same, replicates=2000, seed=1)
-    np.testing.assert_allclose(fast, slow, atol=0.011)
-    assert fast[0] < kfold_accuracy(distances, same).mean < fast[1]
+    for level in (0.5, 0.95):
+        slow = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        fast = bootstrap_accuracy(distances, same, replicates=1000, level=level, seed=1)
+        np.testing.assert_allclose(fast, slow, atol=0.0025)
+        assert fast[0] < kfold_accuracy(distances, same).mean < fast[1]
 
 
 def test_the_interval_repeats_and_narrows():

@@ -17,7 +17,8 @@ from typing import Callable, Dict, List
 from datasets.iterators import ClassificationBatches
 from datasets.records import RecordSet
 from datasets.shuffle import shuffle
-from runtime.mx import available_cores, mx
+from runtime.cores import available_cores
+from runtime.mx import mx
 
 
 def ours(records: RecordSet, batch_size: int, threads: int, epoch: int) -> int:

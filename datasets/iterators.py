@@ -13,8 +13,9 @@ import numpy as np
 from datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
 from datasets.images import NoImage, decode_bgr, fit
 from datasets.records import RecordSet
+from runtime.cores import available_cores
 from runtime.errors import InputError
-from runtime.mx import available_cores, mx
+from runtime.mx import mx
 
 _SLICE = 32
 

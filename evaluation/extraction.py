@@ -14,9 +14,9 @@ import numpy as np
 
 from datasets.images import NoImage, decode_rgb, fit
 from evaluation.sources import Source
+from runtime.cores import available_cores
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open, read_json, write_json
-from runtime.mx import available_cores
 from runtime.progress import bar
 
 EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy", "extraction.json"

@@ -22,9 +22,10 @@ from graph.precision import bf16_form, int8_form
 from graph.untrained import untrained
 from recognition.networks import build
 from recognition.settings import resolve
+from runtime.cores import available_cores
 from runtime.errors import InputError, run_command, unknown
 from runtime.files import atomic_open, write_json
-from runtime.mx import available_cores, mx
+from runtime.mx import mx
 from runtime.progress import progress
 
 PRECISIONS = ("stored", "fast", "bf16", "int8")

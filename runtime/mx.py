@@ -5,15 +5,9 @@ from typing import MutableMapping
 
 import numpy
 
+from runtime.cores import available_cores
 from runtime.cuda import preload_libraries
 from runtime.python_version import check_python
-
-
-def available_cores() -> int:
-    """The processors this process may use (its affinity, not the machine's total)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:
@@ -47,4 +41,4 @@ preload_libraries()
 
 import mxnet as mx  # noqa: E402  (everything above must come first)
 
-__all__ = ["mx", "available_cores"]
+__all__ = ["mx"]

@@ -1,6 +1,5 @@
 """Many faces at once, on every core: the same pixels whatever the number of workers."""
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from datasets.faces.identity import draw_identity
 from datasets.faces.nuisance import draw_nuisance
 from datasets.faces.render import encoded_face
 from datasets.faces.worlds import ranges_of
+from runtime.cores import available_cores
 
 _SPARE = 48  # fewer images than this are drawn in this process: starting others would take longer
 
@@ -46,15 +46,10 @@ def sittings(purpose: str, numbers: Sequence[int], images: Sequence[int], seed: 
     Workers are fresh processes (no fork: MXNet and OpenMP do not survive one), which import nothing but the renderer.
     """
     task = partial(sit, purpose=purpose, images=tuple(images), seed=seed)
-    count = workers or _cores()
+    count = workers or available_cores()
     if count == 1 or len(numbers) * len(images) < _SPARE:
         yield from map(task, numbers)
         return
     group = max(1, min(8, len(numbers) // (4 * count)))
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_settle) as pool:
         yield from pool.map(task, numbers, chunksize=group)
-
-
-def _cores() -> int:
-    # as runtime.mx.available_cores, which a worker must not import: it loads MXNet
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from runtime.cores import available_cores
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open
-from runtime.mx import available_cores
 from runtime.progress import progress
 
 HEADER = struct.Struct("<4i")

@@ -11,7 +11,8 @@ from recognition.reproduction import paper
 from recognition.reproduction.drawing import canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced
-from runtime.mx import available_cores, mx
+from runtime.cores import available_cores
+from runtime.mx import mx
 
 IDENTITIES = (1_000, 3_000, 10_000, 30_000, 100_000)
 BATCH, SIZE, ROUNDS = 64, 512, 3

@@ -24,7 +24,7 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
 
 
 def test_cores_are_those_this_process_may_use():
-    code = "import os; os.sched_setaffinity(0, {0}); from runtime.cores import available_cores; print(available_cores())"
+    code = "import os; os.sched_setaffinity(0, {0}); from runtime.cores import available_cores as n; print(n())"
     alone = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert alone.stdout.strip() == "1"
     assert available_cores() == len(os.sched_getaffinity(0))

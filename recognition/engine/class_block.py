@@ -1,4 +1,4 @@
-"""Cosine softmax over some rows of the centres on one context, in pieces that fit the cache.
+"""Cosine softmax over some rows of the centres on one context, in pieces, so that only one of them needs scratch memory.
 
 For features x (B, E) of length 1, centres W and r = 1 / |W| by row, the cosines are x W^T r: no normalised copy of W is
 made. With G the gradient of the loss with respect to the cosines,
@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime.mx import mx
 
-PIECE = 4096  # rows of one piece: 8 MB of centres at E = 512
+PIECE = 16384  # rows of one piece: 32 MB of centres at E = 512; smaller ones wait for threads too often
 _NORM_EPSILON = 1e-10  # L2Normalization's own, as in the plain head
 
 

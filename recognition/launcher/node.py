@@ -5,6 +5,8 @@ after the import.
 """
 import argparse
 import os
+import resource
+import sys
 from typing import Optional, Sequence
 
 from recognition.engine import server_optimizer  # noqa: F401  (the optimizer the workers send)
@@ -19,8 +21,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: started by python -m recognition.launch; DMLC_* say where")
     parser.add_argument("role", choices=ROLES)
-    os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
+    role = os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
     mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create("dist")).run()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2.0 ** 20
+    sys.stdout.write(f"{role} done, peak memory {peak:.2f} GB\n")
     return 0
 
 

@@ -1,0 +1,73 @@
+"""A worker of a job whose centres live on parameter servers: step time and memory at a million identities.
+
+The network is the identity, so that what is measured is the head: labels heard, rows pulled, softmax, rows pushed.
+"""
+import argparse
+import os
+import resource
+import statistics
+import sys
+import time
+from typing import Optional, Sequence
+
+import numpy as np
+
+from recognition.engine.centres import HeadSizes
+from recognition.engine.class_parallel import ClassParallel
+from recognition.engine.distributed import join
+from recognition.engine.parallel import DataParallel, Program
+from recognition.engine.program import Model, backbone_program
+from recognition.engine.sampled import Rule
+from recognition.engine.server_centres import ServerCentres
+from recognition.losses import LossSettings, attach
+from runtime.errors import run_command
+from runtime.mx import mx
+
+ARCFACE = LossSettings(loss_m2=0.5)
+EXAMPLE = """example: python -m recognition.launch -n 2 -s 2 -- python benchmarks/server_head.py --classes 1000000"""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Fill the servers, run some steps, write the figures of this worker."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, default=1_000_000)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=32, help="images of one worker")
+    parser.add_argument("--sample-rate", type=float, default=0.01)
+    parser.add_argument("--steps", type=int, default=6)
+    flags = parser.parse_args(argv)
+    workers = join("dist_sync_device")
+    sys.stdout.write(f"worker {workers.rank} of {workers.size}\n")
+    embedding, contexts = mx.sym.Flatten(mx.sym.Variable("data")), [mx.cpu()]
+    loss = attach(embedding, ARCFACE, flags.classes, flags.batch, flags.size)
+    model = Model(embedding, loss, Program(loss.symbol, loss.roles, {}, {}, {}))
+    network = DataParallel(backbone_program(model), contexts, flags.batch, (1, 1, flags.size), workers.store)
+    sizes, rule = HeadSizes(flags.classes, 1, flags.batch, flags.size), Rule(0, flags.sample_rate)
+    centres = ServerCentres(sizes, ARCFACE.loss_s, contexts, rule, workers, int(os.environ["DMLC_NUM_SERVER"]))
+    step = ClassParallel(network, centres, ARCFACE)
+    started = time.perf_counter()
+    centres.fill(lambda first, last: mx.nd.random.normal(0, 0.01, (last - first, flags.size)),
+                 lambda first, last: mx.nd.zeros((last - first, flags.size)))
+    step.set_optimizer(0.9, 5e-4, "uniform")
+    sys.stdout.write(f"servers filled in {time.perf_counter() - started:.1f} s\n")
+    rng, seconds, losses = np.random.RandomState(workers.rank), [], []
+    identities = rng.randint(0, flags.classes, flags.batch)
+    data = mx.nd.array(rng.randn(flags.batch, flags.size, 1, 1))
+    for _ in range(flags.steps):
+        started = time.perf_counter()
+        outcome = step.forward_backward(data, mx.nd.array(identities))
+        step.update(0.1)
+        mx.nd.waitall()
+        seconds.append(time.perf_counter() - started)
+        losses.append(float(outcome.losses[0].asscalar()))
+    rows = rule.size(flags.classes, flags.batch * workers.size)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2.0 ** 20
+    sys.stdout.write(f"{rows} rows of {flags.classes} a step, {rows * flags.size * 4 / 2 ** 20:.1f} MB pulled and "
+                     f"pushed; {statistics.median(seconds[1:]):.2f} s a step; loss {losses[0]:.2f} to "
+                     f"{losses[-1]:.2f}; peak memory {peak:.2f} GB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,70 @@
+"""One contender of benchmarks/inference.py in a process of its own: reads commands on stdin, answers with seconds.
+
+`peers_worker.py KIND NETWORK FILE BATCH THREADS`; for each line on stdin it runs one forward pass and prints
+"wall cpu" in seconds. KIND: mxnet (needs the product), torch, torch-last, torch-frozen, torch-compile, onnx.
+"""
+import sys
+import time
+from typing import Callable
+
+import numpy
+
+
+def main() -> None:
+    """Build the contender, say "ready", then answer every line."""
+    kind, network, path, batch, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    images = numpy.random.RandomState(0).randint(0, 256, (batch, 3, 112, 112)).astype("float32")
+    run = {"mxnet": _mxnet, "onnx": _onnx}.get(kind, _torch)(kind, network, path, images, threads)
+    for _ in range(2):
+        run()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        sys.stdout.write(f"{time.perf_counter() - wall} {time.process_time() - cpu}\n")
+        sys.stdout.flush()
+
+
+def _mxnet(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
+    from evaluation.embedder import Embedder
+    from graph.checkpoint import load
+
+    embedder = Embedder(load(path, 0), batch_size=len(images))
+    return lambda: embedder.embed(images)
+
+
+def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(f"{path}.onnx", options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"data": images})[0]
+
+
+def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
+    import torch
+    from torch_networks import network as peer
+
+    torch.set_num_threads(threads)
+    net = peer(network).eval()
+    state = numpy.load(f"{path}.npz")
+    net.load_state_dict({name: torch.from_numpy(state[name]) for name in state.files})
+    inputs = (torch.from_numpy(images) / 255 - 0.5) / 0.5
+    if kind == "torch-last":
+        net, inputs = net.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        if kind == "torch-frozen":
+            net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, inputs)))
+        elif kind == "torch-compile":
+            net = torch.compile(net)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return net(inputs).numpy()
+    return run
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional, Sequence
 from graph.checkpoint import Checkpoint, save
 from recognition.losses import LossSettings, attach
 from recognition.losses.dominant import imprint
-from recognition.reproduction.runs import identity_batches, network_of, training_embeddings
+from recognition.reproduction.runs import network_of, training_embeddings
 from recognition.settings import Settings
 from recognition.train import make_trainer
 from runtime.errors import InputError, run_command
@@ -32,10 +32,7 @@ def stage(flags: argparse.Namespace, number: int, data: str, pretrained: str) ->
                              "lr_steps": (), "images_per_identity": PAIR_IMAGES}
     if pretrained:
         given["pretrained"] = pretrained
-    trainer = make_trainer({name: value for name, value in given.items() if value is not None})
-    if loss == "facenet" and hasattr(trainer.batches, "shuffle"):
-        trainer.batches = identity_batches(trainer)  # type: ignore[assignment]
-    finished = trainer.train()
+    finished = make_trainer({name: value for name, value in given.items() if value is not None}).train()
     if finished.signal:
         raise InputError(f"{folder}: stopped at step {finished.step}; go on with train.py --resume --run-dir {folder}")
     return folder

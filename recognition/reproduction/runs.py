@@ -8,16 +8,13 @@ import numpy as np
 
 from datasets import manifest
 from datasets.images import decode_rgb
-from datasets.iterators import IdentityBatches
 from datasets.pairs import read_pack
 from datasets.records import RecordSet
 from evaluation.angles import angle_statistics
 from evaluation.embedder import Embedder
 from graph.checkpoint import Checkpoint, save
 from recognition.engine.run_directory import METRICS, SETTINGS, RunDirectory
-from recognition.engine.trainer import Trainer
 from recognition.losses import attach
-from recognition.losses.base import IDENTITY_ORDER
 from recognition.networks import build
 from recognition.presets import LOSSES
 from recognition.reproduction.plan import PaperRecipe
@@ -91,13 +88,6 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     return prefix
 
 
-def identity_batches(trainer: Trainer) -> IdentityBatches:
-    """Batches of whole identities for a trainer whose loss needs them."""
-    head, had = trainer.model.head, trainer.batches
-    count = head.images_per_identity
-    return IdentityBatches(had.records, had.batch_size // count, count, had.seed, had.augmentation, had.image_size)
-
-
 def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:
     """The folder of a run trained to `steps` (default: all), begun or resumed where it is not there yet."""
     steps = steps or recipe.steps
@@ -111,10 +101,7 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
         flags = recipe.flags(loss, data, folder, seed, steps)
         if isinstance(recipe, Recipe) and recipe.warm:
             flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
-    trainer = make_trainer(flags)
-    if trainer.model.head.order == IDENTITY_ORDER and not isinstance(trainer.batches, IdentityBatches):
-        trainer.batches = identity_batches(trainer)  # type: ignore[assignment]
-    finished = trainer.train()
+    finished = make_trainer(flags).train()
     if finished.signal:
         raise InputError(f"{folder}: stopped at step {finished.step}; the same command goes on from there")
     return folder

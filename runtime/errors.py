@@ -6,6 +6,11 @@ import sys
 from typing import Callable, NoReturn, Optional, Sequence
 
 EXIT_BAD_INPUT = 2
+_ELSEWHERE = "choose another path"
+_REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "make room or choose another folder",
+             errno.EFBIG: "choose a file system that holds larger files", errno.EACCES: _ELSEWHERE,
+             errno.EROFS: _ELSEWHERE, errno.EEXIST: f"it is no folder; {_ELSEWHERE}", errno.ENOTDIR: _ELSEWHERE,
+             errno.EISDIR: _ELSEWHERE}
 
 
 class InputError(Exception):
@@ -28,8 +33,8 @@ def unknown(kind: str, name: str, known: Sequence[str]) -> InputError:
 def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     """Run a command-line `main(argv)` and leave the process with its status.
 
-    Bad input ends with one line on stderr and status 2, a full disk likewise, Ctrl-C with 130. Anything else is a
-    defect of ours and keeps its traceback.
+    Bad input ends with one line on stderr and status 2; a full disk, and a folder where a file belongs or the other way
+    round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps its traceback.
     """
     try:
         sys.exit(main(None) or 0)
@@ -40,10 +45,10 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _REMEDIES:
             raise
         place = error.filename or "writing"
-        sys.stderr.write(f"error: {place}: {error.strerror}; make room or choose another folder\n")
+        sys.stderr.write(f"error: {place}: {error.strerror}; {_REMEDIES[error.errno]}\n")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

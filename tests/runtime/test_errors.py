@@ -15,6 +15,10 @@ def test_unknown_lists_the_known_names_sorted():
     (InputError("train.rec: not found; give --data-dir"), 2, "error: train.rec: not found; give --data-dir\n"),
     (OSError(errno.ENOSPC, "No space left on device", "x.params"), 2,
      "error: x.params: No space left on device; make room or choose another folder\n"),
+    (OSError(errno.EISDIR, "Is a directory", "train.idx"), 2,
+     "error: train.idx: Is a directory; choose another path\n"),
+    (OSError(errno.EEXIST, "File exists", "run"), 2,
+     "error: run: File exists; it is no folder; choose another path\n"),
     (KeyboardInterrupt(), 130, "interrupted\n"),
 ])
 def test_bad_input_ends_with_one_line_and_its_status(error, status, said, capsys):

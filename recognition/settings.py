@@ -12,6 +12,7 @@ from runtime.errors import InputError, unknown
 
 T = TypeVar("T")
 MULTIPLIERS = ("uniform", "honoured")
+COLOURS = (0, 1, 2)
 OWN_DATASET = "own"
 DEMO_DATASET = "demo"
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_sync_device")
@@ -32,6 +33,15 @@ class DataSettings:
     data_cutoff: int = 0
     data_images_filter: int = 0
     threads: int = 0  # 0: one for each core
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have, naming the flag."""
+        for flag, value in (("--threads", self.threads), ("--cutoff", self.data_cutoff),
+                            ("--images-filter", self.data_images_filter)):
+            if value < 0:
+                raise InputError(f"{flag} {value}: must be at least 0")
+        if self.data_color not in COLOURS:
+            raise InputError(f"--color {self.data_color}: known are 0 (off), 1 (jitter), 2 (jitter and re-compression)")
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,9 @@ class StepSettings:
                                     ("--seed", self.seed, 0)):
             if value < lowest:
                 raise InputError(f"{flag} {value}: must be at least {lowest}")
-        if not self.lr > 0:
-            raise InputError(f"--lr {self.lr}: must be above 0")
-        if self.wd < 0 or not 0 <= self.mom < 1:
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"--lr {self.lr}: must be a number above 0")
+        if not 0 <= self.wd < float("inf") or not 0 <= self.mom < 1:
             raise InputError(f"--wd {self.wd} --mom {self.mom}: decay from 0 up, momentum in [0, 1)")
         if list(self.lr_steps) != sorted(set(self.lr_steps)) or any(step < 1 for step in self.lr_steps):
             raise InputError(f"--lr-steps {','.join(map(str, self.lr_steps))}: must rise, from 1")

@@ -51,6 +51,8 @@ class RunDirectory:
         if not path.exists():
             raise InputError(f"--resume: {path} not found; give the --run-dir of a run that was started")
         facts = read_json(path)
+        if not isinstance(facts, dict):
+            raise InputError(f"{path}: not the settings of a run; restore it from a copy")
         return Settings.from_json(facts.pop("settings", {}), str(path)), facts
 
     def save_last(self, position: Position, arrays: Mapping[str, "mx.nd.NDArray"]) -> None:
@@ -70,11 +72,16 @@ class RunDirectory:
         if not pointer.exists():
             return Position(), {}
         stored = read_json(pointer)
-        path = pointer.parent / stored.pop("arrays")
-        if not path.exists() or sha256(path) != stored.pop("sha256"):
+        try:
+            path, digest = pointer.parent / stored.pop("arrays"), stored.pop("sha256")
+            position = Position(**{**stored, "rules": Record(**stored["rules"])})
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(f"{pointer}: not a restart point; restore it from a copy, or start from a published "
+                             "checkpoint with --pretrained in a new --run-dir") from None
+        if not path.is_file() or sha256(path) != digest:
             raise InputError(f"{path}: missing or not the bytes that were saved; start from a published checkpoint "
                              "with --pretrained in a new --run-dir")
-        return Position(**{**stored, "rules": Record(**stored["rules"])}), mx.nd.load(str(path))
+        return position, mx.nd.load(str(path))
 
     def last_step(self) -> int:
         """The step of the restart point, 0 where there is none."""

@@ -47,6 +47,17 @@ def test_settings_of_another_version_are_refused(run):
         run.settings()
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"arrays": "step-00000010.params"}'])
+def test_a_pointer_or_settings_of_another_kind_are_named(run, content):
+    run.save_last(Position(10), weights(1))
+    (run.folder / "last" / "last.json").write_text(content)
+    with pytest.raises(InputError, match="last.json: not a restart point"):
+        run.load_last()
+    (run.folder / "settings.json").write_text("[]")
+    with pytest.raises(InputError, match="settings.json: not the settings of a run"):
+        run.settings()
+
+
 def test_the_restart_point_comes_back_and_the_older_one_goes(run):
     assert run.load_last() == (Position(), {})
     run.save_last(Position(10, 0, 10), weights(1))

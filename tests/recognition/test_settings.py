@@ -53,6 +53,8 @@ def test_an_unknown_preset_lists_the_known_ones(names, said):
     ({"per_batch_size": 0}, "--per-batch-size 0"), ({"lr": 0.0}, "--lr 0.0"), ({"mom": 1.0}, "--mom 1.0"),
     ({"lr_steps": (5, 3)}, "--lr-steps 5,3: must rise"), ({"ckpt": 4}, "--ckpt 4: known rules are 0"),
     ({"multipliers": "some"}, "unknown multipliers 'some'; known: honoured, uniform"),
+    ({"wd": float("nan")}, "--wd nan"), ({"lr": float("nan")}, "--lr nan"), ({"threads": -1}, "--threads -1"),
+    ({"data_color": 3}, "--color 3: known are 0"), ({"data_cutoff": -8}, "--cutoff -8"),
     ({"verbose": 0}, "--verbose 0"), ({"recipe": "x"}, "unknown recipe 'x'"),
 ])
 def test_impossible_values_name_their_flag(flags, said):

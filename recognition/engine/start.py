@@ -46,6 +46,9 @@ def require_files(folder: Path) -> None:
                          f"{'no such folder' if not folder.is_dir() else 'none' if len(missing) == 3 else 'a part'}; "
                          f"put the set there, say where it is with --data-dir DIR, or make one with "
                          f"'python datasets/prepare.py build'")
+    if "property" in missing:
+        raise InputError(f"{folder / 'property'}: not found; copy it there, or write its one line "
+                         "`identities,height,width`, such as 85742,112,112")
 
 
 def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
@@ -60,7 +63,7 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     if not data.data_images_filter:
         records.check_expected(data.num_classes, data.images, size)
     workers = join(step.kvstore)
-    packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else ())
+    packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
     model = compose(settings, records.num_classes, step.per_batch_size)
     batches = make_batches(settings, records, model.head, len(contexts), workers.part)

@@ -5,11 +5,12 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from datasets.pairs import PairPack, read_pack
+from datasets.pairs import PairPack, decode, read_pack
 from evaluation.embedder import Embedder
-from evaluation.pairs import PairResult
+from evaluation.pairs import FOLDS, PairResult
 from evaluation.verification import evaluate_pack
 from graph.checkpoint import Checkpoint
+from runtime.errors import InputError
 from runtime.mx import mx
 
 
@@ -51,13 +52,28 @@ class Validation:
         return rows
 
 
-def read_packs(folder: Path, targets: Sequence[str]) -> Tuple[Dict[str, PairPack], List[str]]:
-    """The packs `<folder>/<target>.bin` that are there, and the names of those that are not, to be said aloud."""
+def read_packs(folder: Path, targets: Sequence[str], size: Tuple[int, int]) -> Tuple[Dict[str, PairPack], List[str]]:
+    """The packs `<folder>/<target>.bin` that are there, and the names of those that are not, to be said aloud.
+
+    Raises InputError, before any step is taken, for a pack of images other than (height, width) `size`, or with too few
+    pairs for the folds.
+    """
     packs, missing = {}, []
     for target in targets:
         path = folder / f"{target}.bin"
         if path.exists():
-            packs[target] = read_pack(path)
+            packs[target] = _fitting(path, read_pack(path), size)
         else:
             missing.append(target)
     return packs, missing
+
+
+def _fitting(path: Path, pack: PairPack, size: Tuple[int, int]) -> PairPack:
+    found = decode(pack.images[:1], str(path)).shape[2:]
+    if found != tuple(size):
+        raise InputError(f"{path}: images of {found[0]}x{found[1]}, the network takes {size[0]}x{size[1]}; build the "
+                         "pack again or leave it out of --val-targets")
+    if len(pack) < FOLDS:
+        raise InputError(f"{path}: {len(pack)} pairs, too few for {FOLDS} folds; build a larger pack or leave it out "
+                         "of --val-targets")
+    return pack

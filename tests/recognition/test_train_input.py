@@ -3,8 +3,11 @@ import json
 import shutil
 import struct
 
+import numpy as np
 import pytest
 
+from datasets.images import encode_jpeg
+from datasets.pairs import write_pack
 from recognition import train
 from recognition.presets import NETWORKS
 from runtime.errors import InputError
@@ -72,7 +75,7 @@ def test_an_empty_or_foreign_file_is_named(faces, tmp_path, name, spoil):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["train.rec", "train.idx"])
+@pytest.mark.parametrize("name", ["train.rec", "train.idx", "property"])
 def test_a_missing_file_is_named(faces, tmp_path, name):
     (faces / name).unlink()
     said = refused(faces, tmp_path / "run")
@@ -85,6 +88,16 @@ def test_a_truncated_file_is_named(faces, tmp_path, name):
     (faces / name).write_bytes(content[:len(content) // 2])
     said = refused(faces, tmp_path / "run")
     assert str(faces / name.replace(".rec", "")) in said and "truncated" in said
+
+
+@pytest.mark.parametrize("side, pairs, said", [
+    (96, 10, "images of 96x96, the network takes 112x112"), (112, 3, "3 pairs, too few for 10 folds"),
+    (0, 10, "image 0: its 9 bytes are no image")])
+def test_a_pack_that_cannot_be_validated_is_named_before_any_step(faces, tmp_path, side, pairs, said):
+    image = encode_jpeg(np.zeros((side, side, 3), np.uint8), 90) if side else b"no image."
+    write_pack(faces / "cfp_fp.bin", [image] * 2 * pairs, [True] * pairs)
+    assert refused(faces, tmp_path / "run").startswith(f"{faces / 'cfp_fp.bin'}: {said}")
+    assert not (tmp_path / "run").exists()
 
 
 def spoil_record(faces, key, change):
@@ -118,6 +131,10 @@ def test_another_set_than_the_preset_says(faces, tmp_path):
 
 def test_a_batch_larger_than_the_set(faces, tmp_path):
     assert "--per-batch-size" in refused(faces, tmp_path / "run", "--per-batch-size", "97")
+
+
+def test_a_filter_that_leaves_nobody(faces, tmp_path):
+    assert "no identity has 9 images" in refused(faces, tmp_path / "run", "--images-filter", "9")
 
 
 def test_half_precision_on_the_cpu(faces, tmp_path):

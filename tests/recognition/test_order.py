@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from datasets.augment import Augmentation
 from datasets.records import RecordSet
 from recognition.engine.order import make_batches
 from recognition.losses import Head
@@ -18,6 +19,16 @@ def test_any_images_fill_the_batches_of_all_contexts(tiny_faces):
     made = batches(tiny_faces, "classification", contexts=2)
     assert made.batch_size == 32
     assert made.batches_per_epoch == 96 // 32
+
+
+@pytest.mark.parametrize("order, images", [("classification", 1), ("identity", 4)])
+def test_what_is_done_to_images_is_what_the_settings_say(tiny_faces, order, images):
+    asked = {"per_batch_size": 16, "data_dir": str(tiny_faces), "data_rand_mirror": False, "data_color": 2,
+             "data_cutoff": 30, "seed": 7}
+    head = Head(symbol=None, roles=(), initializers={}, order=order, images_per_identity=images)
+    made = make_batches(resolve("y1", "triplet", "own", asked), RecordSet.open(tiny_faces), head, 1, (0, 1))
+    assert made.augmentation == Augmentation(mirror=False, colour=2, cutout=30)
+    assert made.seed == 7
 
 
 def test_whole_identities_stand_side_by_side(tiny_faces):

@@ -71,6 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags.add_argument("--quality", metavar="PREFIX,EPOCH", help="a quality network trained before")
     flags.add_argument("--train-features", metavar="FILE.npy", help="embeddings to learn quality from")
     flags.add_argument("--train-labels", metavar="FILE", help="their classes")
+    flags.add_argument("--steps", type=int, default=QualityPlan.steps, help="of learning quality (default 300)")
     flags.add_argument("--seed", type=int, default=0, help="of learning quality")
     add_out_flag(flags)
     options = flags.parse_args(argv)
@@ -84,7 +85,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     elif options.rule == "quality" and options.train_features and options.train_labels:
         known = load_features(options.train_features, dimensions=features.shape[1])
         labels = read_labels(options.train_labels, len(known))
-        quality = train_quality(np.asarray(known), labels, QualityPlan(seed=options.seed))
+        quality = train_quality(np.asarray(known), labels, QualityPlan(steps=options.steps, seed=options.seed))
         save(quality, f"{options.out}/quality", 0)
         model = model_hashes(f"{options.out}/quality,0")
     names, templates = aggregate(features, groups, rule_weights(options.rule, features, scores, quality))

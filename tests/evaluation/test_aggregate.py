@@ -125,7 +125,8 @@ def test_the_command_aggregates_by_each_rule(tmp_path, capsys):
     (tmp_path / "scores.txt").write_text("".join(f"{1 / value}\n" for value in blur))
     common = ["--features", str(tmp_path / "f.npy"), "--groups", str(tmp_path / "groups.txt")]
     extra = {"detector": ["--scores", str(tmp_path / "scores.txt")],
-             "quality": ["--train-features", str(tmp_path / "f.npy"), "--train-labels", str(tmp_path / "labels.txt")]}
+             "quality": ["--train-features", str(tmp_path / "f.npy"), "--train-labels", str(tmp_path / "labels.txt"),
+                         "--steps", "5"]}
     for rule in module.RULES:
         module.main([*common, "--rule", rule, *extra.get(rule, []), "--out", str(tmp_path / rule)])
         stored = np.load(tmp_path / rule / "embeddings.npy")

@@ -30,6 +30,12 @@ def unknown(kind: str, name: str, known: Sequence[str]) -> InputError:
     return InputError(f"unknown {kind} '{name}'; known: {close(known)}")
 
 
+def leave(error: InputError) -> NoReturn:
+    """End the process as bad input does: its one line on stderr, status 2."""
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(EXIT_BAD_INPUT)
+
+
 def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     """Run a command-line `main(argv)` and leave the process with its status.
 
@@ -39,8 +45,7 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     try:
         sys.exit(main(None) or 0)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_BAD_INPUT)
+        leave(error)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -7,6 +7,7 @@ import numpy
 
 from runtime.cores import available_cores
 from runtime.cuda import preload_libraries
+from runtime.errors import InputError, leave
 from runtime.python_version import check_python
 
 
@@ -34,10 +35,13 @@ def restore_numpy_aliases() -> None:
         numpy.bool = bool  # type: ignore[attr-defined]
 
 
-check_python((sys.version_info[0], sys.version_info[1]))
 prepare_environment(os.environ, available_cores())
 restore_numpy_aliases()
-preload_libraries()
+try:
+    check_python((sys.version_info[0], sys.version_info[1]))
+    preload_libraries()
+except InputError as error:  # commands import this before run_command is there to catch anything
+    leave(error)
 
 import mxnet as mx  # noqa: E402  (everything above must come first)
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +44,22 @@ def test_the_numpy_alias_is_restored(monkeypatch):
     monkeypatch.delattr(np, "bool", raising=False)
     restore_numpy_aliases()
     assert np.__dict__["bool"] is bool
+
+
+def test_a_command_on_a_gpu_build_without_a_driver_ends_with_one_line(tmp_path):
+    """The refusal comes while modules are imported, before any command's main is entered."""
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet" / "__init__.py").write_text("raise SystemExit('MXNet was imported')")
+    (tmp_path / "mxnet_cu112-1.9.1.dist-info").mkdir()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes\n"
+        "def refuse(name, *more, **named):\n"
+        "    raise OSError(name)\n"
+        "import runtime.cuda\n"
+        "runtime.cuda.ctypes = type('ctypes', (), {'CDLL': refuse, 'RTLD_GLOBAL': 0})\n")
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, str(root / "recognition" / "train.py"), "--network", "r50"],
+                          env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: no NVIDIA driver") and len(done.stderr.splitlines()) == 1

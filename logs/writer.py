@@ -9,7 +9,7 @@ from typing import IO, Any, Dict, Optional, Type
 from tqdm import tqdm
 
 from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+from runtime.files import PathLike, atomic_open, naming
 
 
 class LogWriter:
@@ -27,14 +27,16 @@ class LogWriter:
 
     def __call__(self, line: str) -> None:
         """Write one line (without its newline) to the file and to the stream; both are flushed."""
-        self._file.write(f"{line}\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(f"{line}\n")
+            self._file.flush()
         tqdm.write(line, file=self._stream)
         self._stream.flush()
 
     def close(self) -> None:
         """Close the file; the stream stays open."""
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
 
     def __enter__(self) -> "LogWriter":
         return self
@@ -75,12 +77,14 @@ class MetricsWriter:
         self._write({"kind": name, "step": step, **values})
 
     def _write(self, record: Dict[str, Any]) -> None:
-        self._file.write(json.dumps({key: _finite(value) for key, value in record.items()}) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps({key: _finite(value) for key, value in record.items()}) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self

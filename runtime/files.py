@@ -16,6 +16,16 @@ _BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """While entered, an OSError that names no file (a write without room to an open one) gets the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is synced and renamed to `path`, else removed.
 
@@ -27,12 +37,13 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
+        with naming(target):
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+            _sync_folder(target.parent)
     finally:
         if temporary.exists():
             temporary.unlink()

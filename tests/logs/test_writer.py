@@ -1,4 +1,5 @@
 """train.log and metrics.jsonl: whole lines, no step twice."""
+import errno
 import io
 import json
 from pathlib import Path
@@ -31,6 +32,14 @@ def test_a_line_stands_alone_above_a_bar(tmp_path: Path) -> None:
         log("call reset()")
         assert (tmp_path / "train.log").read_text() == "call reset()\n"
     assert any(part.strip() == "call reset()" for part in screen.getvalue().replace("\r", "\n").split("\n"))
+
+
+def test_a_full_disk_names_the_file() -> None:
+    log = LogWriter("/dev/full", io.StringIO())
+    for fails in (lambda: log("use cpu"), log.close):
+        with pytest.raises(OSError) as error:
+            fails()
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 def test_a_torn_last_line_does_not_swallow_the_next(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import subprocess
@@ -16,6 +17,13 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["model.params"]
+
+
+def test_a_full_disk_names_the_file_that_was_wanted(tmp_path):
+    with pytest.raises(OSError) as error, atomic_open(tmp_path / "settings.json"):
+        with open("/dev/full", "wb", buffering=0) as stream:
+            stream.write(b"x")
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "settings.json"))
 
 
 def test_the_file_is_not_there_before_it_is_whole(tmp_path):

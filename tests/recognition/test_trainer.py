@@ -1,0 +1,40 @@
+"""Switches of the command line that must reach the loop: --original and --multipliers."""
+import pytest
+
+from recognition import train
+from recognition.engine.parallel import Outcome
+from recognition.engine.trainer import Trainer
+from recognition.presets import NETWORKS
+from runtime.mx import mx
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "tiny", {"net_name": "fmobilefacenet", "emb_size": 16, "net_output": "GDC",
+                                           "net_multiplier": 0.125, "net_blocks": (1, 1, 1, 1)})
+
+
+def trainer(faces, run, **more) -> Trainer:
+    return train.make_trainer({"network": "tiny", "loss": "arcface", "dataset": "own", "data_dir": str(faces),
+                               "run_dir": str(run), "gpus": "cpu", "per_batch_size": 16, "max_steps": 2,
+                               "val_targets": (), **more})
+
+
+@pytest.mark.parametrize("original, steps, loss", [(False, 2, 2.0), (True, 3, 1.0)])
+def test_the_original_takes_one_step_more_and_shows_the_first_devices_loss(tiny_faces, tmp_path, original, steps, loss):
+    made = trainer(tiny_faces, tmp_path / "run", original=original)
+    made.window.add(Outcome([mx.nd.array([1])], [mx.nd.array([1]), mx.nd.array([3])], 2))
+    assert made.window.close().loss == loss
+    assert made.train().step == steps
+    assert made.run.last_step() == steps
+
+
+def test_multipliers_decide_what_decays(tiny_faces, tmp_path):
+    """A beta begins at 0, moves in the first step and decays in the second, unless it is spared."""
+    values = {}
+    for policy in ("uniform", "honoured"):
+        made = trainer(tiny_faces, tmp_path / policy, multipliers=policy, wd=5.0, lr=0.01)
+        made.train()
+        values[policy] = made.parallel.parameters()[0]["conv_1_batchnorm_beta"].asnumpy()
+    assert abs(values["uniform"] - values["honoured"]).max() > 1e-6
+    assert (abs(values["uniform"]) ** 2).sum() < (abs(values["honoured"]) ** 2).sum()

@@ -1,0 +1,84 @@
+"""Whole training steps: images per second and peak memory of networks at one batch, with and without --mirror.
+
+Forward, backward and SGD with momentum under ArcFace, on images of noise. Each case has a process of its own.
+"""
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+
+from recognition.engine.distributed import ALONE
+from recognition.engine.heads import make_step
+from recognition.engine.initial import fresh
+from recognition.engine.program import compose, parameter_shapes
+from recognition.settings import resolve
+from runtime.devices import contexts
+from runtime.errors import run_command
+from runtime.mx import available_cores, mx
+
+
+def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
+    """Median seconds of a step and the peak memory of this process in bytes."""
+    settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
+                                                   "mirror": flags.mirror})
+    where = contexts(flags.gpus)
+    model = compose(settings, flags.classes, flags.batch)
+    step = make_step(settings, model, where, flags.classes, ALONE)
+    shapes = parameter_shapes(model, flags.batch, settings.data.image_shape)
+    step.set_parameters(*fresh(model.head.symbol, shapes, settings.network.net_name, model.head.initializers, 0))
+    step.set_optimizer(0.9, 5e-4, "uniform")
+    rng, seconds = np.random.RandomState(0), []
+    data = mx.nd.array(rng.randint(0, 256, (step.batch_size, 3, 112, 112)))
+    label = mx.nd.array(rng.randint(0, flags.classes, step.batch_size))
+    for _ in range(flags.rounds + 1):
+        mx.nd.waitall()
+        start = time.perf_counter()
+        step.forward_backward(data, label)
+        step.update(0.01)
+        mx.nd.waitall()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(seconds[1:]), "images": step.batch_size,
+            "peak": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="example: python benchmarks/training.py --networks y1,r18 --batch 32")
+    parser.add_argument("--networks", default="y1,r18,r50,r100")
+    parser.add_argument("--batch", type=int, default=32, help="images of a context")
+    parser.add_argument("--classes", type=int, default=10000)
+    parser.add_argument("--head", default="plain")
+    parser.add_argument("--gpus", default="cpu")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mirror", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    flags = parser.parse_args(argv)
+    if flags.case:
+        sys.stdout.write(json.dumps(measure(flags.case, flags)))
+        return 0
+    sys.stdout.write(f"{available_cores()} cores, batch {flags.batch}, {flags.classes} identities, head {flags.head}\n"
+                     "\n| network | images/s | peak GB | images/s, --mirror | peak GB, --mirror |\n"
+                     "|---|---|---|---|---|\n")
+    for network in flags.networks.split(","):
+        cells = []
+        for mirror in ([], ["--mirror"]):
+            command = [sys.executable, str(Path(__file__).resolve()), "--case", network, *mirror]
+            for name in ("batch", "classes", "head", "gpus", "rounds"):
+                command += [f"--{name}", str(getattr(flags, name))]
+            case = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            cells += [f"{case['images'] / case['seconds']:.1f}", f"{case['peak'] / 2 ** 30:.2f}"]
+        sys.stdout.write(f"| {network} | {' | '.join(cells)} |\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,98 @@
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from recognition.engine import heads
+from recognition.engine.class_parallel import ClassParallel
+from recognition.engine.distributed import ALONE, Workers
+from recognition.engine.initial import fresh
+from recognition.engine.parallel import DataParallel
+from recognition.engine.program import compose, parameter_shapes
+from recognition.engine.sampled import SampledCentres
+from recognition.networks import NetworkSettings, build
+from recognition.settings import resolve
+from runtime.errors import InputError
+from runtime.mx import mx
+
+TINY = NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="E", net_multiplier=0.125,
+                       net_blocks=(1, 1, 1, 1))
+CLASSES = 30
+
+
+def settings(loss="arcface", **flags):
+    return dataclasses.replace(resolve("y1", loss, "own", {"per_batch_size": 4, **flags}), network=TINY)
+
+
+def step_of(chosen, contexts=1, workers=ALONE):
+    model = compose(chosen, CLASSES, 4)
+    made = heads.make_step(chosen, model, [mx.cpu(index) for index in range(contexts)], CLASSES, workers)
+    shapes = parameter_shapes(model, 4, chosen.data.image_shape)
+    made.set_parameters(*fresh(model.head.symbol, shapes, TINY.net_name, model.head.initializers, 0))
+    made.set_optimizer(0.9, 5e-4, "uniform")
+    return made
+
+
+def trained(made, steps=2):
+    rng = np.random.RandomState(0)
+    for _ in range(steps):
+        mx.random.seed(1)
+        made.forward_backward(mx.nd.array(rng.randint(0, 256, (made.batch_size, 3, 112, 112))),
+                              mx.nd.array(rng.randint(0, CLASSES, made.batch_size)))
+        made.update(0.01)
+    return {name: array.asnumpy() for name, array in made.restart_arrays().items()}
+
+
+def test_each_head_is_made_with_the_same_initial_values():
+    made = {head: step_of(settings(head=head), 2) for head in ("plain", "sharded", "sampled")}
+    assert [type(one) for one in made.values()] == [DataParallel, ClassParallel, ClassParallel]
+    assert isinstance(made["sampled"].centres, SampledCentres)
+    first = {head: one.restart_arrays() for head, one in made.items()}
+    for head in ("sharded", "sampled"):
+        assert set(first["plain"]) <= set(first[head])
+        assert all((first["plain"][name] == first[head][name]).asnumpy().all() for name in first["plain"])
+
+
+def test_mirroring_changes_memory_and_nothing_else(monkeypatch):
+    monkeypatch.delenv(heads.MIRROR, raising=False)
+    seen = []
+    bind = DataParallel.__init__
+    monkeypatch.setattr(DataParallel, "__init__",
+                        lambda *given: (seen.append(os.environ.get(heads.MIRROR)), bind(*given))[1])
+    left, right = trained(step_of(settings())), trained(step_of(settings(mirror=True)))
+    assert seen == [None, "1"] and heads.MIRROR not in os.environ
+    for name in left:
+        np.testing.assert_allclose(left[name], right[name], rtol=1e-4, atol=1e-5 * np.abs(left[name]).max())
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(InputError, match="--head sampled: works for margins on the target logit"):
+        step_of(settings("curricularface", head="sampled"))
+    store = mx.kv.create("local")
+    with pytest.raises(InputError, match="--head sharded --kvstore dist_sync: shards live inside one machine"):
+        step_of(settings(head="sharded", kvstore="dist_sync"), workers=Workers(0, 2, store))
+    with pytest.raises(InputError, match="unknown head"):
+        settings(head="split")
+    with pytest.raises(InputError, match="--sample-rate 0.0: a share of the classes"):
+        settings(sample_rate=0.0)
+    with pytest.raises(InputError, match="unknown kvstore 'dist_async'"):
+        settings(kvstore="dist_async")
+
+
+def test_the_papers_four_gpus_split_the_batch_as_asked():
+    """The command of four GPUs on four CPU contexts: 4 x 4 images, KVStore device, sums over all of them."""
+    chosen = settings()
+    four = step_of(chosen, 4)
+    assert chosen.step.kvstore == "device" and four._store.type == "device"
+    assert four.batch_size == 16 and four.rescale == 0.25
+    assert [executor.arg_dict["data"].shape[0] for executor in four.executors] == [4] * 4
+    assert [executor.arg_dict["data"].context for executor in four.executors] == [mx.cpu(index) for index in range(4)]
+
+
+def test_the_half_precision_graph_has_float32_masters_and_logits():
+    with mx.name.NameManager():
+        graph = build(dataclasses.replace(TINY, fp16=True))
+    kinds = dict(zip(graph.list_arguments(), graph.infer_type(data="float32")[0]))
+    assert kinds["conv_1_conv2d_weight"] is np.float16
+    assert graph.infer_type(data="float32")[1] == [np.float32]

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from datasets import manifest
 from datasets.pairs import PairPack, read_pack
 from evaluation.command import (
     add_model_flags,
@@ -119,6 +120,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     targets = [name.strip() for name in options.target.split(",") if name.strip()]
     for target in targets:
         pack_path(options.data_dir, target)
+    checked = manifest.check(options.data_dir, [f"{target}.bin" for target in targets])
+    if checked:
+        sys.stdout.write(f"data manifest {checked}\n")
     embedder = embedder_of(options) if options.model else None
     other = embedder_of(options, options.against) if options.against else None
     entries = {}

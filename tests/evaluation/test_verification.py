@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
+from datasets import manifest
 from datasets.pairs import PairPack, read_pack, write_pack
 from evaluation import verification
 from evaluation.embedder import Embedder
@@ -130,6 +131,21 @@ def test_bad_input_of_the_command_is_one_line(folder):
     with pytest.raises(InputError, match="nan.npy: row 5 is not finite"):
         verification.main(["--features", str(folder / "nan.npy"), "--target", "toy", *common])
     assert not (folder / "out").exists()
+
+
+def test_the_command_names_the_manifest_and_refuses_other_bytes(folder, capsys):
+    short = manifest.describe_pack(folder / "toy.bin", "made for this test")
+    arguments = ["--features", str(folder / "rows.npy"), "--data-dir", str(folder), "--target", "toy", "--out",
+                 str(folder / "out"), "--bootstrap", "0"]
+    verification.main(arguments)
+    assert f"data manifest {short}\n" in capsys.readouterr().out
+    with open(folder / "toy.bin", "r+b") as stream:
+        stream.seek(-20, 2)
+        byte = stream.read(1)
+        stream.seek(-20, 2)
+        stream.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(InputError, match="toy.bin"):
+        verification.main(arguments)
 
 
 def test_the_command_compares_two_networks(tmp_path, small):

@@ -195,22 +195,6 @@ def cmc(ranks: np.ndarray, length: int) -> np.ndarray:
     return np.cumsum(np.bincount(found, minlength=length)) / len(ranks)
 
 
-def tpir_at_fpir(mated_scores: np.ndarray, mated_first: np.ndarray, nonmated_best: np.ndarray,
-                 fpirs: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
-    """Open-set identification: hits / mated probes at thresholds set by the best score of each non-mated probe.
-
-    Threshold = the max(int(N * fpir), 1)-th largest of `nonmated_best` (N,); a hit is the best of its own probe
-    (`mated_first`, bool) with `mated_scores` >= threshold. Returns rates and
-    thresholds (paper_tables.md, section 3.5 (b)).
-    """
-    if not len(mated_scores) or not len(nonmated_best):
-        raise InputError("TPIR at FPIR needs mated and non-mated probes; one of the two is empty")
-    descending = np.sort(nonmated_best)[::-1]
-    limits = np.array([descending[max(int(len(descending) * fpir) - 1, 0)] for fpir in fpirs])
-    hits = np.asarray(mated_first, bool)[:, None] & (np.asarray(mated_scores)[:, None] >= limits)
-    return hits.mean(axis=0), limits
-
-
 def check_pairs(values: np.ndarray, same: np.ndarray, what: Optional[str] = None) -> None:
     """Raise InputError unless `values` (P,) is floating without NaN and `same` is (P,) boolean."""
     name = what or "pairs"

@@ -21,7 +21,7 @@ from evaluation.embedder import FLIPS, Embedder
 from evaluation.pair_report import pair_entry
 from evaluation.pairs import FOLDS, PairResult, evaluate_pairs
 from evaluation.results import About, Entry, file_hashes, write_results
-from evaluation.statistics import bootstrap_accuracy, mcnemar
+from evaluation.significance import bootstrap_accuracy, mcnemar
 from runtime.errors import InputError, run_command, unknown
 from runtime.progress import bar
 

@@ -144,14 +144,6 @@ def test_cmc_counts_trials_without_a_mate():
         metrics.cmc(np.array([], int), 3)
 
 
-def test_tpir_needs_first_place_and_the_threshold():
-    nonmated = np.array([0.1, 0.9, 0.5, 0.3])
-    mated, first = np.array([0.95, 0.95, 0.5, 0.2]), np.array([True, False, True, True])
-    rates, limits = metrics.tpir_at_fpir(mated, first, nonmated, [0.01, 0.5, 1.0])
-    np.testing.assert_array_equal(limits, [0.9, 0.5, 0.1])
-    np.testing.assert_array_equal(rates, [0.25, 0.5, 0.75])
-
-
 METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "auc": lambda scores, same: metrics.auc(metrics.roc(scores, same)),
     "tar at 0.1": lambda scores, same: metrics.tar_at_far(scores[same], scores[~same], [0.1])[0][0],
@@ -159,10 +151,8 @@ METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy, one fold": lambda scores, same: metrics.kfold_accuracy(
         -scores, same, 1, np.r_[np.unique(-scores), np.inf]).mean,
     "cmc": lambda scores, same: metrics.cmc(np.array([np.sum(scores[~same] > s) for s in scores[same]]), 3)[0],
-    "tpir": lambda scores, same: metrics.tpir_at_fpir(
-        scores[same], np.ones(same.sum(), bool), scores[~same], [0.5])[0][0],
 }
-DEPENDS_ON_COUNTS = ("cmc", "tpir")  # copies of distractors push a mate down; int(n * fpir) truncates
+DEPENDS_ON_COUNTS = ("cmc",)  # copies of distractors push a mate down
 TRUTH_AND_SCORES = st.lists(st.tuples(st.booleans(), st.integers(-8, 8)), min_size=4, max_size=40).filter(
     lambda rows: 0 < sum(row[0] for row in rows) < len(rows))
 
@@ -205,5 +195,3 @@ def test_unusable_pairs_are_refused(distances, same, folds, words):
 def test_empty_classes_are_refused_where_a_rate_needs_them():
     with pytest.raises(InputError, match="one of the two is empty"):
         metrics.tar_at_far(np.array([]), np.array([0.1]), [0.1])
-    with pytest.raises(InputError, match="one of the two is empty"):
-        metrics.tpir_at_fpir(np.array([0.1]), np.array([True]), np.array([]), [0.1])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import kfold_accuracy
-from evaluation.statistics import bootstrap_accuracy, mcnemar
+from evaluation.significance import bootstrap_accuracy, mcnemar
 from runtime.errors import InputError
 
 

@@ -136,7 +136,7 @@ def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDir
                log: LogWriter) -> None:
     height, width, channels = settings.data.image_shape
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
-    for text in start_lines(settings, contexts, run.folder, ready.records.num_classes, ready.records.images, flops):
+    for text in start_lines(settings, contexts, run.folder, ready.records, flops):
         log(text)
     if ready.manifest:
         log(line.data_manifest(ready.manifest))

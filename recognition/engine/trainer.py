@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from datasets.records import RecordSet
 from graph.checkpoint import Checkpoint, embedding_only
 from logs import format as line
 from logs.writer import LogWriter, MetricsWriter
@@ -185,15 +186,17 @@ class Trainer:
         return bool(target) and self.position.step >= target
 
 
-def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Path, classes: int, images: int,
+def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Path, records: RecordSet,
                 flops: int) -> List[str]:
     """What a run prints first, in the original's order (facts, 4.4)."""
     gpus = [context for context in contexts if context.device_type == "gpu"]
     height, width, _ = settings.data.image_shape
+    shuffled = records.properties is not None and records.properties.shuffled
+    ranges = [line.header_label(*records.header), line.id2range(records.identities)] if records.header else []
     return [line.gpu_num(len(gpus)) if gpus else line.use_cpu(), line.prefix(str(folder / "model")),
-            line.image_size(height, width), line.num_classes(classes), line.called_with(_flat(settings)),
-            line.network_flops(flops), line.loading_records(str(Path(settings.data.folder) / "train.rec"), False),
-            line.image_count(images), line.rand_mirror(settings.data.data_rand_mirror),
+            line.image_size(height, width), line.num_classes(records.num_classes), line.called_with(_flat(settings)),
+            line.network_flops(flops), line.loading_records(str(Path(settings.data.folder) / "train.rec"), shuffled),
+            *ranges, line.image_count(records.images), line.rand_mirror(settings.data.data_rand_mirror),
             line.lr_steps(list(settings.step.lr_steps))]
 
 

@@ -1,10 +1,11 @@
-"""Switches of the command line that must reach the loop: --original and --multipliers."""
+"""What must reach the loop and its log: switches of the command line, the facts of the set, a gradient gone wrong."""
 import pytest
 
 from recognition import train
 from recognition.engine.parallel import Outcome
 from recognition.engine.trainer import Trainer
 from recognition.presets import NETWORKS
+from runtime.errors import InputError
 from runtime.mx import mx
 
 
@@ -38,3 +39,23 @@ def test_multipliers_decide_what_decays(tiny_faces, tmp_path):
         values[policy] = made.parallel.parameters()[0]["conv_1_batchnorm_beta"].asnumpy()
     assert abs(values["uniform"] - values["honoured"]).max() > 1e-6
     assert (abs(values["uniform"]) ** 2).sum() < (abs(values["honoured"]) ** 2).sum()
+
+
+@pytest.mark.parametrize("check, frequent, said", [
+    ("gradients_finite", 1, "a gradient is no longer finite somewhere in steps 1 to 2"),
+    ("parameters_finite", 20, "a parameter is no longer finite somewhere in steps 1 to 4"),
+])
+def test_what_is_no_number_stops_the_run_with_its_steps_and_is_not_saved(tiny_faces, tmp_path, monkeypatch, check,
+                                                                         frequent, said):
+    made = trainer(tiny_faces, tmp_path / "run", max_steps=4, frequent=frequent)
+    monkeypatch.setattr(made.parallel, check, lambda: False)
+    with pytest.raises(InputError, match=said):
+        made.train()
+    assert not (tmp_path / "run" / "last").exists()
+
+
+def test_the_log_says_what_the_set_holds(tiny_faces, tmp_path):
+    trainer(tiny_faces, tmp_path / "run")
+    said = (tmp_path / "run" / "train.log").read_text().splitlines()
+    at = said.index(f"loading: {tiny_faces}/train.rec False")
+    assert said[at + 1:at + 5] == ["header0 label [97. 109.]", "id2range 12", "96", "rand_mirror True"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.recordio import MAGIC, BrokenRecord, frame, pack_image, unframe, unpack_image
+from datasets.recordio import MAGIC, BrokenRecord, frame, pack_image, part_length, unframe, unpack_image
 from runtime.mx import mx
 
 MAGIC_BYTES = np.uint32(MAGIC).tobytes()
@@ -51,6 +51,11 @@ def test_image_records_are_mxnets(label, key, encoded):
 def test_what_is_no_whole_frame_is_refused(broken):
     with pytest.raises(BrokenRecord):
         unframe(broken)
+
+
+def test_a_header_holds_three_bits_of_part_and_29_of_length():
+    assert part_length(MAGIC_BYTES + b"\xff\xff\xff\x3f") == (1, 2 ** 29 - 1)
+    assert part_length(MAGIC_BYTES + b"\x00\x00\x00\x70") == (3, 2 ** 28)
 
 
 def test_middle_part_cannot_begin_a_record():

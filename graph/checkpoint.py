@@ -122,7 +122,7 @@ def save(checkpoint: Checkpoint, prefix: str, epoch: int) -> None:
     """Write PREFIX-symbol.json and PREFIX-NNNN.params, each atomically and with a .sha256 beside it."""
     stored = {f"arg:{name}": value for name, value in checkpoint.args.items()}
     stored.update({f"aux:{name}": value for name, value in checkpoint.aux.items()})
-    _write(symbol_path(prefix), lambda path: checkpoint.symbol.save(path))
+    _write(symbol_path(prefix), lambda path: checkpoint.symbol.save(path, remove_amp_cast=False))
     _write(params_path(prefix, epoch), lambda path: save_arrays(path, stored))
 
 

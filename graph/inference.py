@@ -10,11 +10,12 @@ from graph.shapes import Shape
 from graph.training import IMAGE
 
 
-def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -> Checkpoint:
+def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE, move: bool = True) -> Checkpoint:
     """Rewrite a checkpoint for speed at inference; embeddings differ by rounding only (below 1e-5, relatively).
 
     Works on any symbol: what a pass does not know stays as it is. `input_shape` is (1, c, h, w). The given checkpoint
     is not changed. The result has other parameters than the published names and is meant to be run, not to be trained.
+    `move` False keeps the activations at their own size (graph.prelu), for eight-bit ranges.
     """
     shapes = output_shapes(checkpoint.symbol, input_shape)
     editing = Editing(checkpoint)
@@ -22,7 +23,7 @@ def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -
     fold_norms_into_dense(editing, shapes)
     fold_batch_norms(editing)
     fold_input_scale(editing)
-    rewrite_prelus(editing, shapes)
+    rewrite_prelus(editing, shapes, move)
     _flatten_before_dense(editing.graph, output_shapes(editing.graph.symbol(), input_shape))
     return editing.finish()
 

@@ -1,0 +1,44 @@
+"""Reduced precision: near the full network, of the type it says, and readable by MXNet alone."""
+import numpy
+import pytest
+
+from graph.checkpoint import load, save
+from graph.inference import inference_form
+from graph.precision import bf16_form, int8_form
+from graph.untrained import untrained
+from recognition.networks import NetworkSettings, build
+from runtime.errors import InputError
+from runtime.mx import mx
+
+SMALL = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=32, net_multiplier=0.25,
+                        net_blocks=(1, 1, 1, 1))
+IMAGES = numpy.random.RandomState(0).randint(0, 256, (8, 3, 112, 112)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return untrained(build(SMALL), (1, 3, 112, 112), images=16)
+
+
+def _embed(symbol, args, aux):
+    executor = symbol.bind(mx.cpu(), {**args, "data": mx.nd.array(IMAGES)}, aux_states=aux, grad_req="null")
+    return executor.forward(is_train=False)[0].astype("float32").asnumpy().astype("float64")
+
+
+@pytest.mark.parametrize("kind,operator,lowest", [("int8", "quantize", 0.9), ("bf16", "amp_cast", 0.99)])
+def test_it_is_near_and_loads_with_mxnet_alone(checkpoint, tmp_path, kind, operator, lowest):
+    made = int8_form(checkpoint, IMAGES) if kind == "int8" else bf16_form(checkpoint)
+    assert operator in made.symbol.tojson()
+    save(made, str(tmp_path / kind), 0)
+    load(str(tmp_path / kind), 0)
+    fast = inference_form(checkpoint)
+    expected = _embed(fast.symbol, fast.args, fast.aux)
+    reduced = _embed(*mx.model.load_checkpoint(str(tmp_path / kind), 0))
+    assert (reduced != expected).any()
+    cosine = (reduced * expected).sum(1) / numpy.linalg.norm(reduced, axis=1) / numpy.linalg.norm(expected, axis=1)
+    assert cosine.min() > lowest
+
+
+def test_int8_needs_images(checkpoint):
+    with pytest.raises(InputError, match="images to calibrate"):
+        int8_form(checkpoint, IMAGES[:0])

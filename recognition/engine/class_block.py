@@ -1,4 +1,4 @@
-"""Cosine softmax over some rows of the centres on one context, in pieces, so that only one of them needs scratch memory.
+"""Cosine softmax over some rows of the centres on one context, in pieces: one of them at a time needs scratch memory.
 
 For features x (B, E) of length 1, centres W and r = 1 / |W| by row, the cosines are x W^T r: no normalised copy of W is
 made. With G the gradient of the loss with respect to the cosines,

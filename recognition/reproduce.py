@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the runs of a table (default 0,1,2)")
     parser.add_argument("--losses", default="", help="table2: only these loss presets, comma-separated (default all)")
+    parser.add_argument("--toy-images", type=int, default=1500, help="fig3: images of each identity (default 1500)")
     parser.add_argument("--max-steps", type=int, default=0, help="steps of each demo run (default: the recipe's)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
     parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
@@ -110,7 +111,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if flags.scale not in SCALES:
         raise unknown("--scale", flags.scale, SCALES)
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds_of(flags.seeds), flags.max_steps,
-                  flags.data, losses_of(flags.losses))
+                  flags.data, losses_of(flags.losses), flags.toy_images)
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
         for name in chosen(flags.what):

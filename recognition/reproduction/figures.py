@@ -22,6 +22,7 @@ class Order:
     max_steps: int = 0
     data: str = ""
     losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
+    toy_images: int = 1500  # fig3: images of each identity
 
 
 Draw = Callable[[Order], Produced]

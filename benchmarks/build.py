@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Callable, Dict, List
 
 import mxnet.tools  # noqa: TID251  (only to find im2rec.py)
-from joblib import cpu_count
 
 from datasets.images import decode_bgr
 from datasets.records import RecordSet
 from datasets.unpack import unpack
+from runtime.cores import available_cores
 
-CORES = cpu_count()
+CORES = available_cores()
 
 
 def run(*command: str) -> None:

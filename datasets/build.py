@@ -19,7 +19,6 @@ from threading import Lock
 from typing import Deque, Iterator, List, Optional, Set, Tuple, Union
 
 import numpy as np
-from joblib import cpu_count
 
 from datasets import manifest
 from datasets.align import DETECTORS, align, open_detector
@@ -31,6 +30,7 @@ from datasets.list_files import from_list
 from datasets.partial_set import JOURNAL, PartialSet
 from datasets.point_files import read_points
 from datasets.whole_folder import must_be_free, put_in_place
+from runtime.cores import available_cores
 from runtime.errors import InputError
 from runtime.files import PathLike, atomic_open
 from runtime.progress import bar
@@ -57,7 +57,7 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
     partial = PartialSet(target.with_name(target.name + ".partial"),
                          source.fingerprint(size, resize, alignment, skip))
     try:
-        _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or cpu_count())
+        _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or available_cores())
         partial.finish(size)
     except BaseException:
         with contextlib.suppress(OSError, ValueError):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from joblib import cpu_count
 
 from datasets import manifest
 from datasets.images import NoImage, decode_bgr, is_whole
@@ -23,6 +22,7 @@ from datasets.pairs import PairPack, read_pack
 from datasets.record_checks import Checked, Finding, check_records
 from datasets.recordindex import rec_and_idx
 from datasets.records import RecordSet
+from runtime.cores import available_cores
 from runtime.errors import InputError
 from runtime.files import PathLike, write_json
 
@@ -71,7 +71,7 @@ def verify(path: PathLike, packs: Sequence[PathLike] = (), threads: Optional[int
         verdict.findings.append(Finding("open", rec.name, str(error)))
         return verdict
     with opened:
-        checked = check_records(opened, threads or cpu_count())
+        checked = check_records(opened, threads or available_cores())
     verdict.findings += checked.findings
     verdict.images, verdict.identities = checked.labels.size, int(np.unique(checked.labels).size)
     _compare_manifest(verdict, rec.parent, checked.sha256)

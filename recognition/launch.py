@@ -36,9 +36,12 @@ class Printer:
         said = RANK.search(line) if place.role == WORKER else None
         if said:
             self._ranks[place] = said.group(1)
-        name = place._replace(number=int(self._ranks[place])).name if place in self._ranks else place.name
-        sys.stdout.write(f"[{name}] {line}\n")
+        sys.stdout.write(f"[{self.name(place)}] {line}\n")
         sys.stdout.flush()
+
+    def name(self, place: Place) -> str:
+        """Role and rank of a process."""
+        return place._replace(number=int(self._ranks[place])).name if place in self._ranks else place.name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,7 +80,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the job; 0 when all workers are done, else the status of what failed first, 128 + signal when stopped."""
     flags = build_parser().parse_args(argv)
     job = job_from(flags)
-    running = Running(Printer())
+    printer = Printer()
+    running = Running(printer, printer.name)
 
     def note(number: int, frame: Optional[FrameType]) -> None:
         running.stop = number

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 from recognition.engine import start
 from recognition.engine.run_directory import RunDirectory
 from recognition.engine.trainer import Finished, Trainer
+from recognition.engine.validation import require_packs
 from recognition.listing import listing
 from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
 from recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
@@ -123,6 +124,7 @@ def make_trainer(given: Dict[str, Any]) -> Trainer:
     if names["dataset"] == DEMO_DATASET and not (Path(settings.data.folder) / "train.rec").exists():
         raise InputError(f"{default_folder(DEMO_DATASET)}: the built-in faces are not drawn yet; run "
                          f"'python datasets/prepare.py synthetic --out {settings.data.folder}' or 'make demo'")
+    require_packs(Path(settings.data.folder), given.get("val_targets", ()))
     return start.begin(settings, where, RunDirectory(Path(folder)))
 
 

@@ -1,7 +1,7 @@
 """What a run trains: the stored graph with its published names, and the form of it that is executed."""
 from typing import Dict, NamedTuple, Tuple
 
-from graph.training import training_form
+from graph.training import TrainingForm, training_form
 from recognition.engine.parallel import Program
 from recognition.losses import Head, attach
 from recognition.losses.blocks import unit_rows
@@ -16,22 +16,31 @@ class Model(NamedTuple):
     embedding: "mx.sym.Symbol"
     head: Head
     program: Program
+    rewritten: bool
 
 
-def compose(settings: Settings, num_classes: int, images_per_context: int) -> Model:
-    """Network and loss of `settings` for a set of `num_classes` identities."""
+def compose(settings: Settings, num_classes: int, images_per_context: int, rewritten: bool = True) -> Model:
+    """Network and loss of `settings` for a set of `num_classes` identities.
+
+    `rewritten`: run the form whose PReLU oneDNN accelerates. On a GPU, where it has not been measured, the stored form
+    is run as the original did.
+    """
     with mx.name.NameManager():
         embedding = build(settings.network)
     head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
-    run_symbol, constants = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
-    program = Program(run_symbol, head.roles, constants, head.states, head.symbol.attr_dict())
-    return Model(embedding, head, program)
+    form = TrainingForm(head.symbol, {})
+    if rewritten:
+        form = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
+    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict())
+    return Model(embedding, head, program, rewritten)
 
 
 def backbone_program(model: Model) -> Program:
     """The network of `model` without its head: one output, the embeddings divided by their lengths, (B, E)."""
-    run_symbol, constants = training_form(unit_rows(model.embedding))
-    return Program(run_symbol, ("embedding",), constants, {}, model.head.symbol.attr_dict())
+    form = TrainingForm(unit_rows(model.embedding), {})
+    if model.rewritten:
+        form = training_form(form.symbol)
+    return Program(form.symbol, ("embedding",), form.constants, {}, model.head.symbol.attr_dict())
 
 
 def parameter_shapes(model: Model, images_per_context: int,

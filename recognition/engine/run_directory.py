@@ -62,8 +62,8 @@ class RunDirectory:
             save_arrays(str(temporary), dict(arrays))
         write_json(self.folder / LAST,
                    {"arrays": target.name, "sha256": sha256(target), **dataclasses.asdict(position)})
-        for older in target.parent.glob("step-*.params"):
-            if older.name != target.name:
+        for older in target.parent.iterdir():  # earlier points, and what a kill in the middle of a write left
+            if older.name.lstrip(".").startswith("step-") and older.name != target.name:
                 older.unlink()
 
     def load_last(self) -> Tuple[Position, Dict[str, "mx.nd.NDArray"]]:

@@ -65,7 +65,8 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     workers = join(step.kvstore)
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
-    model = compose(settings, records.num_classes, step.per_batch_size)
+    on_cpu = all(context.device_type == "cpu" for context in contexts)
+    model = compose(settings, records.num_classes, step.per_batch_size, rewritten=on_cpu)
     batches = make_batches(settings, records, model.head, len(contexts), workers.part)
     parallel = make_step(settings, model, contexts, records.num_classes, workers)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,

@@ -52,6 +52,14 @@ class Validation:
         return rows
 
 
+def require_packs(folder: Path, targets: Sequence[str]) -> None:
+    """Raise InputError where a pack that was asked for by name is not there (one of the default sets may be absent)."""
+    for target in targets:
+        if not (folder / f"{target}.bin").exists():
+            there = ", ".join(sorted(path.stem for path in folder.glob("*.bin"))) or "none"
+            raise InputError(f"{folder / target}.bin: not found; --val-targets can be: {there}")
+
+
 def read_packs(folder: Path, targets: Sequence[str], size: Tuple[int, int]) -> Tuple[Dict[str, PairPack], List[str]]:
     """The packs `<folder>/<target>.bin` that are there, and the names of those that are not, to be said aloud.
 

@@ -83,8 +83,8 @@ def _die_with_parent() -> None:
 class Running:
     """All processes of a job, from `start` on; `stop` may be set from a signal handler."""
 
-    def __init__(self, forward: Callable[[Place, str], None]) -> None:
-        self._forward, self.stop = forward, 0
+    def __init__(self, forward: Callable[[Place, str], None], name: Callable[[Place], str]) -> None:
+        self._forward, self._name, self.stop = forward, name, 0
         self._processes: List[Process] = []
         self._left = 0.0
 
@@ -112,7 +112,7 @@ class Running:
             if asked is not None:
                 return Ending(128 + self.stop, f"stopped by {signal.Signals(self.stop).name}", True)
             failed = [process for process in workers if process.status]
-            return _failure(failed[0]) if failed else Ending(0, "", True)
+            return self._failure(failed[0]) if failed else Ending(0, "", True)
         if asked is not None:
             if time.monotonic() - asked > grace:
                 return Ending(128 + self.stop, f"stopped by {signal.Signals(self.stop).name}; the workers did not end "
@@ -123,7 +123,7 @@ class Running:
             self._left = self._left or time.monotonic()  # servers leave with the first worker that is done
             if time.monotonic() - self._left > AFTERWARDS:
                 failed = [process for process in self._processes if process.status == 0]
-        return _failure(failed[0]) if failed else None
+        return self._failure(failed[0]) if failed else None
 
     def end(self, grace: float) -> None:
         """Give what is left `grace` seconds to leave by itself, then end it; afterwards nothing runs."""
@@ -136,10 +136,9 @@ class Running:
     def _of(self, role: str) -> List[Process]:
         return [process for process in self._processes if process.place.role == role]
 
-
-def _failure(process: Process) -> Ending:
-    process.drain()
-    status = process.status or 0
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    what = "the job cannot go on without it" if process.place.role in (SCHEDULER, "server") else "all others were ended"
-    return Ending(128 - status if status < 0 else status or 1, f"{process.place.name} {how}; {what}")
+    def _failure(self, process: Process) -> Ending:
+        process.drain()
+        status = process.status or 0
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        what = "the job cannot go on without it" if process.place.role in (SCHEDULER, "server") else "all others were ended"
+        return Ending(128 - status if status < 0 else status or 1, f"{self._name(process.place)} {how}; {what}")

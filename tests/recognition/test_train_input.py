@@ -124,6 +124,11 @@ def test_a_label_out_of_range_is_named(faces, tmp_path):
     assert "label 4000" in said and str(faces / "train.rec") in said
 
 
+def test_a_verification_pack_that_was_asked_for_is_not_skipped(faces, tmp_path):
+    said = refused(faces, tmp_path / "run", "--val-targets", "lfw,cplfw")
+    assert said == f"{faces / 'cplfw'}.bin: not found; --val-targets can be: agedb_30, cfp_fp, lfw"
+
+
 def test_another_set_than_the_preset_says(faces, tmp_path):
     said = refused(faces, tmp_path / "run", "--dataset", "emore")
     assert "85742" in said and str(faces) in said

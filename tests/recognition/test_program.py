@@ -1,0 +1,60 @@
+import json
+
+import numpy as np
+import pytest
+
+from recognition.engine.parallel import DataParallel
+from recognition.engine.program import backbone_program, compose, parameter_shapes
+from recognition.settings import resolve
+from runtime.mx import mx
+
+SHAPE = (112, 112, 3)
+
+
+def model(rewritten, network="demo", **flags):
+    return compose(resolve(network, "arcface", "own", flags), 10, 2, rewritten)
+
+
+def operators(symbol):
+    return [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
+
+
+def test_only_the_rewritten_form_is_without_prelu_and_both_train_the_same_parameters():
+    fast, stored = model(True), model(False)
+    assert "LeakyReLU" not in operators(fast.program.symbol)
+    assert "LeakyReLU" in operators(stored.program.symbol)
+    assert stored.program.constants == {} and fast.program.constants
+    assert fast.program.trained == stored.program.trained
+    assert fast.program.auxiliary == stored.program.auxiliary
+    assert operators(fast.embedding) == operators(stored.embedding)
+    assert "LeakyReLU" in operators(backbone_program(stored).symbol)
+    assert "LeakyReLU" not in operators(backbone_program(fast).symbol)
+
+
+def test_both_forms_give_the_same_probabilities():
+    results = []
+    random = np.random.RandomState(0)
+    images = mx.nd.array(random.randint(0, 256, (2, 3, 112, 112)))
+    for rewritten in (True, False):
+        made = model(rewritten)
+        arguments, auxiliary = parameter_shapes(made, 2, SHAPE)
+        random = np.random.RandomState(1)
+        engine = DataParallel(made.program, [mx.cpu()], 2, SHAPE)
+        engine.set_parameters({name: mx.nd.array(random.normal(0, 0.1, shape)) for name, shape in arguments.items()},
+                              {name: mx.nd.ones(shape) for name, shape in auxiliary.items()})
+        mx.random.seed(7)
+        engine.forward_backward(images, mx.nd.array([3, 4]))
+        results.append(engine.executors[0].outputs[1].asnumpy())
+    np.testing.assert_allclose(results[0], results[1], rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["r100", "y1"])
+def test_the_half_precision_graph_of_the_papers_command_types_whole(network):
+    """Built, not run: the CPU has no float16 convolution. Weights are float16, the head and the embedding float32."""
+    made = model(False, network, fp16=True)
+    arguments, outputs, _ = made.head.symbol.infer_type(data=np.float32, softmax_label=np.float32)
+    types = dict(zip(made.head.symbol.list_arguments(), arguments))
+    first = "conv0_weight" if network == "r100" else "conv_1_conv2d_weight"
+    assert types[first] == np.float16
+    assert types["fc7_weight"] == types["pre_fc1_weight"] == np.float32
+    assert outputs[0] == np.float32

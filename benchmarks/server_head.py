@@ -18,7 +18,7 @@ from recognition.engine.distributed import join
 from recognition.engine.parallel import DataParallel, Program
 from recognition.engine.program import Model, backbone_program
 from recognition.engine.sampled import Rule
-from recognition.engine.server_centres import ServerCentres
+from recognition.engine.server_centres import KEY_CLASSES, ServerCentres
 from recognition.losses import LossSettings, attach
 from runtime.errors import run_command
 from runtime.mx import mx
@@ -47,10 +47,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     centres = ServerCentres(sizes, ARCFACE.loss_s, contexts, rule, workers, int(os.environ["DMLC_NUM_SERVER"]))
     step = ClassParallel(network, centres, ARCFACE)
     started = time.perf_counter()
-    centres.fill(lambda first, last: mx.nd.random.normal(0, 0.01, (last - first, flags.size)),
-                 lambda first, last: mx.nd.zeros((last - first, flags.size)))
+    drawn = mx.nd.random.normal(0, 0.01, (min(KEY_CLASSES, flags.classes), flags.size))  # the same for every key
+    zeros = mx.nd.zeros(drawn.shape)
+    centres.fill(lambda first, last: drawn[:last - first], lambda first, last: zeros[:last - first])
     step.set_optimizer(0.9, 5e-4, "uniform")
     sys.stdout.write(f"servers filled in {time.perf_counter() - started:.1f} s\n")
+    sys.stdout.flush()
     rng, seconds, losses = np.random.RandomState(workers.rank), [], []
     identities = rng.randint(0, flags.classes, flags.batch)
     data = mx.nd.array(rng.randn(flags.batch, flags.size, 1, 1))

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import IO, Callable, List, NamedTuple, Optional
 
-from recognition.launcher.plan import SCHEDULER, WORKER, Job, Place, arguments, environment
+from recognition.launcher.plan import WORKER, Job, Place, arguments, environment
 
 _PR_SET_PDEATHSIG = 1
 _POLL = 0.1
@@ -140,5 +140,5 @@ class Running:
         process.drain()
         status = process.status or 0
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        what = "the job cannot go on without it" if process.place.role in (SCHEDULER, "server") else "all others were ended"
+        what = "all others were ended" if process.place.role == WORKER else "the job cannot go on without it"
         return Ending(128 - status if status < 0 else status or 1, f"{self._name(process.place)} {how}; {what}")

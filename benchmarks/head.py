@@ -41,7 +41,7 @@ def make(head: str, flags: argparse.Namespace) -> Any:
         step: Any = DataParallel(program, contexts, flags.batch, shape)
         weights = [executor.arg_dict["fc7_weight"] for executor in step.executors]
     else:
-        network = DataParallel(backbone_program(Model(embedding, loss, program)), contexts, flags.batch, shape)
+        network = DataParallel(backbone_program(Model(embedding, loss, program, False)), contexts, flags.batch, shape)
         sizes = HeadSizes(flags.classes, 1, flags.batch, flags.size)
         centres = (ShardedCentres(sizes, ARCFACE.loss_s, contexts) if head == "sharded" else
                    SampledCentres(sizes, ARCFACE.loss_s, contexts, Rule(0, flags.sample_rate)))

@@ -41,7 +41,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     sys.stdout.write(f"worker {workers.rank} of {workers.size}\n")
     embedding, contexts = mx.sym.Flatten(mx.sym.Variable("data")), [mx.cpu()]
     loss = attach(embedding, ARCFACE, flags.classes, flags.batch, flags.size)
-    model = Model(embedding, loss, Program(loss.symbol, loss.roles, {}, {}, {}))
+    model = Model(embedding, loss, Program(loss.symbol, loss.roles, {}, {}, {}), False)
     network = DataParallel(backbone_program(model), contexts, flags.batch, (1, 1, flags.size), workers.store)
     sizes, rule = HeadSizes(flags.classes, 1, flags.batch, flags.size), Rule(0, flags.sample_rate)
     centres = ServerCentres(sizes, ARCFACE.loss_s, contexts, rule, workers, int(os.environ["DMLC_NUM_SERVER"]))

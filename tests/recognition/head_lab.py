@@ -21,7 +21,7 @@ def model(loss: LossSettings, images: int, classes: int = CLASSES) -> Model:
     embedding = mx.sym.FullyConnected(body, num_hidden=SIZE, name="fc1")
     head = attach(embedding, loss, classes, images, SIZE)
     program = Program(head.symbol, head.roles, {}, head.states, head.symbol.attr_dict())
-    return Model(embedding, head, program)
+    return Model(embedding, head, program, False)
 
 
 def contexts(count: int) -> List[mx.Context]:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from datasets.faces.brush import colour_of, fill, stroke
+from datasets.faces.exact import length_scale, times
 from datasets.faces.head import CHART, longitude_of, skin_point
 from datasets.faces.nuisance import Nuisance
 
@@ -21,7 +22,7 @@ class Frame:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Head coordinates (n, 3) -> pixels (n, 2)."""
-        return (points @ self.rotate.T)[:, :2] @ self.to_pixels[:, :2].T + self.to_pixels[:, 2]
+        return times(times(points, self.rotate.T)[:, :2], self.to_pixels[:, :2].T) + self.to_pixels[:, 2]
 
 
 def _generator(n: Nuisance, which: int) -> np.random.Generator:
@@ -100,7 +101,7 @@ def _glasses(frame: Frame, n: Nuisance, image: np.ndarray) -> None:
         stroke(image, rim, colour, width, closed=True)
     stroke(image, np.stack([rims[0][0], rims[1][10]]), colour, width)
     ears = [skin_point(side * 1.5, frame.traits["eye_level"] + 0.02, frame.traits, frame.field) for side in (-1.0, 1.0)]
-    visible = (np.stack(ears) @ frame.rotate.T)[:, 2] > -0.05
+    visible = times(np.stack(ears), frame.rotate.T)[:, 2] > -0.05
     for shown, rim, ear, at in zip(visible, rims, frame.pixels(np.stack(ears)), (10, 0)):
         if shown:
             stroke(image, np.stack([rim[at], ear]), colour, width)
@@ -111,7 +112,7 @@ def _hand(frame: Frame, n: Nuisance, skin: np.ndarray, image: np.ndarray) -> Non
     generator = _generator(n, 5)
     side = 1.0 if generator.random() < 0.5 else -1.0
     level, reach = generator.uniform(0.55, 1.3), generator.uniform(-0.1, 0.35)
-    scale = float(np.sqrt(abs(np.linalg.det(frame.to_pixels[:, :2]))))
+    scale = length_scale(frame.to_pixels)
     shade = n.exposure * (0.5 + 0.5 * n.ambient)
     for finger in range(4):
         tip = np.array([side * (reach + 0.06 * abs(finger - 1.4)), level + 0.19 * finger - 0.25, 1.35])

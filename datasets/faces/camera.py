@@ -5,12 +5,13 @@ from typing import Tuple
 import cv2
 import numpy as np
 
+from datasets.faces.exact import times
 from datasets.faces.nuisance import Nuisance
 
 
 def shading(normal: np.ndarray, n: Nuisance) -> np.ndarray:
     """Brightness of the skin, float32 (h, w, 1): ambient, one lamp, a little shine; 1 is paint as it is."""
-    lamp = np.clip(normal @ n.light.astype(np.float32), -0.12, 1.0)
+    lamp = np.clip(times(normal, n.light.astype(np.float32)[:, None])[..., 0], -0.12, 1.0)
     facing = normal[:, :, 2]
     soft = 0.82 + 0.18 * facing
     shine = 0.16 * np.clip(lamp * facing, 0.0, 1.0) ** 12

@@ -10,6 +10,7 @@ from typing import Dict, List, Tuple, Union
 import cv2
 import numpy as np
 
+from datasets.faces.exact import length_scale, times
 from datasets.faces.nuisance import Nuisance
 
 LONGITUDE = 2.2  # radians either side that the chart covers
@@ -127,7 +128,7 @@ def rotation(n: Nuisance) -> np.ndarray:
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     lean = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return lean @ nod @ turn
+    return times(times(lean, nod), turn)
 
 
 def landmarks(t: Dict[str, float], n: Nuisance, field: np.ndarray) -> np.ndarray:
@@ -165,7 +166,7 @@ class _Solid:
         scaled = (rotate / radii(t)[None, :]).astype(np.float32)  # rows: camera axes in ball coordinates
         self.across, self.down, self.towards = scaled
         self.field = field
-        self.a = float(self.towards @ self.towards)
+        self.a = float(np.sum(self.towards * self.towards))
 
     def foot(self, across: np.ndarray, down: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Ray origins (three arrays), and b and c of |origin + depth * towards|^2 = a depth^2 + 2 b depth + c."""
@@ -220,7 +221,7 @@ def view(t: Dict[str, float], field: np.ndarray, rotate: np.ndarray, to_pixels: 
     slope = np.maximum(origin[3] + solid.a * depth, slope_floor)
     depth = depth - np.clip(off / slope, -0.08, 0.08)
     longitude, level, _ = solid.place(origin, depth)
-    scale = np.float32(np.sqrt(abs(np.linalg.det(to_pixels[:, :2]))))
+    scale = np.float32(length_scale(to_pixels))
     smooth = cv2.GaussianBlur(depth * scale, (3, 3), 0.8)
     right = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     below = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)

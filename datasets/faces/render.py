@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from datasets.faces import accessories, camera, head, skin
+from datasets.faces.exact import length_scale, times
 from datasets.faces.identity import Identity
 from datasets.faces.nuisance import Nuisance
 from datasets.landmarks import REFERENCE_112, similarity
@@ -23,8 +24,8 @@ class Picture:
 def _placement(points: np.ndarray, n: Nuisance) -> np.ndarray:
     """Camera plane -> crop pixels (2, 3): the five-point alignment a detector with small errors would have given."""
     plain = similarity(points, REFERENCE_112)
-    scale = np.sqrt(abs(np.linalg.det(plain[:, :2])))
-    return similarity(points + n.landmark_noise / scale, REFERENCE_112)
+    noisy = points + n.landmark_noise / length_scale(plain)
+    return similarity(noisy, REFERENCE_112).round(9)  # what a solver leaves beyond that depends on the machine
 
 
 def render(identity: Identity, n: Nuisance, to_pixels: Optional[np.ndarray] = None, size: int = 112) -> Picture:
@@ -37,7 +38,7 @@ def render(identity: Identity, n: Nuisance, to_pixels: Optional[np.ndarray] = No
     age = max(17.0, t["birth_age"] + n.age_drift)
     field = head.height_field(t, n, age)
     rotate = head.rotation(n)
-    points = (head.landmarks(t, n, field) @ rotate.T)[:, :2]
+    points = times(head.landmarks(t, n, field), rotate.T)[:, :2]
     if to_pixels is None:
         to_pixels = _placement(points, n)
     seen = head.view(t, field, rotate, to_pixels, size)
@@ -55,7 +56,7 @@ def render(identity: Identity, n: Nuisance, to_pixels: Optional[np.ndarray] = No
 
 
 def _project(points: np.ndarray, to_pixels: np.ndarray) -> np.ndarray:
-    return points @ to_pixels[:, :2].T + to_pixels[:, 2]
+    return times(points, to_pixels[:, :2].T) + to_pixels[:, 2]
 
 
 def encode(image: np.ndarray, quality: int) -> bytes:

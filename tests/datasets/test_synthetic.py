@@ -1,5 +1,9 @@
 """The built-in faces: the same bytes from the same seed, a solid head, disjoint people, the published layouts."""
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -46,6 +50,18 @@ def test_pixels_do_not_depend_on_the_threads_of_opencv():
         assert np.array_equal(one, picture().image)
     finally:
         cv2.setNumThreads(threads)
+
+
+@pytest.mark.parametrize("core", ["Nehalem", "Haswell", "SkylakeX"])
+def test_pixels_do_not_depend_on_the_linear_algebra_of_the_machine(core):
+    """Pictures that a matrix product by OpenBLAS drew otherwise on another processor (by up to 2 grey levels)."""
+    code = ("import hashlib\nfrom datasets.faces.studio import sit\n"
+            "drawn = b''.join(sit(person, 'train', [image], 1).images[0] for person, image in ((2, 28), (5, 4), (9, 4)))\n"
+            "print(hashlib.sha256(drawn).hexdigest())")
+    other = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OPENBLAS_CORETYPE": core}, check=True,
+                           capture_output=True, text=True)
+    here = b"".join(sit(person, "train", [image], 1).images[0] for person, image in ((2, 28), (5, 4), (9, 4)))
+    assert other.stdout.strip() == hashlib.sha256(here).hexdigest()
 
 
 def test_seed_person_and_image_each_change_the_picture():

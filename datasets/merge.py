@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from datasets import manifest
+from datasets.identity_angles import load_embeddings
 from datasets.identity_names import read_names, write_names
 from datasets.record_writer import RecordWriter
 from datasets.records import RecordSet
@@ -96,7 +97,8 @@ def merge(sources: Sequence[PathLike], out: PathLike, embeddings: Optional[Seque
     if embeddings is None:
         joined = _apart(opened)
     else:
-        joined = match([centres(records, _load(path)) for records, path in zip(opened, embeddings)], threshold)
+        joined = match([centres(records, load_embeddings(path, records.images))
+                        for records, path in zip(opened, embeddings)], threshold)
     with whole_folder(out) as folder:
         _write(folder, opened, joined)
         with atomic_open(folder / JOINED, "w") as stream:
@@ -145,15 +147,6 @@ def _keys_by_class(records: RecordSet) -> Dict[int, List[int]]:
     order = np.argsort(records.labels, kind="stable")
     classes, first = np.unique(records.labels[order], return_index=True)
     return {int(label): keys.tolist() for label, keys in zip(classes, np.split(records.keys[order], first[1:]))}
-
-
-def _load(path: PathLike) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; extract the embeddings first") from None
-    except (ValueError, OSError, EOFError):
-        raise InputError(f"{path}: no .npy file of numbers; extract the embeddings again") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -82,7 +82,7 @@ def test_without_embeddings_everybody_stays_apart(two, tmp_path):
 
 
 @pytest.mark.parametrize("spoil,message", [
-    (lambda rows: rows[:-1], "6 images, but embeddings of shape"), (lambda rows: rows[:, 0], "embeddings of shape"),
+    (lambda rows: rows[:-1], "one row for each of 6 images"), (lambda rows: rows[:, 0], "not one row for each of"),
     (lambda rows: rows * np.nan, "embedding of image 0 is zero or not finite"),
     (lambda rows: rows * (np.arange(6) != 4)[:, None], "embedding of image 4 is zero"),
     (lambda rows: rows[:, :4], "of 8 and of 4 dimensions|of 4 and of 8 dimensions|embeddings of")])
@@ -105,7 +105,7 @@ def test_flags_that_do_not_fit(two, tmp_path, flags, message):
 
 def test_a_file_that_is_no_array_is_refused(two, tmp_path):
     (tmp_path / "x.npy").write_bytes(b"nothing like it")
-    with pytest.raises(InputError, match="x.npy: no .npy file"):
+    with pytest.raises(InputError, match="x.npy: no .npy of numbers"):
         merge(two, tmp_path / "out", [tmp_path / "x.npy"] * 2)
 
 

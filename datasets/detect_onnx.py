@@ -73,6 +73,7 @@ class YuNet:
     def __init__(self, path: PathLike, threshold: float = 0.7) -> None:
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 500)
+            self._net.detect(np.zeros((320, 320, 3), np.uint8))  # another model's file fails only here
         except cv2.error as error:
             raise InputError(f"{path}: OpenCV cannot read it ({error.err}); give YuNet's .onnx file") from None
 

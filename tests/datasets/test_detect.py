@@ -115,3 +115,8 @@ def test_another_onnx_model_is_refused_by_name(tmp_path):
 def test_an_unknown_detector_is_refused():
     with pytest.raises(InputError, match="known: mtcnn, scrfd, yunet"):
         open_detector("haar", "x")
+
+
+def test_another_models_file_is_no_yunet(fixtures):
+    with pytest.raises(InputError, match="give YuNet's .onnx file"):
+        open_detector("yunet", fixtures / "scrfd" / "scrfd_500m_kps.onnx")

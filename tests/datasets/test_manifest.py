@@ -117,3 +117,9 @@ def test_checksums_of_another_set_are_refused(folder):
     (folder / "train.crc").write_bytes(b"1234")
     with pytest.raises(InputError, match="holds 1 checksums for 10 records"):
         RecordSet.open(folder)
+
+
+def test_the_short_hash_stands_for_the_bytes_of_each_file_and_its_name():
+    def of(digest, name="train.rec"):
+        return manifest.short_hash({"files": {name: {"bytes": 3, "sha256": digest}}})
+    assert len(of("a" * 64)) == 12 and len({of("a" * 64), of("b" * 64), of("a" * 64, "train.idx")}) == 3

@@ -32,7 +32,7 @@ from datasets.point_files import read_points
 from datasets.whole_folder import must_be_free, put_in_place
 from runtime.cores import available_cores
 from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+from runtime.files import PathLike, atomic_open, naming
 from runtime.progress import bar
 
 EXAMPLE = ("  python datasets/prepare.py build photos/ data/mine\n"
@@ -55,10 +55,15 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
     """
     target = must_be_free(out)
     partial = PartialSet(target.with_name(target.name + ".partial"),
-                         source.fingerprint(size, resize, alignment, skip))
+                         source.fingerprint(size, resize, alignment))
+    if partial.skipped and not skip:
+        partial.close()
+        raise InputError(f"{partial.folder}: was begun with --skip and left out {partial.skipped[0][0]}; go on with "
+                         "--skip, or remove the folder")
     try:
-        _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or available_cores())
-        partial.finish(size)
+        with naming(partial.folder):
+            _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or available_cores())
+            partial.finish(size)
     except BaseException:
         with contextlib.suppress(OSError, ValueError):
             partial.note()
@@ -176,7 +181,7 @@ def _identities_kept(source: ImageList, partial: PartialSet) -> List[int]:
 
 def _write_skipped(partial: PartialSet) -> None:
     with atomic_open(partial.folder / SKIPPED) as stream:
-        for name, reason in partial.skipped:
+        for name, reason in dict.fromkeys((name, reason) for name, reason in partial.skipped):  # gone on from: twice
             stream.write(f"{name}\t{reason}\n".encode("utf-8", "surrogateescape"))
 
 

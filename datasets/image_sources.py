@@ -3,11 +3,13 @@
 Every source becomes one `ImageList`, grouped by identity. Archives are read in place, never unpacked; a member that
 leads outside, or is a link, refuses the whole archive.
 """
+import errno
 import hashlib
 import os
 import stat
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Callable, Dict, List, Sequence, Tuple
@@ -59,7 +61,8 @@ def open_source(path: PathLike) -> ImageList:
         return from_zip(place)
     if place.suffix in (".tar", ".tgz") or ".tar." in place.name:
         return from_tar(place)
-    raise InputError(f"{place}: neither a folder nor a .zip, .tar or .lst file; unpack it and name the folder")
+    raise InputError(f"{place}: neither a folder nor a whole .zip, .tar or .lst file; get another copy, or "
+                     "unpack it and name the folder")
 
 
 def from_folder(root: Path) -> ImageList:
@@ -96,8 +99,16 @@ def from_zip(path: Path) -> ImageList:
         if member.flag_bits & 1:
             raise InputError(f"{path}: {member.filename} is encrypted; unpack it and name the folder")
         if not member.is_dir():
+            _must_be_new(path, member.filename, states)
             states[member.filename] = (member.file_size, member.CRC)
-    return _grouped(str(path), list(states), states, archive.read)
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+            raise OSError(errno.EIO, "damaged in the archive, or packed in a way that cannot be read") from None
+
+    return _grouped(str(path), list(states), states, read)
 
 
 def from_tar(path: Path) -> ImageList:
@@ -114,6 +125,7 @@ def from_tar(path: Path) -> ImageList:
         if not (member.isreg() or member.isdir()):
             raise _no_plain_file(path, member.name)
         if member.isreg():
+            _must_be_new(path, member.name, places)
             places[member.name] = (member.offset_data, member.size)
     changed = path.stat().st_mtime_ns
 
@@ -128,6 +140,11 @@ def from_tar(path: Path) -> ImageList:
 def _no_plain_file(path: Path, name: str) -> InputError:
     return InputError(f"{path}: {name} is a link or device, which an archive of images has no need of; "
                       "unpack it yourself after a look, and name the folder")
+
+
+def _must_be_new(path: Path, name: str, seen: Dict[str, Tuple[int, int]]) -> None:
+    if name in seen:
+        raise InputError(f"{path}: {name} is in it twice; pack each image once, or unpack it and name the folder")
 
 
 def _must_stay_inside(path: Path, name: str) -> None:
@@ -148,17 +165,12 @@ def _grouped(where: str, files: Sequence[str], states: Dict[str, Tuple[int, int]
     if loose is not None:
         raise InputError(f"{where}: {loose} lies in no identity's folder; move it into one named after the person")
     common = len(os.path.commonprefix([part[:-2] for part in parts]))
-    kept, people = _by_person(kept, [part[common] for part in parts])
+    people = [part[common] for part in parts]  # in order: the names are
     identities = sorted(set(people))
     number = {person: label for label, person in enumerate(identities)}
     labels = np.array([number[person] for person in people], dtype=np.int64)
     return ImageList(where, kept, labels, identities, [states[name] for name in kept],
                      lambda place: read(kept[place]), passed_over=passed_over)
-
-
-def _by_person(names: List[str], people: List[str]) -> Tuple[List[str], List[str]]:
-    order = sorted(range(len(names)), key=lambda place: people[place])
-    return [names[place] for place in order], [people[place] for place in order]
 
 
 def _is_image(name: str) -> bool:

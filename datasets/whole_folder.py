@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 from runtime.errors import InputError
-from runtime.files import PathLike
+from runtime.files import PathLike, naming
 
 
 def must_be_free(folder: PathLike) -> Path:
@@ -28,7 +28,8 @@ def whole_folder(folder: PathLike) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
-        yield temporary
+        with naming(target):
+            yield temporary
         put_in_place(temporary, target)
     finally:
         if temporary.exists():

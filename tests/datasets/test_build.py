@@ -212,6 +212,54 @@ def test_a_zip_that_leads_outside_is_refused(tmp_path, name, message):
         open_source(tmp_path / "evil.zip")
 
 
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+def test_an_archive_that_holds_a_path_twice_is_refused(tmp_path, suffix):
+    import io
+    import tarfile
+    place = tmp_path / f"twice.{suffix}"
+    if suffix == "zip":
+        with pytest.warns(UserWarning), zipfile.ZipFile(place, "w") as archive:
+            archive.writestr("a/1.jpg", b"x")
+            archive.writestr("a/1.jpg", b"y")
+    else:
+        with tarfile.open(place, "w") as archive:
+            for _ in range(2):
+                member = tarfile.TarInfo("a/1.jpg")
+                member.size = 1
+                archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(InputError, match="a/1.jpg is in it twice"):
+        open_source(place)
+
+
+def test_a_damaged_member_of_a_zip_is_named_and_can_be_skipped_where_the_build_stopped(photos, tmp_path):
+    import shutil
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "photos")
+    place = tmp_path / "packed.zip"
+    with zipfile.ZipFile(place) as archive:
+        member = next(one for one in archive.infolist() if one.filename.endswith("ström/1 x.jpg"))
+    damaged = bytearray(place.read_bytes())
+    damaged[member.header_offset + 30 + len(member.filename.encode()) + 200] ^= 255
+    place.write_bytes(damaged)
+    with pytest.raises(InputError, match="ström/1 x.jpg cannot be read .damaged in the archive"):
+        build(open_source(place), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    build(open_source(place), tmp_path / "out", skip=True)  # the same images: goes on
+    assert [len(images) for images in contents(tmp_path / "out").values()] == [2, 2, 1]
+    assert len((tmp_path / "out" / "skipped.tsv").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_a_build_begun_with_skip_is_not_ended_without(photos, tmp_path, monkeypatch):
+    (photos / "Ann Lee" / "0 x.jpg").write_bytes(b"no image")
+    monkeypatch.setattr(partial_set.PartialSet, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        build(open_source(photos), tmp_path / "out", skip=True)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="was begun with --skip and left out .*0 x.jpg"):
+        build(open_source(photos), tmp_path / "out")
+    build(open_source(photos), tmp_path / "out", skip=True)
+    assert [len(images) for images in contents(tmp_path / "out").values()] == [1, 3, 1]
+
+
 def test_links_in_archives_are_refused(tmp_path):
     import tarfile
     link = zipfile.ZipInfo("a/link.jpg")

@@ -25,7 +25,7 @@ from evaluation.ijb.templates import pool
 from evaluation.iqiyi_mlp import MlpSettings, train
 from evaluation.results import About, Entry, Row, file_hashes, write_results
 from evaluation.sources import image_size
-from evaluation.vectors import normalise
+from evaluation.vectors import check_embeddings, normalise
 from evaluation.video import features_from_frames
 from runtime.errors import InputError, run_command
 from runtime.files import PathLike
@@ -104,13 +104,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     persons = sorted(set(labels[0].values()) - {NOISE})
     number = {NOISE: 0, **{person: place for place, person in enumerate(persons, 1)}}
     sets = _feature_sets(options, labels, number)
+    weights = options.weights or [1.0] * len(sets)
+    if len(weights) != len(sets) or not np.isfinite(weights).all():
+        raise InputError(f"--weights: {len(weights)} given for {len(sets)} models and contexts; "
+                         "give one finite number each")
+    for training, test in sets:
+        check_embeddings(test.features, "test features", dimensions=training.features.shape[1])
     settings = MlpSettings(hidden=options.hidden, epochs=options.epochs, batch=options.mlp_batch, seed=options.seed)
     truth = sets[0][1].classes
     steps = {"centre": mean_average_precision(centre_scores(sets[0][0], sets[0][1].features, len(persons)), truth)}
     softmax = [train(training.features, training.classes, len(persons) + 1, settings).scores(test.features)[:, 1:]
                for training, test in sets]
     faces = len(sets) - len(options.context_train)
-    weights = options.weights or [1.0] * len(sets)
     steps["mlp"] = mean_average_precision(softmax[0], truth)
     if faces > 1:
         steps["ensemble"] = mean_average_precision(ensemble(softmax[:faces], weights[:faces]), truth)

@@ -72,6 +72,9 @@ def evaluate(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray, verificat
     """
     ids = np.asarray(ids)
     _check(probes, ids, gallery)
+    for rate in (verification_fpr, identification_fpr):
+        if not 0 < rate <= 1:
+            raise InputError(f"false positive rate {rate:g}: above 0 and at most 1")
     impostors = len(probes) * len(gallery)
     allowed = false_accepts_allowed(verification_fpr, impostors)
     largest, histogram = Largest(min(allowed + 1, impostors)), Histogram(Bins(-1.001, 1.001))

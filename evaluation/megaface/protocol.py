@@ -194,5 +194,5 @@ def check(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequ
                          f"{probes.rows.shape[1]} dimensions; use features of one model, both cleaned or both not")
     if not counts or min(counts) < 1 or max(counts) > len(distractors):
         raise InputError(f"--distractors {','.join(map(str, counts))}: between 1 and the {len(distractors)} given")
-    if not fars or min(fars) <= 0 or max(fars) > 1:
+    if not fars or not all(0 < far <= 1 for far in fars):
         raise InputError(f"--far {','.join(map(str, fars))}: each above 0 and at most 1")

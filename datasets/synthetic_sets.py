@@ -140,13 +140,16 @@ def contact_sheet(people_count: int, images: int, seed: int) -> np.ndarray:
     return cv2.cvtColor(np.vstack([np.hstack(row) for row in rows]), cv2.COLOR_BGR2RGB)
 
 
+SET_SIZE, SHEET_SIZE = (200, 40), (8, 8)  # identities, images of each
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument("--out", required=True, metavar="DIR",
                         help="folder to write (for --kind sheet a picture file)")
     parser.add_argument("--kind", default="dataset", choices=sorted(_KINDS), help="what to draw (default: dataset)")
-    parser.add_argument("--identities", type=int, default=200, help="people: of training, probes or templates")
-    parser.add_argument("--images", type=int, default=40, help="pictures of each, or of each template")
+    parser.add_argument("--identities", type=int, help="people: of training, probes or templates (default 200; sheet 8)")
+    parser.add_argument("--images", type=int, help="pictures of each, or of each template (default 40; sheet 8)")
     parser.add_argument("--pairs", type=int, default=600, help="pairs in each pack (dataset)")
     parser.add_argument("--distractors", type=int, default=1000, help="distractors (megaface)")
     parser.add_argument("--seed", type=int, default=1, help="another seed is another world (default 1)")
@@ -170,6 +173,8 @@ _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
 
 def run(args: argparse.Namespace) -> Optional[int]:
     """Draw what was asked for and say where it is."""
+    identities, images = SHEET_SIZE if args.kind == "sheet" else SET_SIZE
+    args.identities, args.images = args.identities or identities, args.images or images
     _KINDS[args.kind](args)
     sys.stdout.write(f"{args.kind} drawn: {args.out}\n")
     return 0

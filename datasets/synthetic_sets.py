@@ -148,8 +148,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR",
                         help="folder to write (for --kind sheet a picture file)")
     parser.add_argument("--kind", default="dataset", choices=sorted(_KINDS), help="what to draw (default: dataset)")
-    parser.add_argument("--identities", type=int, help="people: of training, probes or templates (default 200; sheet 8)")
-    parser.add_argument("--images", type=int, help="pictures of each, or of each template (default 40; sheet 8)")
+    parser.add_argument("--identities", type=int, help="people: of training, probes, templates (default 200; sheet 8)")
+    parser.add_argument("--images", type=int, help="pictures of each person or template (default 40; sheet 8)")
     parser.add_argument("--pairs", type=int, default=600, help="pairs in each pack (dataset)")
     parser.add_argument("--distractors", type=int, default=1000, help="distractors (megaface)")
     parser.add_argument("--seed", type=int, default=1, help="another seed is another world (default 1)")

@@ -1,5 +1,5 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from runtime.errors import InputError
 from runtime.mx import mx
 
 DATA, LABEL = "data", "softmax_label"
+CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
 Arrays = Dict[str, "mx.nd.NDArray"]
 
 
@@ -206,9 +207,8 @@ def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray
     return next(arrays[name] for name in names if name in arrays)
 
 
-def all_finite(arrays: Sequence["mx.nd.NDArray"], batch: Optional[int] = 200) -> bool:
+def all_finite(arrays: Sequence["mx.nd.NDArray"]) -> bool:
     """Whether the arrays, all of one context, hold no NaN or infinity."""
-    step = batch or len(arrays)
-    flags = [mx.nd.multi_all_finite(*arrays[start:start + step], num_arrays=len(arrays[start:start + step]))
-             for start in range(0, len(arrays), step)]
+    groups = [arrays[start:start + CHECKED_TOGETHER] for start in range(0, len(arrays), CHECKED_TOGETHER)]
+    flags = [mx.nd.multi_all_finite(*group, num_arrays=len(group)) for group in groups]
     return all(bool(flag.asscalar()) for flag in flags)

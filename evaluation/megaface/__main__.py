@@ -12,6 +12,7 @@ from evaluation.megaface.devkit import evaluate_devkit, write_files
 from evaluation.megaface.inputs import (
     Distractors,
     Probes,
+    check_flags,
     data_hashes,
     distractor_sets,
     hashes_of_model,
@@ -33,27 +34,29 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = _flags().parse_args(argv)
     options.distractors = list(numbers(options.distractors, int)) if options.distractors else []
     options.far = list(numbers(options.far, float))
+    check_flags(options)
     probes = read_probe_features(options)
     entries: Dict[str, Entry] = {}
     for given in distractor_sets(options, probes.features.rows.shape[1]):
         check(probes.features, probes.ids, given.features, given.counts, options.far)
+        sys.stdout.write(f"distractors, set {given.number}: {given.origin}\n")
         results = evaluate(probes.features, probes.ids, given.features, given.counts, options.far)
         for result in results:
             devkit = _devkit(options, probes, given, result.distractors) if options.devkit else {}
             name = str(result.distractors) if given.number == 1 else f"{result.distractors}_{given.number}"
-            entries[name] = _entry(options, result, given.number, devkit)
+            entries[name] = _entry(options, result, given, devkit)
             tar = ", ".join(f"TAR {rate:.6f} at FAR {far:g}" for far, rate in result.tar.items())
             sys.stdout.write(f"{result.distractors} distractors, set {given.number}: "
                              f"rank-1 {result.rank1:.6f}, {tar}\n")
     sys.stdout.write(f"{write_results(options.out, entries)}\n")
 
 
-def _entry(options: argparse.Namespace, result: MegaFaceResult, number: int, devkit: Dict[str, Any]) -> Entry:
+def _entry(options: argparse.Namespace, result: MegaFaceResult, given: Distractors, devkit: Dict[str, Any]) -> Entry:
     """One number of distractors: its figures, the rows of Table 6 and the curves of figure 8."""
     refined = bool(options.noises)
     paper = published(options.protocol, refined, result.distractors)
     label = f"MegaFace {options.protocol}{', R' if refined else ''}, {result.distractors} distractors"
-    label += f" of set {number}" if number > 1 else ""
+    label += f" of set {given.number}" if given.number > 1 else ""
     rows = [Row(f"{label}: rank-1", 100 * result.rank1, paper and paper.identification, paper.source if paper else "")]
     for far, rate in result.tar.items():
         known = paper if far == TABLE_FAR else None
@@ -67,7 +70,8 @@ def _entry(options: argparse.Namespace, result: MegaFaceResult, number: int, dev
         "distractors": result.distractors, "trials": result.trials, "genuine_pairs": result.genuine_pairs,
         "impostor_pairs": result.impostor_pairs, "near_ties_taken_as_ties": result.unresolved, **devkit}
     about = About("megaface", "exact: all probes x all distractors, ties favour the mate", hashes_of_model(options),
-                  data_hashes(options), {"protocol": options.protocol, "refined": refined, "seed": options.seed})
+                  data_hashes(options), {"protocol": options.protocol, "refined": refined, "seed": options.seed,
+                                         "distractors": given.origin})
     return Entry(figures, about, rows, curves(result))
 
 
@@ -106,8 +110,10 @@ def _flags() -> argparse.ArgumentParser:
     trees.add_argument("--distractor-dir", metavar="DIR")
     trees.add_argument("--ending", default="_insightface.bin", help="what follows an image's name")
     trees.add_argument("--probe-list", metavar="FILE", help="devkit JSON, or PERSON/FILE a line")
-    trees.add_argument("--distractor-list", metavar="FILE", help="devkit JSON, A/B/FILE a line, or templatelists/")
-    images = flags.add_argument_group("aligned images and a checkpoint, with --probe-list and --distractor-list")
+    trees.add_argument("--distractor-list", metavar="FILE", help="devkit JSON, A/B/FILE a line, or templatelists/ "
+                       "(default: the devkit's lists where they stand beside --probe-list, else every feature in "
+                       "--distractor-dir, or image in --distractor-images, sorted by path)")
+    images = flags.add_argument_group("aligned images and a checkpoint, with --probe-list")
     images.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are concatenated")
     images.add_argument("--probe-images", metavar="DIR")
     images.add_argument("--distractor-images", metavar="DIR")

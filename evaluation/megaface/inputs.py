@@ -8,11 +8,11 @@ import numpy as np
 from evaluation.command import embedder_of, load_features, model_hashes, read_ids
 from evaluation.complete import complete_embeddings
 from evaluation.megaface.features import read_tree
-from evaluation.megaface.lists import distractor_list, read_paths, read_probes
+from evaluation.megaface.lists import distractor_list, listed_sizes, names_in_tree, read_paths, read_probes
 from evaluation.megaface.noise import DISTRACTOR_NOISES, PROBE_NOISES, clean_probes, mark_distractors, read_noises
 from evaluation.megaface.pairs import Features
 from evaluation.results import file_hashes
-from evaluation.sources import FileSource, image_size
+from evaluation.sources import FileSource, folder_source, image_size
 from evaluation.vectors import normalise
 from runtime.errors import InputError
 
@@ -28,11 +28,22 @@ class Probes(NamedTuple):
 
 
 class Distractors(NamedTuple):
-    """One set of distractors and the counts to evaluate on its first rows."""
+    """One set of distractors, the counts to evaluate on its first rows, and in words where their order is from."""
 
     number: int
     counts: List[int]
     features: Features
+    origin: str
+
+
+def check_flags(options: argparse.Namespace) -> None:
+    """Raise InputError for sets below 1 and for two kinds of input at once."""
+    if options.sets < 1:
+        raise InputError(f"--sets {options.sets}: at least 1")
+    for kind in ("probe", "distractor"):
+        given = [f"--{kind}-{form}" for form in ("features", "dir", "images") if getattr(options, f"{kind}_{form}")]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)}: give one of them")
 
 
 def read_probe_features(options: argparse.Namespace) -> Probes:
@@ -56,20 +67,25 @@ def read_probe_features(options: argparse.Namespace) -> Probes:
 
 
 def distractor_sets(options: argparse.Namespace, dimensions: int) -> Iterator[Distractors]:
-    """Every set of distractors to run; `dimensions` of the probes, with the noise dimension if noises apply."""
-    listed = options.distractor_list
-    if listed and Path(listed).is_dir():
+    """Every set of distractors to run; `dimensions` of the probes, with the noise dimension if noises apply.
+
+    Without --distractor-list: the devkit's lists where they stand beside --probe-list, else everything in the folder.
+    """
+    folder = _devkit_lists(options)
+    if folder:
         for number in range(1, options.sets + 1):
-            for size in options.distractors or SIZES:
-                names = read_paths(distractor_list(listed, size, number))
-                yield Distractors(number, [len(names)], _named(options, names, dimensions))
+            for size in options.distractors or listed_sizes(folder, number) or SIZES:
+                path = distractor_list(folder, size, number)
+                names = read_paths(path)
+                yield Distractors(number, [len(names)], _named(options, names, dimensions), str(path))
         return
-    features = _named(options, read_paths(listed), dimensions) if listed else _saved(options)
+    features, origin = _one_set(options, dimensions)
     counts = options.distractors or sorted({size for size in SIZES if size < len(features)} | {len(features)})
-    yield Distractors(1, counts, features)
+    yield Distractors(1, counts, features, origin)
     for number in range(2, options.sets + 1):
         order = np.random.default_rng(number).permutation(len(features))[:max(counts)]
-        yield Distractors(number, counts, Features(np.asarray(features.rows[order]), features.unit))
+        yield Distractors(number, counts, Features(np.asarray(features.rows[order]), features.unit),
+                          f"{origin}, shuffled with seed {number}")
 
 
 def data_hashes(options: argparse.Namespace) -> Dict[str, str]:
@@ -83,6 +99,28 @@ def data_hashes(options: argparse.Namespace) -> Dict[str, str]:
 def hashes_of_model(options: argparse.Namespace) -> Dict[str, str]:
     """Hashes of the checkpoint, where one was run."""
     return model_hashes(options.model) if options.model else {}
+
+
+def _devkit_lists(options: argparse.Namespace) -> Optional[str]:
+    """The folder of the devkit's lists of distractors: given, or (for trees and images) beside the probe list."""
+    given: Optional[str] = options.distractor_list
+    if given:
+        return given if Path(given).is_dir() else None
+    beside = Path(options.probe_list).parent if options.probe_list and not options.distractor_features else None
+    return str(beside) if beside and listed_sizes(beside, 1) else None
+
+
+def _one_set(options: argparse.Namespace, dimensions: int) -> Tuple[Features, str]:
+    """The only set: a list, or everything there is; and where its order is from."""
+    if options.distractor_list:
+        return _named(options, read_paths(options.distractor_list), dimensions), str(options.distractor_list)
+    if options.model and options.distractor_images:
+        names: Sequence[str] = folder_source(options.distractor_images).names
+        return _named(options, names, dimensions), f"every image in {options.distractor_images}, sorted by path"
+    if options.distractor_dir:
+        names = names_in_tree(options.distractor_dir, options.ending)
+        return _named(options, names, dimensions), f"every feature in {options.distractor_dir}, sorted by path"
+    return _saved(options), str(options.distractor_features)
 
 
 def _saved(options: argparse.Namespace) -> Features:

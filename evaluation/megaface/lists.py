@@ -1,5 +1,6 @@
-"""The lists of images: the devkit's JSON ({"path": [...], "id": [...]}) or one path a line."""
+"""The lists of images: the devkit's JSON ({"path": [...], "id": [...]}), one path a line, or what a tree holds."""
 import json
+import os
 from pathlib import Path
 from typing import List, NamedTuple
 
@@ -38,6 +39,22 @@ def distractor_list(folder: PathLike, size: int, number: int) -> Path:
     if not path.exists():
         raise InputError(f"{path}: not found; give the devkit's templatelists folder, or sizes and sets it has")
     return path
+
+
+def listed_sizes(folder: PathLike, number: int) -> List[int]:
+    """The sizes of which the devkit's folder has a list of set `number`, ascending; none where it is no such folder."""
+    found = [path.name.split("_")[-2:] for path in Path(folder).glob(f"{DISTRACTOR_LIST}_*")]
+    return sorted(int(words[0]) for words in found if words[0].isdigit() and words[1] == str(number))
+
+
+def names_in_tree(root: PathLike, ending: str) -> List[str]:
+    """A/B/FILE of every ROOT/A/B/FILE + ending, sorted by path; raises InputError when there is none."""
+    names = [os.path.relpath(os.path.join(place, name), root).replace(os.sep, "/")[:-len(ending) or None]
+             for place, _, files in os.walk(root) for name in files if name.endswith(ending)]
+    if not names:
+        raise InputError(f"{root}: no file *{ending} in it; give the folder and --ending the features were "
+                         "written with")
+    return sorted(names)
 
 
 def _read(path: PathLike) -> "tuple[List[str], List[str]]":

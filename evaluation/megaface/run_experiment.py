@@ -57,6 +57,8 @@ class Names(NamedTuple):
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run every size of every set."""
     options = _flags().parse_args(argv)
+    if options.num_sets < 1:
+        raise InputError(f"--num_sets {options.num_sets}: at least 1")
     for folder in (options.distractor_feature_path, options.probe_feature_path):
         if not os.path.isdir(folder):
             raise InputError(f"{folder}: no such folder of features")

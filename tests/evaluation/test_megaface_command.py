@@ -47,6 +47,17 @@ def from_trees(root, *more, out="trees"):
             "--distractors", "120", "--far", "1e-3,1e-2", "--out", str(root / out), *more]
 
 
+def draw_pictures(root, small):
+    """An image for every name, under probes/ and distractors/, and a checkpoint."""
+    save(small(dimensions=6), str(root / "model"), 0)
+    generator = np.random.default_rng(1)
+    for place, names in (("probes", "names"), ("distractors", "others")):
+        for name in (root / names).read_text().split():
+            path = root / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), generator.integers(0, 255, (16, 16, 3), np.uint8))
+
+
 def result(root, out="out"):
     return json.loads((root / out / "result.json").read_text())
 
@@ -99,13 +110,7 @@ def test_several_sets_are_shuffled_and_named_after_the_first(saved):
 
 def test_a_checkpoint_and_images(saved, small):
     root = saved[0]
-    save(small(dimensions=6), str(root / "model"), 0)
-    generator = np.random.default_rng(1)
-    for place, names in (("probes", "names"), ("distractors", "others")):
-        for name in (root / names).read_text().split():
-            path = root / place / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), generator.integers(0, 255, (16, 16, 3), np.uint8))
+    draw_pictures(root, small)
     arguments = ["--model", f"{root / 'model'},0", "--probe-images", str(root / "probes"), "--distractor-images",
                  str(root / "distractors"), "--probe-list", str(root / "names"), "--distractor-list",
                  str(root / "others"), "--image-size", "16,16", "--gpus", "cpu", "--far", "0.01",
@@ -133,7 +138,11 @@ def test_bad_files_are_one_line(saved, change, message):
 
 @pytest.mark.parametrize("more, message", [
     (["--distractors", "10,x"], "expected numbers"), (["--distractors", "121"], "--distractors 121"),
-    (["--far", "2"], "--far"), (["--noises", "nowhere"], "--probe-names")])
+    (["--far", "2"], "--far"), (["--far", "nan"], "--far nan"), (["--far", "1e-3,nan"], "--far 0.001,nan"),
+    (["--sets", "0"], "--sets 0: at least 1"), (["--sets", "-3"], "--sets -3"),
+    (["--distractor-dir", "x"], "--distractor-features and --distractor-dir: give one"),
+    (["--probe-images", "x"], "--probe-features and --probe-images: give one"),
+    (["--noises", "nowhere"], "--probe-names")])
 def test_bad_flags_are_one_line(saved, more, message):
     with pytest.raises(InputError, match=message):
         main(from_arrays(saved[0], *more))
@@ -143,3 +152,61 @@ def test_the_process_ends_with_status_2(saved):
     run = subprocess.run([sys.executable, "-m", "evaluation.megaface", *from_arrays(saved[0], "--far", "7")],
                          capture_output=True, text=True, check=False)
     assert run.returncode == 2 and run.stderr.startswith("error: --far 7") and run.stderr.count("\n") == 1
+
+
+def without_list(arguments):
+    place = arguments.index("--distractor-list")
+    return arguments[:place] + arguments[place + 2:]
+
+
+def test_trees_need_no_list_of_distractors(saved, capsys):
+    """The flags of the issue: the distractors are then every feature of the tree, sorted by path."""
+    root = saved[0]
+    ordered = sorted((root / "others").read_text().split())
+    (root / "others").write_text("\n".join(ordered) + "\n")
+    (root / "tree/megaface/0/notes.txt").write_text("no feature")
+    noises = ["--noises", str(root / "noises"), "--distractors", "7,120"]
+    main(from_trees(root, *noises))
+    capsys.readouterr()
+    main(without_list(from_trees(root, *noises, out="plain")))
+    listed, found = result(root, "trees"), result(root, "plain")
+    for count in ("7", "120"):
+        for figure in ("rank1", "cmc", "tar"):
+            assert found[count][figure] == listed[count][figure]
+    assert "every feature" in found["7"]["about"]["notes"]["distractors"]
+    assert "sorted by path" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"no file \*_x.bin"):
+        main(without_list(from_trees(root, "--distractor-dir", str(root / "noises"), "--ending", "_x.bin",
+                                     "--probe-features", str(root / "P.npy"), "--probe-dir", "", "--probe-ids",
+                                     str(root / "P.txt"))))
+
+
+def test_the_devkits_lists_beside_the_probe_list_are_taken(saved):
+    root = saved[0]
+    lists = root / "templatelists"
+    lists.mkdir()
+    names = (root / "names").read_text().split()
+    (lists / "facescrub_features_list.json").write_text(json.dumps(
+        {"path": names, "id": [name.split("/")[0] for name in names]}))
+    others = (root / "others").read_text().split()
+    chosen = {(30, 1): others[50:80], (60, 1): others[20:80], (30, 2): others[:30], (60, 2): others[:60]}
+    for (size, number), paths in chosen.items():
+        (lists / f"megaface_features_list.json_{size}_{number}").write_text(json.dumps({"path": paths}))
+    flags = without_list(from_trees(root, "--probe-list", str(lists / "facescrub_features_list.json"), "--sets", "2"))
+    place = flags.index("--distractors")
+    main(flags[:place] + flags[place + 2:])
+    found = result(root, "trees")
+    assert set(found) == {"30", "60", "30_2", "60_2"}
+    assert "templatelists" in found["30"]["about"]["notes"]["distractors"]
+    np.save(root / "D.npy", saved[3][50:80])
+    main(from_arrays(root, "--distractors", "30"))
+    assert found["30"]["rank1"] == result(root)["30"]["rank1"] and found["30"]["tar"] == result(root)["30"]["tar"]
+
+
+def test_images_need_no_list_of_distractors(saved, small):
+    root = saved[0]
+    draw_pictures(root, small)
+    main(["--model", f"{root / 'model'},0", "--probe-images", str(root / "probes"), "--distractor-images",
+          str(root / "distractors"), "--probe-list", str(root / "names"), "--image-size", "16,16", "--gpus", "cpu",
+          "--far", "0.01", "--out", str(root / "run")])
+    assert set(result(root, "run")) == {"10", "100", "120"}

@@ -199,6 +199,8 @@ def test_run_experiment_computes_what_the_binaries_would(devkit, monkeypatch, ca
         assert len(matches) == len(probes) and len(matches[0]["distractors"]["idx"]) == 5
         assert (root / f"out/otherFiles/megaface_features_insightface_{size}_1").exists()
     assert capsys.readouterr().out.count("Rank 1: ") == 2
+    with pytest.raises(InputError, match="--num_sets 0: at least 1"):
+        run_experiment.main(command(root, "-ns", "0"))
     with pytest.raises(InputError, match="no such folder"):
         run_experiment.main([str(root / "nowhere"), *command(root)[1:]])
     (root / "in/megaface/1/7@N00/7.jpg_insightface.bin").unlink()

@@ -5,7 +5,8 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
-from recognition.reproduction import curves, paper
+from evaluation import paper
+from recognition.reproduction import curves
 from recognition.reproduction.drawing import LOSS_COLOURS, canvas, save
 from recognition.reproduction.provenance import Produced
 

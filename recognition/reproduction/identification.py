@@ -6,13 +6,13 @@ import numpy as np
 
 from datasets.images import decode_rgb
 from datasets.synthetic import people
+from evaluation import paper
 from evaluation.embedder import Embedder
 from evaluation.ijb.templates import pool
 from evaluation.megaface.pairs import Features
 from evaluation.megaface.protocol import MegaFaceResult, evaluate
 from evaluation.metrics import Roc, roc
 from evaluation.vectors import normalise
-from recognition.reproduction import paper
 from recognition.reproduction.drawing import canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced

@@ -5,9 +5,9 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
+from evaluation import paper
 from recognition.losses import LossSettings, attach
 from recognition.presets import LOSSES
-from recognition.reproduction import paper
 from recognition.reproduction.drawing import canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced

@@ -14,8 +14,8 @@ TABLE2: Dict[str, str] = {
 """Row of Table 2 to loss preset; the rows not here are quoted from other papers."""
 
 TABLE3: Dict[str, str] = {
-    "Norm-Softmax": "nsoftmax", "ArcFace": "arcface", "Intra-loss": "ns_intra", "Inter-loss": "ns_inter",
-    "Triplet-loss": "atriplet",
+    "NS": "nsoftmax", "ArcFace": "arcface", "Intra-L": "ns_intra", "Inter-L": "ns_inter",
+    "Triplet-L": "atriplet",
 }
 """Column of Table 3 to loss preset."""
 

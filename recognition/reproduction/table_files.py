@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
+from evaluation.paper import Cell, PaperTable
 from evaluation.results import plain
-from recognition.reproduction.paper import Cell, PaperTable
 from recognition.reproduction.provenance import Produced, provenance
 from runtime.files import PathLike, atomic_open, write_json
 

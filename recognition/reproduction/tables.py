@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets import catalog
 from datasets.records import RecordSet
-from recognition.reproduction import paper
+from evaluation import paper
 from recognition.reproduction.figures import Order
 from recognition.reproduction.plan import paper_plan, require_files
 from recognition.reproduction.provenance import Produced

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation import paper
 from recognition import reproduce
 from recognition.presets import LOSSES, NETWORKS
-from recognition.reproduction import curves, paper
+from recognition.reproduction import curves
 from recognition.reproduction.figures import FIGURES, Order, draw
 from recognition.reproduction.plan import paper_plan, require_files
 from recognition.reproduction.run_list import PAPER_RUNS, TABLE2, TABLE3

@@ -1,4 +1,8 @@
-"""The paper's own numbers, read from paper.json (the one place where they are written down)."""
+"""The paper's own numbers, read from paper.json: the one place where they are written down, by table and row.
+
+The tables of the conference paper are "table1" to "table9"; "subcentre" and "table8_pami" are of the later text, "zoo"
+and "ijb_notebooks" of the original's repository. Nothing else in the house types them in again.
+"""
 import functools
 import json
 from pathlib import Path
@@ -8,6 +12,13 @@ from runtime.errors import unknown
 
 PAPER = Path(__file__).with_name("paper.json")
 Cell = Union[float, str, None]
+
+
+class Published(NamedTuple):
+    """One published figure: `value` in the unit of its table (None: not published), and where it is printed."""
+
+    value: Optional[float]
+    source: str
 
 
 class PaperRow(NamedTuple):
@@ -27,6 +38,7 @@ class PaperTable(NamedTuple):
     columns: List[str]
     rows: List[PaperRow]
     source: str
+    label: str
     note: str
 
     def row(self, name: str) -> PaperRow:
@@ -36,6 +48,13 @@ class PaperTable(NamedTuple):
                 return row
         raise unknown(f"row of {self.name}", name, [row.name for row in self.rows])
 
+    def figure(self, row: str, column: str) -> Published:
+        """The number in a cell; raises InputError for an unknown row or column."""
+        if column not in self.columns:
+            raise unknown(f"column of {self.name}", column, self.columns)
+        value = self.row(row).values[self.columns.index(column)]
+        return Published(float(value) if isinstance(value, (int, float)) else None, f"{self.label}, {row}")
+
 
 @functools.lru_cache(maxsize=1)
 def _document() -> Dict[str, Any]:
@@ -43,13 +62,13 @@ def _document() -> Dict[str, Any]:
 
 
 def table(name: str) -> PaperTable:
-    """A table of the paper by name ("table2", "subcentre"); raises InputError for an unknown one."""
+    """A table by name ("table2", "subcentre", "zoo"); raises InputError for an unknown one."""
     tables = _document()["tables"]
     if name not in tables:
         raise unknown("table of the paper", name, list(tables))
     found = tables[name]
     rows = [PaperRow(row["row"], row["name"], row["values"]) for row in found["rows"]]
-    return PaperTable(name, found["title"], found["unit"], found["columns"], rows, found["source"],
+    return PaperTable(name, found["title"], found["unit"], found["columns"], rows, found["source"], found["label"],
                       found.get("note", ""))
 
 

@@ -87,13 +87,17 @@ def ensemble(scores: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarr
 
 
 def read_labels(path: PathLike) -> Dict[str, str]:
-    """"VIDEO PERSON" a line (PERSON 0 is noise) as a mapping; raises InputError naming file and line."""
-    labels = {}
+    """"VIDEO PERSON" a line (PERSON 0 is noise), each video once; raises InputError naming file and line."""
+    labels: Dict[str, str] = {}
     for number, line in enumerate(read_ids(path), 1):
         words = line.split()
         if len(words) != 2:
             raise InputError(f"{path}: line {number}: expected VIDEO PERSON")
+        if words[0] in labels:
+            raise InputError(f"{path}: line {number}: {words[0]} is labelled twice; give every video one label")
         labels[words[0]] = words[1]
+    if not labels:
+        raise InputError(f"{path}: no label in it; write VIDEO PERSON for each video, PERSON 0 for noise")
     return labels
 
 
@@ -104,10 +108,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     persons = sorted(set(labels[0].values()) - {NOISE})
     number = {NOISE: 0, **{person: place for place, person in enumerate(persons, 1)}}
     sets = _feature_sets(options, labels, number)
-    weights = options.weights or [1.0] * len(sets)
-    if len(weights) != len(sets) or not np.isfinite(weights).all():
-        raise InputError(f"--weights: {len(weights)} given for {len(sets)} models and contexts; "
-                         "give one finite number each")
+    faces = len(sets) - len(options.context_train)
+    weights = _weights(options.weights, faces, len(sets))
     for training, test in sets:
         check_embeddings(test.features, "test features", dimensions=training.features.shape[1])
     settings = MlpSettings(hidden=options.hidden, epochs=options.epochs, batch=options.mlp_batch, seed=options.seed)
@@ -115,7 +117,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     steps = {"centre": mean_average_precision(centre_scores(sets[0][0], sets[0][1].features, len(persons)), truth)}
     softmax = [train(training.features, training.classes, len(persons) + 1, settings).scores(test.features)[:, 1:]
                for training, test in sets]
-    faces = len(sets) - len(options.context_train)
     steps["mlp"] = mean_average_precision(softmax[0], truth)
     if faces > 1:
         steps["ensemble"] = mean_average_precision(ensemble(softmax[:faces], weights[:faces]), truth)
@@ -134,21 +135,32 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sys.stdout.write(f"{write_results(options.out, {'iqiyi': entry})}\n")
 
 
+def _weights(given: Optional[Sequence[float]], faces: int, count: int) -> List[float]:
+    """One weight for each of `count` models and contexts, the first `faces` of them face models."""
+    weights = list(given or [1.0] * count)
+    if len(weights) != count or not all(0 <= weight < np.inf for weight in weights) or not any(weights[:faces]):
+        raise InputError(f"--weights: {len(weights)} given for {count} models and contexts; give one number of at "
+                         "least 0 each, above 0 for a face model at least")
+    return weights
+
+
 def _feature_sets(options: argparse.Namespace, labels: Sequence[Dict[str, str]],
                   number: Dict[str, int]) -> List[Tuple[Videos, Videos]]:
     """(training, test) videos of each face model, then of each context classifier."""
-    if options.model:
-        return [_from_frames(options, model, labels, number) for model in options.model.split("|")]
-    given = [[*options.train_features, *options.context_train], [*options.test_features, *options.context_test]]
-    if not options.train_features or len(given[0]) != len(given[1]) \
-            or len(options.train_features) != len(options.test_features):
+    faces = (options.train_features, options.test_features)
+    contexts = (options.context_train, options.context_test)
+    if len(faces[0]) != len(faces[1]) or len(contexts[0]) != len(contexts[1]) or bool(faces[0]) == bool(options.model):
         raise InputError("give as many --test-features (and --context-test) files as --train-features "
                          "(and --context-train), at least one, or --model with --train-frames and --test-frames")
     ids = [options.train_ids, options.test_ids]
-    if not all(ids):
+    if (faces[0] or contexts[0]) and not all(ids):
         raise InputError("--train-ids and --test-ids are needed: the video of each row, one a line")
-    made = [[_videos(load_features(path), ids[part], labels[part], number) for path in given[part]] for part in (0, 1)]
-    return list(zip(made[0], made[1]))
+    made = [_from_frames(options, model, labels, number) for model in options.model.split("|")] if options.model else []
+    for pair in [*zip(*faces), *zip(*contexts)]:
+        training, test = (_videos(load_features(path), ids[part], labels[part], number)
+                          for part, path in enumerate(pair))
+        made.append((training, test))
+    return made
 
 
 def _videos(features: np.ndarray, ids: str, labels: Dict[str, str], number: Dict[str, int]) -> Videos:
@@ -170,11 +182,18 @@ def _from_frames(options: argparse.Namespace, model: str, labels: Sequence[Dict[
 
 
 def _classes(names: Sequence[str], labels: Dict[str, str], number: Dict[str, int]) -> np.ndarray:
-    """The class of each video; a test video of a person who is not in the training videos counts as noise."""
+    """The class of each video; a test video of a person who is not in the training videos counts as noise.
+
+    Raises InputError for a video without label and for a label without video.
+    """
     missing = [name for name in names if name not in labels]
     if missing:
         raise InputError(f"{len(missing)} of {len(names)} videos have no label, the first: {missing[0]}; "
                          "write VIDEO PERSON for each, PERSON 0 for noise")
+    without = sorted(set(labels).difference(names))
+    if without:
+        raise InputError(f"{len(without)} of {len(labels)} labelled videos have no features, the first: {without[0]}; "
+                         "extract them, or take their labels out")
     return np.array([number.get(labels[name], 0) for name in names], np.int64)
 
 

@@ -1,12 +1,14 @@
 """iQIYI-VID: MAP against loops, centres, the MLP's graph, and every step of Table 9 through the command."""
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from evaluation import iqiyi
 from evaluation.iqiyi import Videos, centre_scores, ensemble, frame_centres, mean_average_precision, read_labels
 from evaluation.iqiyi_mlp import MlpSettings, network, train
+from graph.checkpoint import save
 from runtime.errors import InputError
 
 
@@ -96,7 +98,9 @@ def test_the_mlp_learns_and_repeats_itself():
         train(training.features, training.classes, 4, settings)
 
 
-def test_every_step_of_the_table(tmp_path, capsys):
+@pytest.fixture
+def table_9(tmp_path):
+    """Files of two face models and one context, training and test, and the command's arguments."""
     arguments = ["--hidden", "16", "--epochs", "15", "--mlp-batch", "16", "--out", str(tmp_path / "out")]
     for part, seed in (("train", 1), ("test", 2)):
         made = videos(seed)
@@ -111,15 +115,95 @@ def test_every_step_of_the_table(tmp_path, capsys):
         arguments += [f"--{part}-features", str(tmp_path / f"{part}_a.npy"), str(tmp_path / f"{part}_b.npy"),
                       f"--context-{part}", str(tmp_path / f"{part}_c.npy"), f"--{part}-ids",
                       str(tmp_path / f"{part}.ids"), f"--{part}-labels", str(tmp_path / f"{part}.labels")]
+    return tmp_path, arguments
+
+
+def test_every_step_of_the_table(table_9, capsys):
+    root, arguments = table_9
     iqiyi.main(arguments)
-    found = json.loads((tmp_path / "out/result.json").read_text())["iqiyi"]
+    found = json.loads((root / "out/result.json").read_text())["iqiyi"]
     assert list(sorted(found["map"])) == ["centre", "context", "ensemble", "mlp"]
     assert all(0.5 < value <= 1 for value in found["map"].values())
-    assert "86.40" in (tmp_path / "out/result.md").read_text() and "MAP context" in capsys.readouterr().out
+    assert "86.40" in (root / "out/result.md").read_text() and "MAP context" in capsys.readouterr().out
+
+
+def test_weights_count_and_a_weight_of_zero_takes_a_model_out(table_9):
+    root, arguments = table_9
+    iqiyi.main([*arguments, "--weights", "1", "0", "0"])
+    found = json.loads((root / "out/result.json").read_text())["iqiyi"]
+    assert found["map"]["mlp"] == found["map"]["ensemble"] == found["map"]["context"]
+    assert found["about"]["notes"]["weights"] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("weights", [["1", "1"], ["1", "1", "1", "1"], ["1", "nan", "1"], ["1", "inf", "1"],
+                                     ["1", "-1", "1"], ["0", "0", "1"]])
+def test_weights_that_do_not_fit_are_one_line(table_9, weights):
+    with pytest.raises(InputError, match=f"--weights: {len(weights)} given for 3 models and contexts") as caught:
+        iqiyi.main([*table_9[1], "--weights", *weights])
+    assert "\n" not in str(caught.value)
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda root: append(root / "test.labels", "v900 person1\nv901 0\n"),
+     "2 of 58 labelled videos have no features, the first: v900"),
+    (lambda root: append(root / "train.labels", "v900 person1\n"), "1 of 57 labelled videos have no features"),
+    (lambda root: append(root / "test.labels", "v003 person2\n"), "line 57: v003 is labelled twice"),
+    (lambda root: append(root / "train.labels", "v003 0\n"), "line 57: v003 is labelled twice"),
+    (lambda root: (root / "test.labels").write_text("v000 person1\n"), "videos have no label, the first: v001"),
+    (lambda root: (root / "test.labels").write_text(""), "test.labels: no label in it"),
+    (lambda root: np.save(root / "test_b.npy", np.ones((168, 5), np.float32)), "test features: 5 dimensions where 16"),
+    (lambda root: np.save(root / "test_c.npy", np.full((168, 9), np.nan, np.float32)), "test_c.npy: row 0 is not fin"),
+    (lambda root: np.save(root / "train_a.npy", np.ones((160, 12), np.float32)), "168 ids for 160 features"),
+    (lambda root: (root / "train_a.npy").write_bytes((root / "train_a.npy").read_bytes()[:-4]), "half written"),
+    (lambda root: append(root / "test.ids", "v000\n"), "169 ids for 168 features")])
+def test_bad_files_are_one_line(table_9, change, message):
+    root, arguments = table_9
+    change(root)
+    with pytest.raises(InputError, match=message) as caught:
+        iqiyi.main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_flags_that_do_not_pair_up_are_one_line(table_9):
+    root, arguments = table_9
     with pytest.raises(InputError, match="as many --test-features"):
-        iqiyi.main([*arguments, "--test-features", str(tmp_path / "test_a.npy")])
-    (tmp_path / "test.labels").write_text("v000 person1\n")
-    with pytest.raises(InputError, match="videos have no label, the first: v001"):
+        iqiyi.main([*arguments, "--test-features", str(root / "test_a.npy")])
+
+
+def test_a_checkpoint_on_frames_and_saved_context(table_9, small, capsys):
+    root, _ = table_9
+    save(small(dimensions=6), str(root / "model"), 0)
+    arguments = ["--model", f"{root / 'model'},0", "--gpus", "cpu", "--image-size", "16,16", "--hidden", "8",
+                 "--epochs", "2", "--out", str(root / "out")]
+    for part, seed in (("train", 1), ("test", 2)):
+        generator = np.random.default_rng(seed)
+        for video in range(4):
+            (root / part / f"v{video}").mkdir(parents=True)
+            for frame in range(2):
+                blocks = generator.integers(0, 255, (16, 16, 3), np.uint8)
+                cv2.imwrite(str(root / part / f"v{video}/{frame}.png"), blocks)
+        (root / f"{part}.labels").write_text("v0 ann\nv1 ann\nv2 bob\nv3 0\n")
+        (root / f"{part}.ids").write_text("v0\nv1\nv2\nv3\n")
+        np.save(root / f"{part}_c.npy", generator.standard_normal((4, 3)).astype(np.float32))
+        arguments += [f"--{part}-frames", str(root / part), f"--{part}-labels", str(root / f"{part}.labels")]
+    iqiyi.main(arguments)
+    found = json.loads((root / "out/result.json").read_text())["iqiyi"]
+    assert set(found["map"]) == {"centre", "mlp"} and found["about"]["model"] and found["test_videos"] == 4
+    both = [*arguments, "--context-train", str(root / "train_c.npy"), "--context-test", str(root / "test_c.npy")]
+    with pytest.raises(InputError, match="--train-ids and --test-ids"):
+        iqiyi.main(both)
+    both += ["--train-ids", str(root / "train.ids"), "--test-ids", str(root / "test.ids"), "--weights", "1", "1"]
+    iqiyi.main(both)
+    found = json.loads((root / "out/result.json").read_text())["iqiyi"]
+    assert set(found["map"]) == {"centre", "mlp", "context"} and "train_c.npy" in found["about"]["data"]
+    with pytest.raises(InputError, match="--context-test"):
+        iqiyi.main([*both, "--context-test", str(root / "test_c.npy"), str(root / "test_c.npy")])
+    append(root / "test.labels", "v4 bob\n")
+    with pytest.raises(InputError, match="1 of 5 videos are not in"):
         iqiyi.main(arguments)
 
 

@@ -118,7 +118,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="steps in a process")
     parser.add_argument("--repeats", type=int, default=3, help="processes of a case")
     parser.add_argument("--limit", type=float, default=12.0, help="leave out what needs more than this many GB")
-    parser.add_argument("--out", help="JSON file for benchmarks/head_figure.py")
+    parser.add_argument("--out", help="write the rows as JSON, too")
     parser.add_argument("--case", choices=HEADS, help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     if flags.case:

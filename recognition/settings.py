@@ -16,7 +16,7 @@ COLOURS = (0, 1, 2)
 OWN_DATASET = "own"
 DEMO_DATASET = "demo"
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_sync_device")
-PLAIN, SHARDED, SAMPLED = HEADS = ("plain", "sharded", "sampled")
+AUTO, PLAIN, SHARDED, SAMPLED = HEADS = ("auto", "plain", "sharded", "sampled")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class StepSettings:
     max_steps: int = 0  # 0: until stopped
     multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
     kvstore: str = "device"
-    head: str = PLAIN  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step
+    head: str = AUTO  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step;
+    # auto: the leaner of the first two that gives the same, see recognition.engine.heads.head_of
     sample_rate: float = 0.1  # of the sampled head: share of the classes in a step
     mirror: bool = False  # compute activations again in the backward pass instead of keeping them
     fp16: bool = False

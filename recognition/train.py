@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fp16", action="store_true", default=None, help="half precision network, float32 master weights (GPU)")
     add("--kvstore", help="MXNet KVStore for several contexts (default device)")
     add("--head", choices=HEADS, help="plain: one graph; sharded: classes split over the contexts; sampled: only some "
-        "of them in a step (default plain)")
+        "of them in a step; auto: sharded for margins over many classes on the CPU, else plain (default auto)")
     add("--sample-rate", type=float, help="share of the classes in a step of --head sampled (default 0.1)")
     add("--mirror", action="store_true", default=None, help="less memory for more time: activations computed twice")
     add("--seed", type=int, help="decides initial values, order of images, mirroring and dropout (default 0)")

@@ -9,7 +9,7 @@ from graph.flops import count_flops
 from logs import format as line
 from logs.writer import LogWriter
 from recognition.engine.distributed import Workers, join, own_directory
-from recognition.engine.heads import make_step
+from recognition.engine.heads import head_of, make_step
 from recognition.engine.initial import Start, fresh, overlay
 from recognition.engine.order import Batches, make_batches
 from recognition.engine.program import Model, compose, parameter_shapes
@@ -17,7 +17,7 @@ from recognition.engine.run_directory import LOG, Position, RunDirectory
 from recognition.engine.step import Step
 from recognition.engine.trainer import Trainer, start_lines
 from recognition.engine.validation import Validation, read_packs
-from recognition.settings import Settings
+from recognition.settings import AUTO, PLAIN, Settings
 from runtime.errors import InputError
 from runtime.mx import mx
 
@@ -114,6 +114,10 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
 def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
     if ready.workers.store is not None:
         log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
+    classes = ready.records.num_classes
+    head = head_of(settings, ready.parallel.contexts, classes, ready.workers)
+    if settings.step.head == AUTO and head != PLAIN:
+        log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
     return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
                    ready.workers)
 

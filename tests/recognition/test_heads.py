@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 
 import numpy as np
 import pytest
@@ -54,7 +55,31 @@ def test_each_head_is_made_with_the_same_initial_values():
         assert all((first["plain"][name] == first[head][name]).asnumpy().all() for name in first["plain"])
 
 
-def test_mirroring_changes_memory_and_nothing_else(monkeypatch):
+@pytest.mark.parametrize("loss, flags, workers, device, kind", [
+    ("arcface", {}, ALONE, mx.cpu(), "sharded"), ("nsoftmax", {}, ALONE, mx.cpu(), "sharded"),
+    ("arcface", {"head": "plain"}, ALONE, mx.cpu(), "plain"), ("arcface", {"original": True}, ALONE, mx.cpu(), "plain"),
+    ("curricularface", {}, ALONE, mx.cpu(), "plain"), ("arcface", {}, ALONE, mx.gpu(0), "plain"),
+    ("arcface", {"head": "sampled"}, ALONE, mx.cpu(), "sampled"),
+    ("arcface", {}, Workers(0, 2, "a store"), mx.cpu(), "plain"),
+])
+def test_the_leaner_head_is_taken_for_many_classes(loss, flags, workers, device, kind):
+    chosen = settings(loss, **flags)
+    assert heads.head_of(chosen, [device, mx.cpu()], 85742, workers) == kind
+    assert heads.head_of(chosen, [device, mx.cpu()], 10572, workers) == flags.get("head", "plain")
+
+
+def planned(made):
+    """Megabytes that MXNet's memory planner gives the executors beside arguments and gradients."""
+    return sum(int(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1))
+               for executor in made.executors)
+
+
+def test_mirroring_lowers_planned_memory():
+    made = [step_of(settings(mirror=on)) for on in (False, True)]
+    assert planned(made[1]) < 0.75 * planned(made[0])
+
+
+def test_mirroring_changes_no_value(monkeypatch):
     monkeypatch.delenv(heads.MIRROR, raising=False)
     seen = []
     bind = DataParallel.__init__

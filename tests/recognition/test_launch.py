@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,31 +21,6 @@ def start(script, *flags, workers=2):
                *flags, "--", "sh", "-c", script]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, "PYTHONPATH": str(ROOT)})
-
-
-def alive(marker):
-    """Processes whose command line or environment carries `marker`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            ended = "State:\tZ" in (entry / "status").read_text()
-            if marker.encode() in (entry / "environ").read_bytes() and not ended:
-                found.append(entry.name)
-        except OSError:
-            continue
-    return [number for number in found if int(number) != os.getpid()]
-
-
-@pytest.fixture
-def marked(monkeypatch, tmp_path):
-    """A mark that all processes of a test inherit; afterwards none may be left."""
-    mark = f"LAUNCH_MARK={tmp_path}"
-    monkeypatch.setenv("LAUNCH_MARK", str(tmp_path))
-    yield mark
-    deadline = time.monotonic() + 5
-    while alive(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert alive(mark) == []
 
 
 def test_lines_come_back_with_the_rank_the_worker_said(marked):

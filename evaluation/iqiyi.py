@@ -104,6 +104,9 @@ def read_labels(path: PathLike) -> Dict[str, str]:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Every step of Table 9 that the given features allow."""
     options = _flags().parse_args(argv)
+    for flag in ("hidden", "epochs", "mlp_batch"):
+        if getattr(options, flag) < 1:
+            raise InputError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least 1")
     labels = [read_labels(path) for path in (options.train_labels, options.test_labels)]
     persons = sorted(set(labels[0].values()) - {NOISE})
     number = {NOISE: 0, **{person: place for place, person in enumerate(persons, 1)}}

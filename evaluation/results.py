@@ -55,11 +55,24 @@ class Entry:
 
 
 def file_hashes(paths: Sequence[PathLike]) -> Dict[str, str]:
-    """SHA-256 of each file by its name; of a long list (more than 64) only the first ones and the count."""
-    known = {Path(path).name: sha256(path) for path in list(paths)[:_HASH_FILES_UP_TO]}
+    """SHA-256 of each file by its name (with as many folders as tell files of one name apart).
+
+    Of a long list (more than 64) only the first ones and the count.
+    """
+    places = list(dict.fromkeys(Path(path).absolute() for path in list(paths)[:_HASH_FILES_UP_TO]))
+    known = {_shortest(place, places): sha256(place) for place in places}
     if len(paths) > _HASH_FILES_UP_TO:
         known[f"... and {len(paths) - _HASH_FILES_UP_TO} more files"] = ""
     return known
+
+
+def _shortest(place: Path, places: Sequence[Path]) -> str:
+    """The last parts of a path that no other of `places` ends with."""
+    for length in range(1, len(place.parts)):
+        tail = place.parts[-length:]
+        if sum(other.parts[-length:] == tail for other in places) == 1:
+            return "/".join(tail)
+    return str(place)
 
 
 def write_results(folder: PathLike, entries: Mapping[str, Entry]) -> Path:

@@ -143,6 +143,12 @@ def test_weights_that_do_not_fit_are_one_line(table_9, weights):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("flag", ["--hidden", "--epochs", "--mlp-batch"])
+def test_a_classifier_of_nothing_is_refused(table_9, flag):
+    with pytest.raises(InputError, match=f"{flag} 0: at least 1"):
+        iqiyi.main([*table_9[1], flag, "0"])
+
+
 def append(path, text):
     path.write_text(path.read_text() + text)
 

@@ -56,3 +56,16 @@ def test_foreign_results_are_refused(tmp_path, text):
         results.read_results(tmp_path)
     with pytest.raises(InputError, match="not found"):
         results.read_results(tmp_path / "nowhere")
+
+
+def test_files_of_one_name_keep_their_own_hashes(tmp_path):
+    for place in ("train", "test", "a/train"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "f.npy").write_text(place)
+    (tmp_path / "only.npy").write_text("only")
+    paths = [tmp_path / place / "f.npy" for place in ("train", "test", "a/train", "train")] + [tmp_path / "only.npy"]
+    found = results.file_hashes(paths)
+    assert found["only.npy"] == hashlib.sha256(b"only").hexdigest() and len(found) == 4
+    assert found["test/f.npy"] == hashlib.sha256(b"test").hexdigest()
+    assert found["a/train/f.npy"] == hashlib.sha256(b"a/train").hexdigest()
+    assert found[f"{tmp_path.name}/train/f.npy"] == hashlib.sha256(b"train").hexdigest()

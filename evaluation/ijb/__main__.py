@@ -30,6 +30,7 @@ from evaluation.ijb.meta import (
 )
 from evaluation.ijb.modes import LATER_MODE, PAPER_MODE, Mode
 from evaluation.ijb.published import RANK_1, published_tar
+from evaluation.ijb.sizes import Lists, compare
 from evaluation.ijb.templates import Templates, pool
 from evaluation.ijb.verify import VerifyResult, verify
 from evaluation.plots import Curve
@@ -91,18 +92,20 @@ def read_images(options: argparse.Namespace, modes: Dict[str, Mode]) -> Images:
 def _verify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode]) -> Dict[str, Entry]:
     path = meta_path(options.meta, options.target, "template_pair_label.txt")
     pairs = read_pairs(path)
+    lists = _compared(options.target, images, {"pairs": len(pairs.same), "genuine pairs": int(pairs.same.sum())})
     entries = {}
     for name, mode in modes.items():
         templates = images.templates(mode)
         result = verify(templates, pairs)
         figures = {"tar": {str(far): rate for far, rate in result.tar.items()}, "genuine_pairs": result.genuine,
-                   "impostor_pairs": result.impostor, "templates": len(templates.ids), "images": len(images.features)}
+                   "impostor_pairs": result.impostor, "templates": len(templates.ids), "images": len(images.features),
+                   "published_lists": lists.published}
         rows = []
         for far, rate in result.tar.items():
             paper, source = published_tar(options.target, name, far) or (None, "")
-            rows.append(Row(f"{options.target} 1:1 {name}: TAR at FAR {far:g}", 100 * rate,
+            rows.append(Row(f"{lists.title} 1:1 {name}: TAR at FAR {far:g}", 100 * rate,
                             None if paper is None else 100 * paper, source))
-        entries[f"{options.target}_{name}"] = Entry(figures, _about(options, name, [path]), rows,
+        entries[f"{options.target}_{name}"] = Entry(figures, _about(options, name, [path], lists), rows,
                                                     [_roc_curve(name, result)])
         shown = ", ".join(f"{100 * rate:.2f} at {far:g}" for far, rate in result.tar.items())
         sys.stdout.write(f"{options.target} 1:1 {name}: TAR % {shown}\n")
@@ -112,14 +115,18 @@ def _verify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode])
 def _identify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode]) -> Dict[str, Entry]:
     galleries, probe_list = gallery_paths(options.meta, options.target), probe_path(options.meta, options.target)
     gallery_subjects, probes = [read_subjects([path]) for path in galleries], read_subjects([probe_list])
+    galleries_sizes = {f"templates of gallery {number}": len(gallery.templates)
+                       for number, gallery in enumerate(gallery_subjects, 1)}
+    lists = _compared(options.target, images, {"probe templates": len(probes.templates), **galleries_sizes})
     entries = {}
     for name, mode in modes.items():
         templates = images.templates(mode)
         for definition in [options.definition] if options.definition else DEFINITIONS:
             result = DEFINITIONS[definition](templates, gallery_subjects, probes)
-            label = f"{options.target} 1:N {name} {definition}"
+            label = f"{lists.title} 1:N {name} {definition}"
             entries[f"{options.target}_{name}_{definition}"] = Entry(
-                _identify_figures(result), _about(options, f"{name}, {definition} galleries", [*galleries, probe_list]),
+                {**_identify_figures(result), "published_lists": lists.published},
+                _about(options, f"{name}, {definition} galleries", [*galleries, probe_list], lists),
                 _identify_rows(label, RANK_1[options.target], result))
             ranks = ", ".join(f"rank-{k} {100 * rate:.2f}" for k, rate in result.rank.items())
             tpir = ", ".join(f"TPIR {100 * rate:.2f} at FPIR {fpir:g}" for fpir, rate in result.tpir.items())
@@ -150,14 +157,26 @@ def _roc_curve(name: str, result: VerifyResult) -> Curve:
                  "true accept rate %", log_x=True)
 
 
-def _about(options: argparse.Namespace, protocol: str, lists: Sequence[Path]) -> About:
+def _compared(target: str, images: Images, counts: Dict[str, int]) -> Lists:
+    """The lists' counts beside the published ones; one line on stderr where they differ."""
+    templates = len(np.unique(images.media.templates))
+    lists = compare(target, {"images": len(images.features), "templates": templates, **counts})
+    if not lists.published:
+        sys.stderr.write(f"warning: {target}: not the published lists ({lists.differences}); "
+                         "the figures do not compare with published ones\n")
+    return lists
+
+
+def _about(options: argparse.Namespace, protocol: str, paths: Sequence[Path], lists: Lists) -> About:
     flipped = [options.flipped_features] if options.flipped_features else []
     return About(f"{options.target} {options.task}", protocol, source_hashes(options),
-                 file_hashes([*flipped, meta_path(options.meta, options.target, "face_tid_mid.txt"), *lists]))
+                 file_hashes([*flipped, meta_path(options.meta, options.target, "face_tid_mid.txt"), *paths]),
+                 {} if lists.published else {"not the published lists": lists.differences})
 
 
 def _flags() -> argparse.ArgumentParser:
-    flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C.",
+    flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C. Lists whose counts are "
+                   "not the published ones are used as they are, and said on stderr, in result.json and in the table.",
                    "python -m evaluation.ijb verify --target ijbc --meta IJBC/meta --features F.npy "
                    "--flipped-features F2.npy --mode N1D1F2 --out results/ijbc")
     flags.add_argument("task", choices=("verify", "identify"))

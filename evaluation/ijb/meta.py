@@ -97,6 +97,8 @@ def read_subjects(paths: Sequence[PathLike]) -> Subjects:
             raise InputError(f"{path}: no list with TEMPLATE_ID and SUBJECT_ID ({reason}); "
                              "copy the file again") from None
         parts.append(table)
+        if table.empty:
+            raise InputError(f"{path}: names no template; copy the file again")
     known = pandas.concat(parts).drop_duplicates()
     twice = known.TEMPLATE_ID.duplicated()
     if twice.any():

@@ -9,6 +9,7 @@ from datasets.align import align
 from datasets.images import decode_rgb
 from datasets.landmarks import REFERENCES
 from evaluation.embedder import Embedder
+from evaluation.ijb import sizes
 from evaluation.ijb.__main__ import main
 from evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, read_subjects
 from evaluation.ijb.modes import Mode
@@ -92,6 +93,19 @@ def test_damaged_subject_lists(tmp_path):
         read_subjects([tmp_path / "a.csv"])
     with pytest.raises(InputError, match="not found"):
         read_subjects([tmp_path / "b.csv"])
+    for content in ("TEMPLATE_ID,SUBJECT_ID\n", ""):
+        (tmp_path / "a.csv").write_text(content)
+        with pytest.raises(InputError, match=r"a\.csv: ") as caught:
+            read_subjects([tmp_path / "a.csv"])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gallery_G1", "gallery_G2", "probe_mixed"])
+def test_a_list_of_nobody_is_one_line(ijbc, name):
+    path = ijbc[0] / f"meta/ijbc_1N_{name}.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(InputError, match=f"ijbc_1N_{name}.csv: names no template"):
+        run(ijbc[0], "identify")
 
 
 def test_verify_writes_the_protocols_figures(ijbc, capsys):
@@ -114,6 +128,45 @@ def test_identify_gives_both_definitions(ijbc):
     assert set(found["ijbc_N1D0F0_union"]["rank"]) == {"1", "5", "10"}
     assert found["ijbc_N1D0F0_separate"]["gallery"] == [6, 6] and found["ijbc_N1D0F0_union"]["gallery"] == [12]
     assert found["ijbc_N1D0F0_separate"]["rank"]["1"] >= found["ijbc_N1D0F0_union"]["rank"]["1"]
+
+
+def test_a_list_that_is_not_the_published_one_is_said(ijbc, capsys):
+    found = run(ijbc[0], "verify", "--mode", "N0D0F0")
+    told = capsys.readouterr().err
+    assert "\n" not in told.rstrip("\n") and told.startswith("warning: ijbc: not the published lists (")
+    assert "288 pairs instead of 15,658,489" in told and "24 genuine pairs instead of 19,557" in told
+    assert "36 templates instead of 23,124" in told and "108 images instead of 469,375" in told
+    assert found["ijbc_N0D0F0"]["published_lists"] is False
+    assert "288 pairs instead of 15,658,489" in found["ijbc_N0D0F0"]["about"]["notes"]["not the published lists"]
+    assert "| ijbc (not the published lists) 1:1 N0D0F0: TAR" in (ijbc[0] / "out/result.md").read_text()
+    found = run(ijbc[0], "identify", "--mode", "N0D0F0")
+    told = capsys.readouterr().err
+    assert "\n" not in told.rstrip("\n") and "6 templates of gallery 1 instead of 1,772" in told
+    assert "24 probe templates instead of 19,593" in told and not found["ijbc_N0D0F0_union"]["published_lists"]
+
+
+def test_the_published_lists_pass_in_silence(ijbc, monkeypatch, capsys):
+    """A pair list cut at a line boundary is told from the whole one; the whole one is not commented on."""
+    root = ijbc[0]
+    monkeypatch.setitem(sizes.PUBLISHED, "ijbc", {"images": 108, "templates": 36, "pairs": 288, "genuine pairs": 24,
+                                                 "probe templates": 24, "templates of gallery 1": 6,
+                                                 "templates of gallery 2": 6})
+    for task in ("verify", "identify"):
+        found = run(root, task, "--mode", "N0D0F0")
+        assert capsys.readouterr().err == ""
+        assert all(entry["published_lists"] for entry in found.values())
+        assert "not the published" not in (root / "out/result.md").read_text()
+    path = root / "meta/ijbc_template_pair_label.txt"
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:-1]))
+    run(root, "verify", "--mode", "N0D0F0")
+    assert capsys.readouterr().err.startswith("warning: ijbc: not the published lists (287 pairs instead of 288, "
+                                                "23 genuine pairs instead of 24)")
+
+
+def test_the_counts_are_those_of_the_facts():
+    ijbb, ijbc = (sizes.PUBLISHED[target] for target in ("ijbb", "ijbc"))
+    assert ijbc["pairs"] == 19_557 + 15_638_932 and ijbb["pairs"] - ijbb["genuine pairs"] == 8_000_000
+    assert ijbc["templates of gallery 1"] + ijbc["templates of gallery 2"] == 3_531
 
 
 def test_crops_are_aligned_by_their_points_and_embedded_both_ways(ijbc):

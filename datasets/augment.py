@@ -14,7 +14,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 COMPRESSION_QUALITY = (2, 20)
 CUTOUT_VALUE = 128.0
 # The streams of chance drawn from one (seed, epoch): see `stream`.
-ORDER, MIRROR, IMAGE = range(3)
+ORDER, MIRROR, IMAGE, TRIPLETS = range(4)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Augmentation:
 
 
 def stream(seed: int, epoch: int, purpose: int, position: int = 0) -> np.random.Generator:
-    """The random numbers of one purpose (ORDER, MIRROR, IMAGE) at one place of one epoch; no state, no sharing."""
+    """The random numbers of one purpose (ORDER, MIRROR, ...) at one place of one epoch; no state, no sharing."""
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(epoch, purpose, position))
     return np.random.Generator(np.random.Philox(sequence))
 

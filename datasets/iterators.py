@@ -1,11 +1,11 @@
-"""Records to batches: the classification order, and the identity-balanced order for triplets.
+"""Records to batches: the classification order, and the identity-balanced order for losses that compare images.
 
 Every choice (order, mirror, augmentation) is a function of (seed, epoch, position in the epoch), so a run goes on from
 any batch with the same pixels, whatever the number of threads. JPEGs are decoded on threads, a few batches ahead.
 """
 import collections
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -21,32 +21,47 @@ _SLICE = 32
 
 
 class Batch(NamedTuple):
-    """data: NDArray float32 (B, 3, h, w), RGB 0..255; label: NDArray float32 (B,), the classes."""
+    """data: NDArray float32 (B, 3, h, w), RGB 0..255; label: NDArray float32 (B,), the classes.
+
+    beside: what else is known of each image, NDArray float32 (B,) by name.
+    """
 
     data: mx.nd.NDArray
     label: mx.nd.NDArray
+    beside: Mapping[str, mx.nd.NDArray]
 
 
-class _Batches:
-    """What both orders share: the pipeline from a plan of keys to batches."""
+class Batches:
+    """What all orders share: the pipeline from a plan of keys to batches.
+
+    beside: by name, a value of each record, float32 (largest key + 1,): fed in step with the labels.
+    """
 
     def __init__(self, records: RecordSet, batch_size: int, seed: int, augmentation: Augmentation,
-                 image_size: Optional[Tuple[int, int]], threads: Optional[int], ahead: int) -> None:
+                 image_size: Optional[Tuple[int, int]], threads: Optional[int], ahead: int,
+                 beside: Optional[Mapping[str, np.ndarray]] = None) -> None:
         if batch_size < 1:
             raise InputError(f"batch size {batch_size}: give 1 or more")
         self.records, self.batch_size, self.seed, self.augmentation = records, batch_size, seed, augmentation
         self.image_size = image_size or records.image_size or self._first_size()
         self.threads = threads or available_cores()
+        self.beside: Mapping[str, np.ndarray] = beside or {}
         self._ahead = ahead
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """Whole batches in an epoch; an incomplete last one is dropped (facts, 1.5)."""
+    def epoch_keys(self, epoch: int) -> np.ndarray:
+        """The record keys of an epoch in order, int64 (batches * batch_size,); an incomplete last batch is dropped."""
         raise NotImplementedError
 
-    def epoch_keys(self, epoch: int) -> np.ndarray:
-        """The record keys of an epoch in order, int64 (batches_per_epoch * batch_size,)."""
-        raise NotImplementedError
+    def notes(self) -> List[str]:
+        """What filling the batches brought about since the last call, for the log."""
+        return []
+
+    def restart_arrays(self) -> Dict[str, "mx.nd.NDArray"]:
+        """What a restart needs beside the position; nothing where the order follows from seed and epoch."""
+        return {}
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Restore `restart_arrays`; foreign names are left alone."""
 
     def first_position(self) -> int:
         """Where this worker's part begins in the order all share."""
@@ -83,16 +98,21 @@ class _Batches:
             for place in range(begin, min(begin + _SLICE, self.batch_size)):
                 label[place] = self._one(int(keys[place]), epoch, first + place, bool(mirrored[place]), data[place])
 
-        return _Filling(data, label, [pool.submit(fill, begin) for begin in range(0, self.batch_size, _SLICE)])
+        beside = {name: table[keys] for name, table in self.beside.items()}
+        return _Filling(data, label, beside, [pool.submit(fill, begin) for begin in range(0, self.batch_size, _SLICE)])
 
-    def _one(self, key: int, epoch: int, position: int, mirror: bool, out: np.ndarray) -> int:
-        """Decode one record into `out` float32 (3, h, w); returns its class."""
+    def picture(self, key: int) -> Tuple[int, np.ndarray]:
+        """One record as (class, BGR uint8 (h, w, 3)); raises InputError where it is no image."""
         label, encoded = self.records.read(key)
         try:
-            image = fit(decode_bgr(encoded), self.image_size)
+            return label, fit(decode_bgr(encoded), self.image_size)
         except NoImage as error:
             raise InputError(f"{self.records.path}: record {key}: {error}; "
                              "find all of them with `python datasets/prepare.py verify`") from None
+
+    def _one(self, key: int, epoch: int, position: int, mirror: bool, out: np.ndarray) -> int:
+        """Decode one record into `out` float32 (3, h, w); returns its class."""
+        label, image = self.picture(key)
         if mirror:
             image = cv2.flip(image, 1)
         if self.augmentation.changes_pixels:
@@ -120,20 +140,22 @@ class _Batches:
 class _Filling:
     """A batch whose images are being decoded."""
 
-    def __init__(self, data: np.ndarray, label: np.ndarray, parts: List["Future[None]"]) -> None:
-        self._data, self._label, self._parts = data, label, parts
+    def __init__(self, data: np.ndarray, label: np.ndarray, beside: Dict[str, np.ndarray],
+                 parts: List["Future[None]"]) -> None:
+        self._data, self._label, self._beside, self._parts = data, label, beside, parts
 
     def batch(self) -> Batch:
         for part in self._parts:
             part.result()
-        return Batch(mx.nd.from_numpy(self._data), mx.nd.from_numpy(self._label))  # without a copy
+        beside = {name: mx.nd.from_numpy(values) for name, values in self._beside.items()}
+        return Batch(mx.nd.from_numpy(self._data), mx.nd.from_numpy(self._label), beside)  # without a copy
 
     def cancel(self) -> None:
         for part in self._parts:
             part.cancel()
 
 
-class ClassificationBatches(_Batches):
+class ClassificationBatches(Batches):
     """All images in random order, an epoch at a time.
 
     records: an opened set; batch_size: images of a batch of this worker. part: (rank, size) of several machines; each
@@ -142,9 +164,10 @@ class ClassificationBatches(_Batches):
 
     def __init__(self, records: RecordSet, batch_size: int, seed: int, augmentation: Optional[Augmentation] = None,
                  image_size: Optional[Tuple[int, int]] = None, part: Tuple[int, int] = (0, 1), shuffle: bool = True,
-                 threads: Optional[int] = None, ahead: int = 3) -> None:
+                 threads: Optional[int] = None, ahead: int = 3,
+                 beside: Optional[Mapping[str, np.ndarray]] = None) -> None:
         """`image_size` (height, width) defaults to the property's; InputError where not one batch can be filled."""
-        super().__init__(records, batch_size, seed, augmentation or Augmentation(), image_size, threads, ahead)
+        super().__init__(records, batch_size, seed, augmentation or Augmentation(), image_size, threads, ahead, beside)
         self.rank, self.workers = part
         if not 0 <= self.rank < self.workers:
             raise InputError(f"worker {self.rank} of {self.workers}: ranks count from 0")
@@ -170,7 +193,7 @@ class ClassificationBatches(_Batches):
         return self.records.keys[order[first:first + self.batches_per_epoch * self.batch_size]]
 
 
-class IdentityBatches(_Batches):
+class IdentityBatches(Batches):
     """Batches of `identities_per_batch` x `images_per_identity`, the images of an identity side by side.
 
     For triplets. An epoch shows each identity with at least two images once, in random order; its images are drawn

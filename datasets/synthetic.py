@@ -6,6 +6,7 @@ Nobody real is depicted. An identity is a vector (datasets/faces/identity.py), a
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
+from datasets.ages import AGES_FILE
 from datasets.faces.studio import Sitting, sittings
 from datasets.faces.worlds import FIRST_NUMBER, ROOM
 from datasets.manifest import describe_pack, describe_set
@@ -20,7 +21,6 @@ VERSION = 1  # raised whenever the same settings would draw other pixels
 PACKS = ("lfw", "cfp_fp", "agedb_30")
 FOLDS = 10
 DESCRIPTION = "synthetic.json"
-AGES = "ages.tsv"
 SOURCE = "drawn by datasets/synthetic.py"
 ALIGNMENT = "five points with the errors of a detector, to the reference of 112x112"
 
@@ -47,7 +47,7 @@ def write_training_set(folder: PathLike, identities: int, images_per_identity: i
         for label, sitting in enumerate(progress(drawn, identities, "drawing faces", "identities")):
             start, stop = writer.add(label, sitting.images)
             ages.extend(zip(range(start, stop), sitting.ages))
-    with atomic_open(Path(folder) / AGES, "w") as stream:
+    with atomic_open(Path(folder) / AGES_FILE, "w") as stream:
         stream.writelines(f"{key}\t{age:.1f}\n" for key, age in ages)
 
 

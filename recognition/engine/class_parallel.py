@@ -7,7 +7,7 @@ from typing import List, Mapping, Tuple
 
 from recognition.engine.centres import WEIGHT, Arrays, ShardedCentres
 from recognition.engine.class_block import Summary, merge
-from recognition.engine.parallel import DataParallel, Outcome, all_finite
+from recognition.engine.parallel import Beside, DataParallel, Outcome, all_finite
 from recognition.engine.target_margin import TargetMargin
 from recognition.losses import LossSettings
 from recognition.losses.blocks import SMALLEST_PROBABILITY
@@ -37,8 +37,11 @@ class ClassParallel:
         self.backbone.set_optimizer(momentum, decay, policy)
         self.centres.set_optimizer(momentum, decay, self.backbone.rescale, self.backbone.program.attributes, policy)
 
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
-        """Run the batch; gradients are left in the executors and blocks. `data` (B, 3, H, W), `label` (B,) float32."""
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray", beside: Beside = None) -> Outcome:
+        """Run the batch; gradients are left in the executors and blocks. `data` (B, 3, H, W), `label` (B,) float32.
+
+        `beside` is for losses that are only in the plain head.
+        """
         self.backbone.forward(data, label)
         places = self.centres.begin(label.asnumpy().astype("int64"))
         shares = [executor.outputs[0] for executor in self.backbone.executors]

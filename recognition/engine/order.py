@@ -1,36 +1,49 @@
-"""How the batches of a run are composed: any images, or whole identities for losses that compare images."""
-from typing import Tuple, Union
+"""How the batches of a run are composed: any images, whole identities for losses that compare images, or triplets."""
+from typing import Dict, Tuple
 
+import numpy as np
+
+from datasets.ages import read_ages
 from datasets.augment import Augmentation
-from datasets.iterators import ClassificationBatches, IdentityBatches
+from datasets.iterators import Batches, ClassificationBatches, IdentityBatches
 from datasets.records import RecordSet
+from recognition.engine.bags import Embed, MinedBatches, Mining
 from recognition.losses import Head
+from recognition.losses.age import AGES
 from recognition.losses.base import CLASSIFICATION_ORDER, IDENTITY_ORDER
 from recognition.settings import Settings
 from runtime.errors import InputError
 
-Batches = Union[ClassificationBatches, IdentityBatches]
 
-
-def make_batches(settings: Settings, records: RecordSet, head: Head, contexts: int, part: Tuple[int, int]) -> Batches:
+def make_batches(settings: Settings, records: RecordSet, head: Head, contexts: int, part: Tuple[int, int],
+                 embed: Embed) -> Batches:
     """The batches `head` works on, for `contexts` contexts of this worker; `part` is (rank, workers).
 
-    Raises InputError where the batch of a context holds no whole number of identities, or for an order that several
-    workers cannot share.
+    embed: from images to the embeddings of the present network, for triplets. Raises InputError where the batch of a
+    context holds no whole number of identities or triplets, for an order that several workers cannot share, and where
+    the set lacks what the loss is fed.
     """
-    data, step = settings.data, settings.step
+    data, step, loss = settings.data, settings.step, settings.names["loss"]
     augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
     size, threads, batch_size = data.image_shape[:2], data.threads or None, step.per_batch_size * contexts
     if head.order == CLASSIFICATION_ORDER:
-        return ClassificationBatches(records, batch_size, step.seed, augmentation, size, part, threads=threads)
-    loss = settings.names["loss"]
-    if head.order != IDENTITY_ORDER:
-        raise InputError(f"--loss {loss}: triplets mined from a bag are not built; take the preset without _bag, "
-                         "which finds them in the batch")
+        return ClassificationBatches(records, batch_size, step.seed, augmentation, size, part, threads=threads,
+                                     beside=values_beside(records, head))
     if part[1] > 1:
         raise InputError(f"--loss {loss}: batches of whole identities are for one machine; leave out --kvstore")
+    if head.order != IDENTITY_ORDER:
+        given = settings.loss
+        mining = Mining(given.triplet_bag_size, given.images_per_identity, given.triplet_alpha, given.triplet_max_ap)
+        return MinedBatches(records, mining, step.per_batch_size, contexts, embed, step.seed, augmentation, size,
+                            threads)
     if step.per_batch_size % head.images_per_identity:
         raise InputError(f"--per-batch-size {step.per_batch_size}: --loss {loss} takes {head.images_per_identity} "
                          "images of each identity; give a multiple")
     return IdentityBatches(records, batch_size // head.images_per_identity, head.images_per_identity, step.seed,
                            augmentation, size, threads)
+
+
+def values_beside(records: RecordSet, head: Head) -> Dict[str, np.ndarray]:
+    """What a head is fed beside the labels, by name: a value of each record key, float32."""
+    readers = {AGES: read_ages}
+    return {name: readers[name](records) for name in head.inputs}

@@ -1,5 +1,5 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from runtime.mx import mx
 DATA, LABEL = "data", "softmax_label"
 CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
 Arrays = Dict[str, "mx.nd.NDArray"]
+Beside = Optional[Mapping[str, "mx.nd.NDArray"]]
 
 
 class Program(NamedTuple):
@@ -17,7 +18,8 @@ class Program(NamedTuple):
 
     `symbol` is the form that is run; `roles` names its outputs (recognition.losses.Head); `constants` are arrays of
     the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
-    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers).
+    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
+    variables fed with each batch beside its labels.
     """
 
     symbol: "mx.sym.Symbol"
@@ -25,6 +27,7 @@ class Program(NamedTuple):
     constants: Arrays
     states: Mapping[str, np.ndarray]
     attributes: Mapping[str, Mapping[str, str]]
+    inputs: Tuple[str, ...] = ()
 
     @property
     def auxiliary(self) -> List[str]:
@@ -34,7 +37,7 @@ class Program(NamedTuple):
     @property
     def trained(self) -> List[str]:
         """Arguments that SGD updates."""
-        fed = {DATA, LABEL, *self.constants, *self.states}
+        fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states}
         return [name for name in self.symbol.list_arguments() if name not in fed]
 
 
@@ -64,6 +67,7 @@ class DataParallel:
         if LABEL in program.symbol.list_arguments():
             shapes[LABEL] = (self._share,)
         shapes.update({name: value.shape for name, value in program.states.items()})
+        shapes.update({name: (self._share,) for name in program.inputs})
         trained = set(program.trained)
         requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
         self.executors = [program.symbol.simple_bind(context, grad_req=requests, **shapes) for context in contexts]
@@ -99,10 +103,14 @@ class DataParallel:
         self._optimizers = [MomentumSGD(weights, momentum, decay, self.rescale, self.program.attributes, policy)
                             for weights in map(self._weights, self.executors)]
 
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
-        """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32."""
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                         beside: Beside = None) -> Outcome:
+        """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32.
+
+        `beside`: the program's `inputs` by name, (B,) float32 each.
+        """
         correct, losses = [], []
-        self.forward(data, label)
+        self.forward(data, label, beside)
         for executor in self.executors:
             executor.backward()
             outputs = dict(zip(self.program.roles, executor.outputs))
@@ -114,13 +122,16 @@ class DataParallel:
         self._carry_states()
         return Outcome(correct, losses, self.batch_size)
 
-    def forward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> None:
+    def forward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                beside: Beside = None) -> None:
         """Give each context its share of the batch and run its forward pass; the outputs stay in the executors."""
         for index, executor in enumerate(self.executors):
             rows = slice(index * self._share, (index + 1) * self._share)
             executor.arg_dict[DATA][:] = data[rows]
             if LABEL in executor.arg_dict:
                 executor.arg_dict[LABEL][:] = label[rows]
+            for name in self.program.inputs:
+                executor.arg_dict[name][:] = (beside or {})[name][rows]
             executor.forward(is_train=True)
 
     def update(self, rate: float) -> None:

@@ -31,7 +31,7 @@ def compose(settings: Settings, num_classes: int, images_per_context: int, rewri
     form = TrainingForm(head.symbol, {})
     if rewritten:
         form = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
-    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict())
+    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict(), head.inputs)
     return Model(embedding, head, program, rewritten)
 
 
@@ -48,6 +48,7 @@ def parameter_shapes(model: Model, images_per_context: int,
     """Shapes of the stored parameters and statistics: (arguments, auxiliary), by name, in graph order."""
     height, width, channels = image_shape
     given = {name: value.shape for name, value in model.head.states.items()}
+    given.update({name: (images_per_context,) for name in model.head.inputs})
     given.update(data=(images_per_context, channels, height, width), softmax_label=(images_per_context,))
     symbol = model.head.symbol
     arguments, _, auxiliary = symbol.infer_shape(**given)

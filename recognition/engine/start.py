@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from datasets import manifest
+from datasets.iterators import Batches
 from datasets.records import RecordSet
 from graph.checkpoint import load, parse_model
 from graph.flops import count_flops
@@ -11,7 +12,8 @@ from logs.writer import LogWriter
 from recognition.engine.distributed import Workers, join, own_directory
 from recognition.engine.heads import head_of, make_step
 from recognition.engine.initial import Start, fresh, overlay
-from recognition.engine.order import Batches, make_batches
+from recognition.engine.order import make_batches
+from recognition.engine.present import PresentNetwork
 from recognition.engine.program import Model, compose, parameter_shapes
 from recognition.engine.run_directory import LOG, Position, RunDirectory
 from recognition.engine.step import Step
@@ -67,8 +69,9 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     checked = manifest.check(folder)
     on_cpu = all(context.device_type == "cpu" for context in contexts)
     model = compose(settings, records.num_classes, step.per_batch_size, rewritten=on_cpu)
-    batches = make_batches(settings, records, model.head, len(contexts), workers.part)
     parallel = make_step(settings, model, contexts, records.num_classes, workers)
+    network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
+    batches = make_batches(settings, records, model.head, len(contexts), workers.part, network)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
                     checked, workers)
 
@@ -108,6 +111,7 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
     ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
     if arrays:
         ready.parallel.restart(arrays)
+        ready.batches.restart(arrays)
     return _trainer(settings, ready, run, log, position)
 
 

@@ -1,7 +1,7 @@
 """What the Trainer asks of a step, whichever head it has: `DataParallel` and `ClassParallel` both are one."""
 from typing import Dict, List, Mapping, Protocol, Tuple
 
-from recognition.engine.parallel import Outcome
+from recognition.engine.parallel import Beside, Outcome
 from runtime.mx import mx
 
 Arrays = Dict[str, "mx.nd.NDArray"]
@@ -20,7 +20,8 @@ class Step(Protocol):
     def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
         """Fresh momentum for the parameters set before."""
 
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray") -> Outcome:
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                         beside: Beside = None) -> Outcome:
         """Run a batch and keep its gradients."""
 
     def update(self, rate: float) -> None:

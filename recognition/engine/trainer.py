@@ -5,19 +5,19 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from datasets.iterators import Batches
 from datasets.records import RecordSet
-from graph.checkpoint import Checkpoint, embedding_only
 from logs import format as line
 from logs.writer import LogWriter, MetricsWriter
 from recognition.engine.distributed import ALONE, Workers
-from recognition.engine.order import Batches
+from recognition.engine.present import NotFinite, published
 from recognition.engine.program import Model
 from recognition.engine.rules import decide
 from recognition.engine.run_directory import Position, RunDirectory
 from recognition.engine.schedule import dropped_after, learning_rate
 from recognition.engine.signals import StopRequest
 from recognition.engine.step import Step
-from recognition.engine.validation import NotFinite, Validated, Validation
+from recognition.engine.validation import Validated, Validation
 from recognition.engine.window import Figures, Window
 from recognition.settings import Settings
 from runtime.errors import InputError
@@ -57,7 +57,10 @@ class Trainer:
         shown = bar(target or None, "training", "steps", initial=self.position.step)
         with StopRequest() as stop, self.metrics:
             while self.signal is None and not self._done(target):
-                self._epoch(target, stop, shown)
+                try:
+                    self._epoch(target, stop, shown)
+                except NotFinite:
+                    self._stop_not_finite("an embedding")
             shown.close()
             reason = signal.Signals(self.signal).name if self.signal else "all steps done"
             if self._saved_step() != self.position.step:
@@ -68,10 +71,12 @@ class Trainer:
     def _epoch(self, target: int, stop: StopRequest, shown: Any) -> None:
         epoch, started = self.position.epoch, time.monotonic()
         self.log(line.call_reset())
-        for data, label in self.batches.batches(epoch, self.position.batch):
+        for batch in self.batches.batches(epoch, self.position.batch):
+            for text in self.batches.notes():
+                self.log(line.note(text))
             rate = learning_rate(self.position.step + 1, self.settings.step.lr, self.settings.step.lr_steps)
             mx.random.seed(self._seed(self.position.step + 1))
-            outcome = self.parallel.forward_backward(data, label)
+            outcome = self.parallel.forward_backward(batch.data, batch.label, batch.beside)
             self.parallel.update(rate)
             self.window.add(outcome)
             self.position = dataclasses.replace(self.position, step=self.position.step + 1,
@@ -113,13 +118,10 @@ class Trainer:
     def _validate_and_save(self) -> None:
         self._check_finite()
         step, paused = self.position.step, time.monotonic()
-        checkpoint = self._published()
+        checkpoint = published(self.model, self.parallel)
         self.validated = []
-        try:
-            for validated in self.validation.run(checkpoint):
-                self._report(validated)
-        except NotFinite:
-            self._stop_not_finite("an embedding")
+        for validated in self.validation.run(checkpoint):
+            self._report(validated)
         accuracies = [validated.result.accuracy for validated in self.validated]
         decision = decide(self.settings.step.ckpt, self.position.rules, accuracies)
         self.position = dataclasses.replace(self.position, rules=decision.record)
@@ -167,16 +169,11 @@ class Trainer:
 
     def _save_last(self) -> None:
         self._check_finite()
-        self.run.save_last(self.position, self.parallel.restart_arrays())
+        self.run.save_last(self.position, {**self.parallel.restart_arrays(), **self.batches.restart_arrays()})
         self.log(line.saved_last(self.position.step))
 
     def _saved_step(self) -> int:
         return self.run.last_step()
-
-    def _published(self) -> Checkpoint:
-        """The embedding network with the present values, as it is stored: published names, no head."""
-        arguments, auxiliary = self.parallel.parameters()
-        return embedding_only(Checkpoint(self.model.embedding, arguments, auxiliary))
 
     def _seed(self, step: int) -> int:
         """Dropout of one step depends on the seed and the step alone, so that a resumed run repeats it."""

@@ -10,12 +10,9 @@ from evaluation.embedder import Embedder
 from evaluation.pairs import FOLDS, PairResult
 from evaluation.verification import evaluate_pack
 from graph.checkpoint import Checkpoint
+from recognition.engine.present import NotFinite
 from runtime.errors import InputError
 from runtime.mx import mx
-
-
-class NotFinite(Exception):
-    """The network gives embeddings that are not numbers: the run has diverged."""
 
 
 class Validated(NamedTuple):

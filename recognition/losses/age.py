@@ -2,10 +2,8 @@
 
 OE-CNN (Wang et al., ECCV 2018): an angular softmax on x / |x| plus a linear regression of the age on |x|.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
 from recognition.losses.blocks import (
@@ -15,13 +13,11 @@ from recognition.losses.blocks import (
     label_variable,
     objective,
     row_norms,
-    statistic,
 )
 from recognition.losses.margin import margin_head_logits
 from runtime.mx import mx
 
 AGES = "age_label"
-UNKNOWN_AGE = -1.0
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,11 @@ def age_term(embedding: Any, years: Any, weight: float) -> Any:
 
 @register("age")
 def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
-    """Margin softmax on the direction, regression of the age on the length.
-
-    `age_label` is a state of this head that never changes by itself: a set without ages trains with all unknown.
-    """
+    """Margin softmax on the direction, regression of the age on the length; ages are fed as `age_label`, in years."""
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
     years = mx.sym.Variable(AGES, shape=(sizes.batch,))
     term = objective(age_term(embedding, years, read_options(Constants, settings).weight), "age")
-    same = Term(f"state:{AGES}", statistic(years, "ages"))
-    head = classification_head(embedding, logits, label, settings, (*extra, Term("objective:age", term), same),
-                               {AGES: np.full(sizes.batch, UNKNOWN_AGE, np.float32)})
+    head = classification_head(embedding, logits, label, settings, (*extra, Term("objective:age", term)))
     head.initializers.update(age_slope=mx.init.Constant(0.01), age_bias=mx.init.Zero())
-    return head
+    return replace(head, inputs=(AGES,))

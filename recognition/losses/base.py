@@ -60,6 +60,7 @@ class Head:
     value to print, (1,), mean over the device's batch; "objective:NAME", a further term whose gradient trains the
     network, (1,); "label", the label itself (triplets, as in the original); "state:NAME", the next value of state
     NAME; "stat:NAME", a number worth logging, (1,).
+    inputs: variables fed with each batch beside its labels, (B,) each: ages. The engine reads them from the set.
     states: variables no optimizer touches, with their first value (float32). The engine feeds each, and after every
     training step copies the output "state:NAME" into it (with several devices: the mean of their outputs).
     initializers: for the weights the head adds. order: how batches must be composed, "classification" (any images),
@@ -73,6 +74,7 @@ class Head:
     states: Dict[str, np.ndarray] = field(default_factory=dict)
     order: str = CLASSIFICATION_ORDER
     images_per_identity: int = 1
+    inputs: Tuple[str, ...] = ()
 
     def output(self, role: str) -> int:
         """The index of the first output with this role; raises KeyError when there is none."""

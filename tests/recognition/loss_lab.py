@@ -83,7 +83,8 @@ def separation(settings: LossSettings, steps: int = 200) -> Tuple[float, float]:
     embedding = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=8, no_bias=True, name="map") * 4.0
     head = attach(embedding, settings, 6, images, 8)
     executor = head.symbol.simple_bind(mx.cpu(), data=(images, 24), softmax_label=(images,))
-    trained = [n for n in executor.arg_dict if n not in head.states and n not in ("data", "softmax_label")]
+    fed = ("data", "softmax_label", *head.inputs)
+    trained = [n for n in executor.arg_dict if n not in head.states and n not in fed]
     for name in trained:
         executor.arg_dict[name][:] = rng.randn(*executor.arg_dict[name].shape) * 0.2
     for name, value in head.states.items():
@@ -100,6 +101,8 @@ def separation(settings: LossSettings, steps: int = 200) -> Tuple[float, float]:
         labels = _labels(head.order, head.images_per_identity, images, rng)
         executor.arg_dict["data"][:] = _faces(labels, rng)
         executor.arg_dict["softmax_label"][:] = labels
+        for name in head.inputs:
+            executor.arg_dict[name][:] = 20 + 10 * labels  # ages
         outputs = executor.forward(is_train=True)
         executor.backward()
         for name in trained:

@@ -43,6 +43,7 @@ def values_for(head, seed, extreme=False):
     for name, first in head.states.items():
         values[name] = first.astype(np.float64)
     if "age_label" in values:
+        values["age_label"][:] = -1  # unknown
         values["age_label"][::2] = [20, 31, 45, 60, 18, 77]
     if "identity_centres" in values:
         values["identity_centres"] = rng.randn(CLASSES, SIZE)

@@ -56,6 +56,17 @@ def test_two_contexts_give_the_gradients_of_one_at_the_same_global_batch():
         assert left.losses[0].asscalar() == pytest.approx(np.mean([value.asscalar() for value in right.losses]))
 
 
+def test_each_context_is_fed_the_values_of_its_own_images():
+    known = mx.sym.Variable("ages", shape=(BATCH // 2,))
+    symbol = mx.sym.Group([*program().symbol, mx.sym.BlockGrad(known * 2, name="doubled")])
+    fed = Program(symbol, ("probability", "loss", "stat:doubled"), {}, {}, symbol.attr_dict(), ("ages",))
+    assert fed.trained == program().trained
+    engine = DataParallel(fed, [mx.cpu(0), mx.cpu(1)], BATCH, SHAPE)
+    engine.set_parameters(*parameters(program()))
+    engine.forward_backward(*batch(), {"ages": mx.nd.arange(BATCH)})
+    assert [executor.outputs[2].asnumpy().tolist() for executor in engine.executors] == [[0, 2, 4, 6], [8, 10, 12, 14]]
+
+
 def test_one_step_is_the_update_of_float64():
     engine, _ = trained(1, steps=1)
     start = {name: array.asnumpy().astype(float) for name, array in parameters(engine.program)[0].items()}

@@ -1,0 +1,49 @@
+"""ages.tsv beside a set: `key TAB age in years` for each image whose age is known; the key is that of its record."""
+import math
+from pathlib import Path
+from typing import Tuple
+
+import numpy as np
+
+from datasets.records import RecordSet
+from runtime.errors import InputError
+
+AGES_FILE = "ages.tsv"
+UNKNOWN_AGE = -1.0
+OLDEST = 150.0
+
+
+def read_ages(records: RecordSet) -> np.ndarray:
+    """Age in years by record key, float32 (largest key + 1,); UNKNOWN_AGE for an image the file does not name.
+
+    Raises InputError where there is no file, naming a line that is no key and age, and where it is another set's: it
+    names an image the set does not have, or none of those in use.
+    """
+    path = Path(records.folder) / AGES_FILE
+    if not path.exists():
+        raise InputError(f"{path}: not found; a loss on ages needs it: one line `key<TAB>age in years` for each image, "
+                         "its record's key in train.idx (the built-in faces have it)")
+    ages = np.full(int(records.index.keys.max()) + 1, UNKNOWN_AGE, dtype=np.float32)
+    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        key, age = _parsed(line, f"{path}: line {number}")
+        if records.index.position(key) < 0:
+            raise InputError(f"{path}: line {number}: the set has no record {key}; the file belongs to another set")
+        if ages[key] != UNKNOWN_AGE:
+            raise InputError(f"{path}: line {number}: record {key} comes twice; delete one of the two lines")
+        ages[key] = age
+    if (ages[records.keys] == UNKNOWN_AGE).all():
+        raise InputError(f"{path}: not one age of the {records.images} images; the file belongs to another set")
+    return ages
+
+
+def _parsed(line: str, place: str) -> Tuple[int, float]:
+    key, _, text = line.partition("\t")
+    try:
+        age = float(text)
+    except ValueError:
+        age = math.nan
+    if not key.isascii() or not key.isdigit() or not 0 <= age <= OLDEST:
+        raise InputError(f"{place} is not `key<TAB>age`, 0 to {OLDEST:g} years; correct or delete it")
+    return int(key), age

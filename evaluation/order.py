@@ -1,14 +1,19 @@
-"""Order statistics of a stream of scores in bounded memory: the k largest of all, and the best of each row."""
+"""Order statistics of a stream of scores in bounded memory: the k largest of all, the k best of each row, and the
+largest of each row exactly.
+"""
 from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 
-from evaluation.blockwise import Survivors
+from evaluation.blockwise import Survivors, sieve
 from runtime.errors import InputError
 
 MOST_KEPT = 40_000_000
 """Scores a `Largest` may be asked to keep: 12 bytes each, twice while it compacts."""
 _MOST_MARGIN = 4_000_000
+MOST_NEAR = 1000
+"""Columns of a row that a `RowLargest` scores again at most; beyond, all of them count as tied with the largest."""
+_PRUNE_AT = 1 << 20
 
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -62,6 +67,11 @@ class Largest:
         exact = np.sort(self._rescore(self._pairs[near, 0], self._pairs[near, 1]))[::-1]
         return float(exact[index - above])
 
+    @property
+    def exact(self) -> bool:
+        """Whether `at` is exact: scores are scored again, and did not agree by the million."""
+        return self._margin is not None
+
     def sorted_scores(self) -> np.ndarray:
         """The kept scores, float32, descending; the first `count` are the largest of all."""
         self._compact()
@@ -114,3 +124,55 @@ class RowBest:
         first = np.searchsorted(rows[order], touched)
         chosen = order[first[:, None] + np.arange(count)]
         self.scores[touched], self.columns[touched] = scores[chosen], columns[chosen]
+
+
+class RowLargest:
+    """The largest score of each of m rows over a stream of blocks, exact where scores arrive rounded.
+
+    `margin`: twice the largest rounding error of a score; `rescore(rows, columns)` gives float64 scores of single
+    pairs. Columns within the margin of a row's largest are scored again, unless they are more than MOST_NEAR.
+    """
+
+    def __init__(self, rows: int, margin: float, rescore: Rescore) -> None:
+        self._margin, self._rescore = margin, rescore
+        self._rough = np.full(rows, -np.inf, np.float32)
+        self._crowded = np.zeros(rows, bool)
+        self._near: List[Survivors] = []
+        self._waiting = 0
+
+    def take(self, scores: np.ndarray, start: int) -> None:
+        """Consider a block (m, b) whose columns count from `start`."""
+        top = scores.max(axis=1)
+        live = np.flatnonzero((top > self._low()) & ~self._crowded)
+        np.maximum(self._rough, top, out=self._rough)
+        if not len(live):
+            return
+        part = scores if len(live) == len(scores) else scores[live]
+        found = sieve(part, self._low()[live], start)
+        self._near.append(Survivors(live[found.rows], found.columns, found.scores))
+        self._waiting += len(found.rows)
+        if self._waiting > _PRUNE_AT:
+            self._prune()
+
+    def largest(self) -> Tuple[np.ndarray, int]:
+        """(m,) float64, and of how many rows it is `margin` above the true one because too many columns are near it."""
+        near = self._prune()
+        best = np.full(len(self._rough), -np.inf)
+        np.maximum.at(best, near.rows, self._rescore(near.rows, near.columns))
+        best[self._crowded] = self._rough[self._crowded].astype(np.float64) + self._margin
+        return best, int(self._crowded.sum())
+
+    def _low(self) -> np.ndarray:
+        """What a score must exceed to be the row's largest for all that rounding hides."""
+        return np.nextafter(self._rough - np.float32(self._margin), np.float32(-np.inf))
+
+    def _prune(self) -> Survivors:
+        """Forget what is no longer near the largest, and rows where too much is."""
+        rows, columns, scores = (np.concatenate([getattr(one, name) for one in self._near] or [np.zeros(0, kind)])
+                                 for name, kind in (("rows", np.int64), ("columns", np.int64), ("scores", np.float32)))
+        keep = scores > self._low()[rows]
+        self._crowded |= np.bincount(rows[keep], minlength=len(self._rough)) > MOST_NEAR
+        keep &= ~self._crowded[rows]
+        pruned = Survivors(rows[keep], columns[keep], scores[keep])
+        self._near, self._waiting = [pruned], len(pruned.rows)
+        return pruned

@@ -13,6 +13,7 @@ from typing import Any, Iterator, Optional, Sequence, Tuple
 import numpy as np
 
 from evaluation.command import add_out_flag, load_features, parser, read_ids
+from evaluation.cosines import rounding
 from evaluation.results import About, Entry, file_hashes, write_results
 from evaluation.vectors import normalise
 from runtime.errors import InputError, run_command
@@ -110,11 +111,6 @@ def _settle(unit: np.ndarray, gallery: np.ndarray, candidates: np.ndarray, k: in
             again = unsure[start:start + SEARCHED_AGAIN_AT_ONCE]
             rows[again, :k], scores[again, :k] = _exhaustive(unit[again], gallery, k)
     return rows[:, :k], scores[:, :k]
-
-
-def rounding(dimensions: int) -> float:
-    """A bound of a float32 cosine's error: d u for the product and as much for both norms, with u = 2^-24."""
-    return (2 * dimensions + 8) * 2.0 ** -24
 
 
 def _exhaustive(unit: np.ndarray, gallery: np.ndarray, k: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,13 @@ through one in a thousand of the probes' best gallery scores.
 import argparse
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
-from evaluation.blockwise import block_borders, score_blocks, sieve
+from evaluation.blockwise import Survivors, block_borders, score_blocks, sieve
 from evaluation.command import (
     add_network_flags,
     add_out_flag,
@@ -24,11 +25,12 @@ from evaluation.command import (
     read_ids,
 )
 from evaluation.complete import complete_embeddings
+from evaluation.cosines import pair_cosines, rounding
 from evaluation.embedder import FLIPS
 from evaluation.histogram import Bins, Histogram, operating_points
 from evaluation.megaface.features import HEADER
 from evaluation.metrics import false_accepts_allowed
-from evaluation.order import Largest
+from evaluation.order import Largest, RowLargest
 from evaluation.plots import Curve
 from evaluation.results import About, Entry, Row, file_hashes, write_results
 from evaluation.sources import image_size, list_source
@@ -49,7 +51,10 @@ _FLOAT32 = 5
 
 @dataclass(frozen=True)
 class TrillionPairsResult:
-    """`identification` and `verification` with the cosines that must be exceeded; `far`, `tar`: ROC at bin edges."""
+    """`identification` and `verification` with the cosines that must be exceeded; `far`, `tar`: ROC at bin edges.
+
+    `unresolved`: probes of a collapsed network whose near ties with the gallery were taken as ties.
+    """
 
     identification: float
     verification: float
@@ -59,6 +64,7 @@ class TrillionPairsResult:
     impostor_pairs: int
     far: np.ndarray
     tar: np.ndarray
+    unresolved: int
 
 
 def evaluate(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray, verification_fpr: float = VERIFICATION_FPR,
@@ -66,49 +72,71 @@ def evaluate(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray, verificat
     """Both figures of (P, d) probes with persons `ids` (P,) against a (G, d) gallery of strangers, by cosine.
 
     Genuine pairs are all pairs of different probes of one person (ordered for identification), impostor pairs all
-    probes x the gallery. Scores are float32; the threshold and every count are exact. `gallery` may be memory-mapped;
-    it is read once for every 4,096 probes. Raises InputError for shapes that do not fit, rows that are not finite, and
-    when no person has two probes.
+    probes x the gallery. Products are float32; what lies within their rounding of a threshold or of a probe's best
+    gallery image is scored again in float64, so that thresholds and counts are exact and equal pairs tie (a tie never
+    helps). `gallery` may be memory-mapped; it is read once for every 4,096 probes. Raises InputError for shapes that do
+    not fit, rows that are not finite, and when no person has two probes.
     """
     ids = np.asarray(ids)
     _check(probes, ids, gallery)
     for rate in (verification_fpr, identification_fpr):
         if not 0 < rate <= 1:
             raise InputError(f"false positive rate {rate:g}: above 0 and at most 1")
-    impostors = len(probes) * len(gallery)
+    impostors, margin = len(probes) * len(gallery), 2 * rounding(probes.shape[1])
     allowed = false_accepts_allowed(verification_fpr, impostors)
-    largest, histogram = Largest(min(allowed + 1, impostors)), Histogram(Bins(-1.001, 1.001))
-    best = np.full(len(probes), -np.inf, np.float32)
+    largest = Largest(min(allowed + 1, impostors), lambda score: margin,
+                      lambda rows, columns: pair_cosines(probes, rows, gallery, columns))
+    histogram, best, unresolved = Histogram(Bins(-1.001, 1.001)), np.empty(len(probes)), 0
     for start in progress(range(0, len(probes), PROBES_AT_ONCE), label="Trillion-Pairs", unit="blocks of probes"):
-        rows = slice(start, start + PROBES_AT_ONCE)
-        left = normalise(np.array(probes[rows], np.float32), copy=False)
+        part = probes[start:start + PROBES_AT_ONCE]
+        answers = RowLargest(len(part), margin, partial(_cosines_from, part, gallery))
+        left = normalise(np.array(part, np.float32), copy=False)
         for column, scores in score_blocks(left, gallery, block_borders(len(gallery)), _prepared):
             histogram.add(scores)
-            np.maximum(best[rows], scores.max(axis=1), out=best[rows])
-            largest.take(sieve(scores, largest.cut, column))
-    limit = largest.at(allowed)
-    answers = np.sort(best)[::-1]
+            answers.take(scores, column)
+            found = sieve(scores, largest.cut, column)
+            largest.take(Survivors(found.rows + start, found.columns, found.scores))
+        best[start:start + len(part)], crowded = answers.largest()
+        unresolved += crowded
+    limit = largest.at(allowed) + (0 if largest.exact else margin)
     wanted = false_accepts_allowed(identification_fpr, len(best))
-    floor = float(answers[wanted]) if wanted < len(best) else float("-inf")
+    floor = float(np.sort(best)[::-1][wanted]) if wanted < len(best) else float("-inf")
     pairs = accepted = identified = 0
     own = Histogram(histogram.bins)
-    for queries, scores in genuine_scores(probes, ids):
-        pairs += scores.size
-        accepted += int(np.count_nonzero(scores > limit))
-        identified += int(np.count_nonzero(scores > np.maximum(best[queries], floor)[:, None]))
-        own.add(scores)
+    for rows, scores in genuine_scores(probes, ids):
+        pairs += scores.size - len(rows)
+        accepted += _above(scores, np.full(len(rows), limit), probes, rows)
+        identified += _above(scores, np.maximum(best[rows], floor), probes, rows)
+        own.add(scores[~np.eye(len(rows), dtype=bool)])
     far, tar, _ = operating_points(own, histogram)
-    return TrillionPairsResult(identified / pairs, accepted / pairs, floor, limit, pairs // 2, impostors, far, tar)
+    return TrillionPairsResult(identified / pairs, accepted / pairs, floor, limit, pairs // 2, impostors, far, tar,
+                               unresolved)
 
 
 def genuine_scores(probes: np.ndarray, ids: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Per person with n > 1 probes: their rows (n,) and the float32 cosines (n, n - 1) with the others."""
+    """Per person with n > 1 probes: their rows (n,) and the float32 cosines (n, n) of each with each."""
     order = np.argsort(ids, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(np.unique(ids, return_inverse=True)[1][order])) + 1):
         if len(rows) > 1:
             unit = normalise(np.array(probes[rows], np.float32), copy=False)
-            scores = unit @ unit.T
-            yield rows, scores[~np.eye(len(rows), dtype=bool)].reshape(len(rows), -1)
+            yield rows, unit @ unit.T
+
+
+def _above(scores: np.ndarray, limits: np.ndarray, probes: np.ndarray, rows: np.ndarray) -> int:
+    """How many of float32 `scores` (n, n) of probe `rows` (n,) with each other exceed the query's limit (n,), exactly.
+
+    The diagonal does not count.
+    """
+    slack = rounding(probes.shape[1])
+    others = ~np.eye(len(rows), dtype=bool)
+    sure = (scores > limits[:, None] + slack) & others
+    query, mate = np.nonzero((scores > limits[:, None] - slack) & ~sure & others)
+    exact = pair_cosines(probes, rows[query], probes, rows[mate])
+    return int(np.count_nonzero(sure)) + int(np.count_nonzero(exact > limits[query]))
+
+
+def _cosines_from(left: np.ndarray, right: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return pair_cosines(left, rows, right, columns)
 
 
 def write_submission(path: PathLike, parts: Sequence[np.ndarray]) -> Tuple[int, int]:
@@ -148,7 +176,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     figures = {"identification": result.identification, "verification": result.verification,
                "identification_threshold": result.identification_threshold,
                "verification_threshold": result.verification_threshold, "genuine_pairs": result.genuine_pairs,
-               "impostor_pairs": result.impostor_pairs}
+               "impostor_pairs": result.impostor_pairs, "near_ties_taken_as_ties": result.unresolved}
     data = [options.probe_ids, *(path for path in (options.probe_features, options.gallery_features) if path)]
     about = About("trillion pairs", "identification: our reading, see evaluation/trillion_pairs.py",
                   model_hashes(options.model) if options.model else {}, file_hashes(data))

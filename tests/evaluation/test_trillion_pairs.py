@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from evaluation import trillion_pairs
+from evaluation import order, trillion_pairs
 from evaluation.trillion_pairs import evaluate, write_submission
 from runtime.errors import InputError
 
@@ -58,6 +58,54 @@ def test_ties_never_help():
     assert (result.identification, result.verification) == pytest.approx(slow(*given))
     collapsed = evaluate(np.ones((6, 4), np.float32), np.zeros(6), np.ones((5, 4), np.float32), 0.1, 0.1)
     assert (collapsed.identification, collapsed.verification) == (0, 0)
+
+
+@pytest.mark.parametrize("dimensions", [8, 64, 512])
+@pytest.mark.parametrize("people", [1, 2, 3, 8, 30])
+def test_mates_among_the_gallery_tie_to_the_last_bit(dimensions, people, monkeypatch):
+    """The gallery holds a copy of one probe of each person: for the other probe it ties with the mate, for itself it
+    wins. So nobody is identified, however the products are rounded in blocks of any shape.
+    """
+    monkeypatch.setattr(trillion_pairs, "PROBES_AT_ONCE", 7)
+    generator = np.random.default_rng(dimensions + people)
+    ids = np.repeat(np.arange(people), 2)
+    probes = generator.standard_normal((people, dimensions))[ids] + 0.5 * generator.standard_normal((len(ids),
+                                                                                                      dimensions))
+    probes = (probes * generator.uniform(1, 30, (len(ids), 1))).astype(np.float32)
+    gallery = np.vstack([probes[1::2], generator.standard_normal((90, dimensions)).astype(np.float32)])
+    gallery = gallery[generator.permutation(len(gallery))]
+    assert evaluate(probes, ids, gallery, 1e-9, 1.0).identification == 0
+    without = gallery[np.abs(gallery[:, None] - probes[1::2]).max(axis=2).min(axis=1) > 0]
+    assert evaluate(probes, ids, without, 1e-9, 1.0).identification > 0
+
+
+@pytest.mark.parametrize("dimensions", [16, 512])
+def test_a_genuine_pair_that_ties_with_the_threshold_is_not_accepted(dimensions):
+    """One gallery image is a copy of somebody's second probe, a query of everybody: the threshold that lets through
+    the pairs above it is then exactly a genuine score.
+    """
+    generator = np.random.default_rng(dimensions)
+    for _ in range(6):
+        ids = np.repeat(np.arange(9), 2)
+        probes = (3 * generator.standard_normal((9, dimensions))[ids]
+                  + generator.standard_normal((18, dimensions))).astype(np.float32)
+        gallery = generator.standard_normal((40, dimensions)).astype(np.float32)
+        gallery[17] = probes[7]
+        result = evaluate(probes, ids, gallery, 1 / 720, 1.0)  # one false accept: the copy with itself
+        unit = probes.astype(float) / np.linalg.norm(probes.astype(float), axis=1)[:, None]
+        tied = np.sum(unit[6] * unit[7])
+        assert result.verification_threshold == pytest.approx(tied, abs=1e-14)
+        assert result.verification == np.mean([np.sum(unit[2 * person] * unit[2 * person + 1]) > tied + 1e-9
+                                               for person in range(9)])
+
+
+def test_a_collapsed_network_identifies_nobody(monkeypatch):
+    """Everything within rounding of everything: more near ties than are scored again count as ties."""
+    monkeypatch.setattr(order, "MOST_NEAR", 8)
+    generator = np.random.default_rng(0)
+    rows = np.ones(32) + 1e-9 * generator.standard_normal((60, 32))
+    result = evaluate(rows[:20], np.arange(20) // 4, rows[20:], 0.1, 0.1)
+    assert result.identification == 0 and result.unresolved == 20
 
 
 def test_zero_vectors_and_lone_probes_are_counted_as_they_are():

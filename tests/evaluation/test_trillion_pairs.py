@@ -148,3 +148,14 @@ def test_the_command(tmp_path, capsys):
     assert "our reading" in capsys.readouterr().out
     with pytest.raises(InputError, match="--gallery-features"):
         trillion_pairs.main([*arguments[:4], "--out", str(tmp_path / "out")])
+    for flag in ("--verification-fpr", "--identification-fpr"):
+        for rate in ("nan", "0", "-1", "1.5", "inf"):
+            with pytest.raises(InputError, match=f"false positive rate {float(rate):g}: above 0 and at most 1"):
+                trillion_pairs.main([*arguments, flag, rate])
+    (tmp_path / "G.npy").write_bytes((tmp_path / "G.npy").read_bytes()[:-1])
+    with pytest.raises(InputError, match="G.npy: no whole .npy array"):
+        trillion_pairs.main(arguments)
+    np.save(tmp_path / "G.npy", gallery)
+    (tmp_path / "ids").write_text("0\n")
+    with pytest.raises(InputError, match="1 ids for 40 features"):
+        trillion_pairs.main(arguments)

@@ -6,25 +6,30 @@ from typing import List, Optional, Sequence, Tuple
 
 from logs import published_runs
 from recognition.reproduction import (  # noqa: F401  (they register)
+    benchmark_tables,
     identification,
+    retrieval_table,
     room,
     run_figures,
     schematics,
+    subcentre_table,
     toy_figure,
 )
 from recognition.reproduction.figures import FIGURES, Order, draw, registered
 from recognition.reproduction.page import write_page
-from recognition.reproduction.plan import paper_plan
+from recognition.reproduction.plan import BATCH, paper_plan, require_files
 from recognition.reproduction.provenance import record
-from recognition.reproduction.run_list import PAPER_RUNS, TABLE2
+from recognition.reproduction.run_list import SUBJECTS, TABLE2
 from recognition.reproduction.tables import TABLES
 from runtime.errors import InputError, run_command, unknown
+from runtime.progress import progress
 
 OUT, WORK, PAGE = "docs/reproduction", "runs/reproduction", "docs/reproduction.md"
 SCALES = ("demo", "paper")
 EXAMPLES = """examples:
   python recognition/reproduce.py fig4b
   python recognition/reproduce.py table2 --seeds 0,1,2
+  python recognition/reproduce.py all                       (what is done is kept: the same command goes on)
   python recognition/reproduce.py table2 --scale paper --data data
   python recognition/reproduce.py log y1
 """
@@ -37,10 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("what", help=f"{', '.join([*TABLES, *registered()])}, fig4, all, page, or log")
     parser.add_argument("name", nargs="?", help="with log: the published run")
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds of the runs of a table (default 0,1,2)")
+    parser.add_argument("--seeds", help="seeds of the runs of a table (default 0,1,2; at paper scale 0)")
     parser.add_argument("--losses", default="", help="table2: only these loss presets, comma-separated (default all)")
     parser.add_argument("--toy-images", type=int, default=1500, help="fig3: images of each identity (default 1500)")
-    parser.add_argument("--max-steps", type=int, default=0, help="steps of each demo run (default: the recipe's)")
+    parser.add_argument("--max-steps", type=int, default=0, help="at most so many steps of each run (default: all)")
+    parser.add_argument("--per-batch-size", type=int, default=0, metavar="N",
+                        help=f"paper scale: images a device and step, e.g. 64 on eight GPUs (default {BATCH})")
+    parser.add_argument("--gpus", default="", help="paper scale: devices as train.py takes them (default: all)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
     parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
     parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where results are written (default {OUT})")
@@ -69,7 +77,7 @@ def losses_of(text: str) -> Tuple[str, ...]:
 
 def chosen(what: str) -> List[str]:
     """The tables and figures that a name stands for; raises InputError with the known names."""
-    known = [*TABLES, *registered()]
+    known = [*sorted(TABLES, key=lambda name: (name == "subcentre", name)), *registered()]
     if what == "all":
         return known
     if what in known:
@@ -81,14 +89,21 @@ def chosen(what: str) -> List[str]:
 
 
 def reproduce(name: str, order: Order) -> List[Path]:
-    """Make one table or figure; returns its files. At paper scale the plan is printed first."""
-    if order.scale == "paper" and name in PAPER_RUNS:
-        sys.stdout.write(paper_plan(name, order.data, order.work).text())
-        sys.stdout.flush()
+    """Make one table or figure; returns its files."""
     if name in FIGURES:
         produced = draw(name, order)
         return [*produced.files, record(produced, order.out)]
     return TABLES[name](order).files
+
+
+def print_plans(names: Sequence[str], order: Order) -> None:
+    """Print what each table or figure needs at paper scale; raises InputError when a file of any is missing."""
+    plans = [paper_plan(name, order.paper, order.work, order.seeds) for name in names if name in SUBJECTS]
+    for plan in plans:
+        sys.stdout.write(plan.text() + "\n")
+    sys.stdout.flush()
+    for plan in plans:
+        require_files(plan)
 
 
 def run_log(name: Optional[str], check: Optional[str]) -> int:
@@ -110,11 +125,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return run_log(flags.name, flags.check)
     if flags.scale not in SCALES:
         raise unknown("--scale", flags.scale, SCALES)
-    order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds_of(flags.seeds), flags.max_steps,
-                  flags.data, losses_of(flags.losses), flags.toy_images)
+    seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
+    order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
+                  losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus)
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
-        for name in chosen(flags.what):
+        names = chosen(flags.what)
+        if order.scale == "paper":
+            print_plans(names, order)
+        for name in progress(names, len(names), "tables and figures", "made"):
             for path in reproduce(name, order):
                 sys.stdout.write(f"{path}\n")
     sys.stdout.write(f"{write_page(flags.out, flags.page)}\n")

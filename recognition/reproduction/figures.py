@@ -8,6 +8,7 @@ import numpy as np
 from evaluation import paper
 from recognition.reproduction import curves
 from recognition.reproduction.drawing import LOSS_COLOURS, canvas, save
+from recognition.reproduction.plan import BATCH, PaperScale
 from recognition.reproduction.provenance import Produced
 
 
@@ -21,9 +22,16 @@ class Order:
     network: str = "demo"
     seeds: Tuple[int, ...] = (0, 1, 2)
     max_steps: int = 0
-    data: str = ""
+    data: str = "data"
     losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
     toy_images: int = 1500  # fig3: images of each identity
+    batch: int = 0  # paper scale: images a device and step (0: the paper's 128)
+    devices: str = ""  # paper scale: as train.py --gpus (empty: all)
+
+    @property
+    def paper(self) -> PaperScale:
+        """Where runs at paper scale find their data, and how they are cut."""
+        return PaperScale(Path(self.data), self.max_steps, self.batch or BATCH, self.devices)
 
 
 Draw = Callable[[Order], Produced]

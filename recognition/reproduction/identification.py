@@ -1,124 +1,80 @@
-"""Identification among distractors (Table 6, figure 8) and templates (figure 9) on built-in faces of other people."""
+"""Figure 8, CMC and ROC among distractors before and after cleaning; figure 9, ROC of 1:1 verification of templates."""
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict
 
 import numpy as np
 
-from datasets.images import decode_rgb
-from datasets.synthetic import people
-from evaluation import paper
-from evaluation.embedder import Embedder
-from evaluation.ijb.templates import pool
-from evaluation.megaface.pairs import Features
-from evaluation.megaface.protocol import MegaFaceResult, evaluate
-from evaluation.metrics import Roc, roc
-from evaluation.vectors import normalise
+from recognition.reproduction import stand_ins
+from recognition.reproduction.benchmark_tables import embed_of, made_of, subject_run
 from recognition.reproduction.drawing import canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced
-from recognition.reproduction.runs import data_hash, network_of, trained
-from recognition.reproduction.small_faces import reduced, small_faces
-from recognition.reproduction.table_files import Comparison, write_table
-from recognition.reproduction.tables import made_from, protocol_of, recipe_of, table
-from runtime.files import atomic_path
-from runtime.progress import progress
+from recognition.reproduction.run_list import TABLE6, TABLE7
+from runtime.errors import InputError
 
-PROBES, PROBE_IMAGES, DISTRACTORS = 40, 6, 1000
-TEMPLATE_PEOPLE, TEMPLATE_IMAGES = 60, 6  # two templates of three images each
-FAR = 1e-4
-FIGURE_8 = {"ArcFace": "arcface", "CosFace": "cosface", "Norm-softmax": "nsoftmax"}
-TABLE6 = {"Softmax": "softmax", "Triplet": "atriplet", "CosFace": "cosface", "CASIA, R50, ArcFace": "arcface"}
-STAND_IN = (f"built-in: {PROBES} people x {PROBE_IMAGES} images as probes, {DISTRACTORS} other people as distractors, "
-            f"exact protocol of MegaFace; Ver is TAR at FAR {FAR:g} (the paper's 1e-6 needs a million distractors)")
+FIGURE_8 = {
+    "CASIA, R50, ArcFace, Original": "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, Refine": "CASIA, R50, ArcFace, R",
+    "MS1MV2, R100, ArcFace, Original": "MS1MV2, R100, ArcFace",
+    "MS1MV2, R100, ArcFace, Refine": "MS1MV2, R100, ArcFace, R",
+    "MS1MV2, R100, CosFace, Original": "MS1MV2, R100, CosFace",
+    "MS1MV2, R100, CosFace, Refine": "MS1MV2, R100, CosFace, R",
+}
+FIGURE_9 = ("VGG2, R50, ArcFace", "MS1MV2, R100, ArcFace")
+COLOURS = ("#2e7d32", "#c62828", "#1565c0")
 
 
-def faces_of(purpose: str, count: int, images: int, work: Path, seed: int = 1) -> np.ndarray:
-    """Reduced faces of one purpose, uint8 (count * images, 3, h, w), person by person; drawn once, kept in `work`."""
-    kept = work / f"{purpose}-{count}x{images}-{seed}.npz"
-    if not kept.exists():
-        drawn = progress(people(purpose, count, images, seed), count, f"drawing {purpose}", "people")
-        small = [decode_rgb(reduced(image)) for sitting in drawn for image in sitting.images]
-        work.mkdir(parents=True, exist_ok=True)
-        with atomic_path(kept) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, images=np.stack(small).transpose(0, 3, 1, 2))
-    with np.load(kept) as stored:
-        return stored["images"]
+def _kept(order: Order, row: str) -> Path:
+    return subject_run({**TABLE6, **TABLE7}[row], order.seeds[0], order)
 
 
-def embedder_of(loss: str, seed: int, order: Order) -> Embedder:
-    """The network of one run of the tables."""
-    folder = trained(loss, seed, small_faces(order.work), order.work, recipe_of(order))
-    return Embedder(network_of(folder)[1], batch_size=64)
-
-
-def identified(loss: str, seed: int, order: Order) -> MegaFaceResult:
-    """The figures of one run among the distractors."""
-    embedder = embedder_of(loss, seed, order)
-    probes, distractors = (normalise(embedder.embed(faces_of(purpose, count, images, order.work), flip="sum"))
-                           for purpose, count, images in (("probes", PROBES, PROBE_IMAGES),
-                                                          ("distractors", DISTRACTORS, 1)))
-    ids = np.repeat(np.arange(PROBES), PROBE_IMAGES)
-    return evaluate(Features(probes, False), ids, Features(distractors, False), [DISTRACTORS], [FAR])[0]
-
-
-@table("table6")
-def table6(order: Order) -> Produced:
-    """Identification and verification among distractors."""
-    printed = paper.table("table6")
-    results = {loss: [identified(loss, seed, order) for seed in order.seeds] for loss in TABLE6.values()}
-    cells: List[Comparison] = []
-    for row in printed.rows:
-        found = results.get(TABLE6.get(row.name, ""), [])
-        ours = {"Id": [100 * result.rank1 for result in found], "Ver": [100 * result.tar[FAR] for result in found]}
-        for column, value in zip(printed.columns[1:], row.values[1:]):
-            why = "" if found else "needs FaceScrub, the million distractors, or the method's own model"
-            cells.append(Comparison(row.name, column, value, ours[column], why, TABLE6.get(row.name, "")))
-    return write_table(order.out, printed, cells, f"{STAND_IN}; {protocol_of(order, 'table2')}",
-                       made_from(order, "table2"))
+def demo_only(order: Order, name: str, table: str) -> None:
+    """Raise InputError at paper scale: there the curves are drawn where they are measured."""
+    if order.scale == "paper":
+        raise InputError(f"{name} --scale paper: run {table} --scale paper; the evaluation commands draw the curves of "
+                         f"each network into its run's folder below {order.work}")
 
 
 @figure("fig8")
 def fig8(order: Order) -> Produced:
-    """CMC and ROC among distractors."""
-    picture, (cmc, curve) = canvas(2, 1, (5.2, 4.0))
+    """CMC and ROC among distractors: each model before (dashed) and after (solid) the authors' cleaning."""
+    demo_only(order, "fig8", "table6")
+    picture, (cmc, curve) = canvas(2, 1, (5.6, 4.4))
     figures: Dict[str, Any] = {}
-    for name, loss in FIGURE_8.items():
-        result = identified(loss, order.seeds[0], order)
-        cmc.step(result.ranks + 1, 100 * result.shares, where="post", label=name)
-        curve.plot(result.roc_far, 100 * np.asarray(result.roc_tar), label=name)
-        figures[name] = {"rank-1 %": 100 * result.rank1, f"TAR at {FAR:g} %": 100 * result.tar[FAR]}
-    cmc.set(xscale="log", xlabel="Rank", ylabel="Identification rate (%)", xlim=(1, DISTRACTORS))
-    curve.set(xscale="log", xlabel="False positive rate", ylabel="True positive rate (%)", xlim=(1e-5, 1))
-    for axes in (cmc, curve):
+    for number, (label, row) in enumerate(FIGURE_8.items()):
+        refined, colour = row.endswith(", R"), COLOURS[number // 2]
+        result = stand_ins.megaface(embed_of(_kept(order, row)), order.work, refined)
+        style, shown = "-" if refined else "--", f"{label} (stand-in)"
+        cmc.step(np.r_[result.ranks + 1, result.distractors], 100 * np.r_[result.shares, result.shares[-1]], style,
+                 where="post", color=colour, label=shown)
+        curve.plot(result.roc_far, 100 * np.asarray(result.roc_tar), style, color=colour, label=shown)
+        figures[label] = {"rank-1 %": 100 * result.rank1,
+                          f"TAR at {stand_ins.MEGAFACE_FAR:g} %": 100 * result.tar[stand_ins.MEGAFACE_FAR]}
+    cmc.set(xscale="log", xlabel="Rank", ylabel="Identification Rate (%)", xlim=(1, 1000), ylim=(0, 100))
+    curve.set(xscale="log", xlabel="False Positive Rate", ylabel="True Positive Rate (%)", xlim=(1e-5, 1),
+              ylim=(0, 100))
+    for axes, title in ((cmc, "CMC"), (curve, "ROC")):
+        axes.set_title(title)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    return Produced("fig8", save(picture, order.out, "fig8"), STAND_IN, figures,
-                    {"data": data_hash(small_faces(order.work))})
-
-
-def template_roc(loss: str, order: Order) -> Tuple[Roc, int]:
-    """ROC of all pairs of templates of three images each, and the number of impostor pairs."""
-    images = faces_of("templates", TEMPLATE_PEOPLE, TEMPLATE_IMAGES, order.work)
-    rows = embedder_of(loss, order.seeds[0], order).embed(images, flip="sum")
-    templates = pool(lambda part: rows[part], np.arange(len(rows)) // 3, np.arange(len(rows)))
-    first, second = np.triu_indices(len(templates.ids), 1)
-    scores = (templates.features @ templates.features.T)[first, second]
-    same = first // 2 == second // 2
-    return roc(scores, same), int((~same).sum())
+        axes.legend(fontsize=6, loc="lower right")
+    return Produced("fig8", save(picture, order.out, "fig8"), stand_ins.ABOUT["MegaFace"], figures,
+                    made_of(order, list(dict.fromkeys(TABLE6[row] for row in FIGURE_8.values()))))
 
 
 @figure("fig9")
 def fig9(order: Order) -> Produced:
-    """ROC of 1:1 verification of templates."""
-    picture, (axes,) = canvas()
+    """ROC of 1:1 verification of templates, one panel a benchmark."""
+    demo_only(order, "fig9", "table7")
+    picture, panels = canvas(2, 1, (5.2, 4.2))
     figures: Dict[str, Any] = {}
-    for name, loss in FIGURE_8.items():
-        curve, impostors = template_roc(loss, order)
-        axes.plot(curve.far, curve.tar, label=name)
-        figures[name] = {f"TAR at {far:g}": float(np.interp(far, curve.far, curve.tar)) for far in (1e-3, 1e-2, 1e-1)}
-    axes.set(xscale="log", xlabel="False positive rate", ylabel="True positive rate", xlim=(1 / impostors, 1))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    return Produced("fig9", save(picture, order.out, "fig9"),
-                    f"built-in: {TEMPLATE_PEOPLE} people, two templates of three images each, all pairs; not IJB",
-                    figures, {"data": data_hash(small_faces(order.work))})
+    for axes, target in zip(panels, stand_ins.IJB_SUBJECTS):
+        for row, colour in zip(FIGURE_9, COLOURS[1:]):
+            result = stand_ins.template_pairs(embed_of(_kept(order, row)), order.work, target)
+            axes.plot(result.curve.far, result.curve.tar, color=colour, label=f"{row} (stand-in)")
+            figures[f"{target}, {row}"] = {f"TAR at {far:g}": float(np.interp(far, result.curve.far, result.curve.tar))
+                                           for far in (1e-3, 1e-2, 1e-1)}
+        axes.set(xscale="log", xlabel="False Positive Rate", ylabel="True Positive Rate", ylim=(0, 1),
+                 xlim=(1 / result.impostor, 0.1), title=f"ROC on {target} (stand-in)")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower right")
+    return Produced("fig9", save(picture, order.out, "fig9"), stand_ins.ABOUT["IJB"], figures,
+                    made_of(order, [TABLE7[row] for row in FIGURE_9]))

@@ -1,96 +1,144 @@
 """Paper scale: the runs exactly as the paper has them, the files they need, which are missing, and the commands."""
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from datasets import catalog
+from datasets.records import RecordSet
 from recognition.presets import DATASETS as SETS
 from recognition.presets import LOSSES, RECIPES
-from recognition.reproduction.run_list import PAPER_RUNS
-from runtime.errors import InputError, unknown
+from recognition.reproduction.paper_benchmarks import NEEDS, place
+from recognition.reproduction.run_list import paper_subjects
+from recognition.settings import OWN_DATASET
+from runtime.errors import InputError
 
-CONTEXTS = 4  # the paper's four GPUs, 128 images each
+CONTEXTS, BATCH = 4, 128  # the paper's four GPUs, 128 images each
 VALIDATION = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")
-MORE_FILES = {"table4": ("ytf.bin or frame folders for evaluation/video.py",), "table5": ("calfw.bin", "cplfw.bin")}
-AFTERWARDS = {
-    "table4": "python evaluation/video.py --help",
-    "table5": "python evaluation/verification.py --target lfw,calfw,cplfw",
-    "table6": "python -m evaluation.megaface --help", "table7": "python -m evaluation.ijb --help",
-    "table8": "python evaluation/trillion_pairs.py --help", "table9": "python evaluation/iqiyi.py --help",
-}
+OWN_FOLDERS = {"deepglint": catalog.training_set("deepglint").folder, "emore+asian": "faces_emore_asian",
+               "ms1mv0": "faces_ms1m_v0", "celeb500k": "faces_celeb500k"}
+"""Sets without a preset, below the data root: DeepGlint's two parts; MS1MV2 and Asian-Celeb merged with
+`datasets/prepare.py merge`; the raw MS1M and Celeb500K, built with `datasets/prepare.py build`."""
+EPOCHS = (8, 14, 18)
+EPOCH_SETS = ("retina", "ms1mv0", "celeb500k")
+"""Trained by epochs in the later text: a tenth of the rate at 8 and 14, stop at 18."""
+STEPS_OF_OWN = "ms1mv2"
 
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """A run of the paper: the dataset preset's own recipe, nothing changed; `runs.trained` takes it like Recipe."""
+    """A run of the paper; `runs.trained` takes it like Recipe. `limit`: at most so many steps (0: the recipe's);
+    `batch`: images a device and step; `devices`: as train.py --gpus takes them, empty for all that there are.
+    """
 
     network: str
     dataset: str
     data: Path
+    limit: int = 0
+    batch: int = BATCH
+    devices: str = ""
+
+    @property
+    def schedule(self) -> Tuple[int, ...]:
+        """Steps at which the rate falls to a tenth and, last, at which the run ends."""
+        if self.dataset in EPOCH_SETS:
+            with RecordSet.open(self.data) as records:
+                return tuple(max(1, epoch * records.images // (CONTEXTS * BATCH)) for epoch in EPOCHS)
+        recipe = RECIPES[STEPS_OF_OWN if self.dataset in OWN_FOLDERS else SETS[self.dataset].recipe]
+        return (*recipe.lr_steps, recipe.max_steps)
 
     @property
     def steps(self) -> int:
-        """Steps of the recipe."""
-        return int(RECIPES[SETS[self.dataset].recipe].max_steps)
-
-    @property
-    def batch(self) -> int:
-        """Images of a step on one device."""
-        return 128
+        """Steps of a run."""
+        return min(self.limit or self.schedule[-1], self.schedule[-1])
 
     def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
-        """The flags of train.py for one run of the paper."""
-        found: Dict[str, Any] = {"network": self.network, "loss": loss, "dataset": self.dataset, "data_dir": str(data),
+        """The flags of train.py for one run; `data` may be a set made from the recipe's (the drop step)."""
+        preset = OWN_DATASET if self.dataset in OWN_FOLDERS or data != self.data else self.dataset
+        found: Dict[str, Any] = {"network": self.network, "loss": loss, "dataset": preset, "data_dir": str(data),
                                  "run_dir": str(folder), "seed": seed}
-        if steps is not None and steps != self.steps:
-            found["max_steps"] = steps
-        return found
-
+        if preset == OWN_DATASET or self.dataset in EPOCH_SETS:
+            found["lr_steps"] = _rising(self.schedule[:-1])
+        if preset == OWN_DATASET or self.dataset in EPOCH_SETS or (steps or self.steps) != self.schedule[-1]:
+            found["max_steps"] = steps or self.steps
+        if self.batch != BATCH:
+            found["per_batch_size"] = self.batch
+        return {**found, **self.where()}
 
     def where(self) -> Dict[str, Any]:
-        """On which devices: all that there are."""
-        return {}
+        """On which devices."""
+        return {"gpus": self.devices} if self.devices else {}
+
+
+def _rising(steps: Sequence[int]) -> Tuple[int, ...]:
+    return tuple(sorted(set(steps)))
+
+
+@dataclass(frozen=True)
+class PaperScale:
+    """How runs at paper scale are cut or placed: data root, limit of steps, images a device, devices."""
+
+    root: Path
+    limit: int = 0
+    batch: int = BATCH
+    devices: str = ""
+
+    def recipe(self, network: str, dataset: str) -> PaperRecipe:
+        """The recipe of a network on a published set (or one of OWN_FOLDERS)."""
+        folder = OWN_FOLDERS.get(dataset) or catalog.training_set(dataset).folder
+        return PaperRecipe(network, dataset, self.root / folder, self.limit, self.batch, self.devices)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table or figure needs at paper scale: recipe, losses, files that are not there, commands in order."""
+    """What a table or figure needs at paper scale: its runs, files that are not there, commands in order."""
 
     what: str
-    recipe: PaperRecipe
-    losses: List[str]
+    runs: List[Tuple[PaperRecipe, str]]
     missing: List[str]
-    commands: List[str]
+    commands: List[str] = field(default_factory=list)
 
     def text(self) -> str:
         """The plan for a reader: runs, commands, missing files."""
-        recipe = self.recipe
-        lines = [f"{self.what} at paper scale: {len(self.losses)} runs of [{recipe.dataset}, {recipe.network}, loss*], "
-                 f"{recipe.steps:,} steps of {CONTEXTS} x {recipe.batch} images each", *self.commands]
-        if self.what in AFTERWARDS:
-            lines.append(f"then: {AFTERWARDS[self.what]}")
+        lines = [f"{self.what} at paper scale: {len(self.runs)} runs"]
+        for group in dict.fromkeys(recipe for recipe, _ in self.runs):
+            losses = [loss for recipe, loss in self.runs if recipe == group]
+            lines.append(f"  [{group.dataset}, {group.network}, loss*]: {', '.join(losses)}; {_length(group)} of "
+                         f"{CONTEXTS} x {BATCH} images in the paper")
+        lines += self.commands
+        if self.what in NEEDS:
+            lines.append("then each network is evaluated on " + ", ".join(NEEDS[self.what]))
         lines += [f"missing: {path}" for path in self.missing] or ["missing: nothing"]
         return "\n".join(lines) + "\n"
 
 
-def paper_plan(what: str, data_root: str, work: Path, seed: int = 0) -> Plan:
+def _length(recipe: PaperRecipe) -> str:
+    if recipe.dataset in EPOCH_SETS:
+        return f"{EPOCHS[-1]} epochs"
+    return f"{recipe.schedule[-1]:,} steps"
+
+
+def paper_plan(what: str, scale: PaperScale, work: Path, seeds: Sequence[int] = (0,)) -> Plan:
     """The plan of a table or figure; raises InputError when it needs no training or is unknown."""
-    if what not in PAPER_RUNS:
-        raise unknown("table or figure with runs at paper scale", what, list(PAPER_RUNS))
-    network, dataset, losses = PAPER_RUNS[what]
-    published = catalog.training_set(dataset)
-    folder = Path(data_root) / published.folder
-    recipe = PaperRecipe(network, dataset, folder)
-    needed = [*published.files, *VALIDATION, *MORE_FILES.get(what, ())]
-    missing = [str(folder / name) for name in needed if not (folder / name).exists()]
-    names = list(dict.fromkeys(losses))
-    commands = []
-    for loss in names:
-        flags = recipe.flags(loss, folder, work / "paper" / f"{network}-{loss}-{dataset}", seed)
-        words = [word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-        commands.append(shlex.join(["python", "recognition/train.py", *words]) + f"  # {LOSSES[loss].source}")
-    return Plan(what, recipe, names, missing, commands)
+    runs = [(scale.recipe(network, dataset), loss) for network, dataset, loss in paper_subjects(what)]
+    folders = list(dict.fromkeys(recipe.data for recipe, _ in runs))
+    needed = [folder / name for folder in folders for name in (*catalog.training_set("webface").files, *VALIDATION)]
+    needed += [place(scale.root, folders[0], name) for name in NEEDS.get(what, ())]
+    missing = [str(path) for path in dict.fromkeys(needed) if not path.exists()]
+    commands = [_command(recipe, loss, work, seed) for seed in seeds for recipe, loss in runs]
+    return Plan(what, runs, missing, commands)
+
+
+def _command(recipe: PaperRecipe, loss: str, work: Path, seed: int) -> str:
+    if recipe.dataset in EPOCH_SETS and not (recipe.data / "train.rec").exists():
+        return f"# {recipe.network} {loss}: steps follow from the images of {recipe.data}, which is not there"
+    flags = recipe.flags(loss, recipe.data, work / "paper" / f"{recipe.network}-{loss}-{recipe.dataset}", seed)
+    words = [word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", _word(value))]
+    return shlex.join(["python", "recognition/train.py", *words]) + f"  # {LOSSES[loss].source}"
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def require_files(plan: Plan) -> None:

@@ -1,14 +1,20 @@
 """Figures of our own runs: angles during training (4a), pair angles of losses (6) and of packs (7)."""
-from typing import Any, Dict, List, Tuple
+from pathlib import Path
+from typing import Any, Dict
 
 import numpy as np
 
 from datasets.pairs import read_pack
 from evaluation.angles import pair_angle_samples
-from evaluation.embedder import Embedder
+from evaluation.pairs import PairResult
+from evaluation.vectors import angles_of
+from evaluation.verification import evaluate_pack
+from recognition.reproduction import paper_benchmarks, stand_ins
+from recognition.reproduction.benchmark_tables import embed_of, made_of, recipe_and_data, subject_run
 from recognition.reproduction.drawing import GENUINE, IMPOSTOR, canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced
+from recognition.reproduction.run_list import FIGURE4A, FIGURE6, FIGURE7
 from recognition.reproduction.runs import (
     PACKS,
     data_hash,
@@ -18,8 +24,7 @@ from recognition.reproduction.runs import (
     training_embeddings,
 )
 from recognition.reproduction.small_faces import small_faces
-from recognition.reproduction.tables import STAND_IN, recipe_of
-from runtime.mx import mx
+from recognition.reproduction.tables import STAND_IN
 
 NEGATIVES = 500_000
 STAGE_COLOURS = {"start": "#1565c0", "middle": "#2e7d32", "end": "#c62828"}
@@ -27,8 +32,8 @@ STAGE_COLOURS = {"start": "#1565c0", "middle": "#2e7d32", "end": "#c62828"}
 
 def target_angles(order: Order, steps: int) -> np.ndarray:
     """Degrees between each training image and its centre W after `steps` of a run kept for its stages."""
-    data = small_faces(order.work)
-    folder = trained("arcface", order.seeds[0], data, order.work / "stages", recipe_of(order), steps)
+    recipe, data = recipe_and_data(FIGURE4A, order)
+    folder = trained("arcface", order.seeds[0], data, order.work / "stages", recipe, steps)
     _, checkpoint, centres = network_of(folder)
     rows, labels = training_embeddings(checkpoint, data)
     assert centres is not None
@@ -40,7 +45,7 @@ def target_angles(order: Order, steps: int) -> np.ndarray:
 @figure("fig4a")
 def fig4a(order: Order) -> Produced:
     """Histogram of the target angle at the start, the middle and the end of an ArcFace run."""
-    recipe = recipe_of(order)
+    recipe, data = recipe_and_data(FIGURE4A, order)
     picture, (axes,) = canvas()
     figures: Dict[str, Any] = {}
     for stage, steps in (("start", 1), ("middle", recipe.steps // 2), ("end", recipe.steps)):
@@ -50,8 +55,13 @@ def fig4a(order: Order) -> Produced:
         figures[f"{stage}, step {steps}"] = {"mean": float(angles.mean()), "median": float(np.median(angles))}
     axes.set(xlim=(20, 100), xlabel=r"$\theta_j$ in degrees", ylabel="Numbers")
     axes.legend()
-    return Produced("fig4a", save(picture, order.out, "fig4a"), f"ArcFace on {STAND_IN}; all training images",
-                    figures, {"data": data_hash(small_faces(order.work))})
+    return Produced("fig4a", save(picture, order.out, "fig4a"), f"ArcFace on {told(order)}; all training images",
+                    figures, {"data": data_hash(data)})
+
+
+def told(order: Order) -> str:
+    """What the runs of a figure were trained on."""
+    return STAND_IN if order.scale == "demo" else "the paper's set"
 
 
 def _histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title: str) -> Dict[str, float]:
@@ -68,39 +78,43 @@ def _histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title: str
 @figure("fig6")
 def fig6(order: Order) -> Produced:
     """Angles of all positive and random negative pairs of the lfw pack: ArcFace against triplet loss."""
-    data = small_faces(order.work)
     picture, panels = canvas(2, 1, (5.0, 3.8))
     figures: Dict[str, Any] = {}
-    for axes, (title, loss) in zip(panels, (("ArcFace", "arcface"), ("Triplet-loss", "atriplet"))):
-        folder = trained(loss, order.seeds[0], data, order.work, recipe_of(order))
+    for axes, (title, subject) in zip(panels, FIGURE6.items()):
+        data = recipe_and_data(subject, order)[1]
+        folder = subject_run(subject, order.seeds[0], order)
         rows, labels = genuine_embeddings(network_of(folder)[1], data / "lfw.bin")
         figures[title] = _histogram(axes, *pair_angle_samples(rows, labels, NEGATIVES, order.seeds[0]), title)
-    return Produced("fig6", save(picture, order.out, "fig6"), f"lfw pack of the {STAND_IN}; negatives drawn at random",
-                    figures, {"data": data_hash(data)})
+    return Produced("fig6", save(picture, order.out, "fig6"),
+                    f"lfw pack beside {told(order)}; negatives drawn at random", figures,
+                    made_of(order, list(FIGURE6.values())))
 
 
-def pack_angles(order: Order, pack: str) -> Tuple[np.ndarray, np.ndarray]:
-    """Degrees of the genuine and of the impostor pairs of a pack under the ArcFace run."""
-    data = small_faces(order.work)
-    folder = trained("arcface", order.seeds[0], data, order.work, recipe_of(order))
-    read = read_pack(data / f"{pack}.bin")
-    blocks: List[np.ndarray] = []
-    embedder = Embedder(network_of(folder)[1], mx.cpu(), 64)
-    for images in read.decoded(256):
-        blocks.append(embedder.embed(images, flip="sum"))
-    rows = np.concatenate(blocks)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    angles = np.degrees(np.arccos(np.clip((rows[0::2] * rows[1::2]).sum(axis=1), -1, 1)))
-    same = np.asarray(read.same)
-    return angles[same], angles[~same]
+FIGURE_7 = {"LFW": "lfw", "CFP-FP": "cfp_fp", "AgeDB-30": "agedb_30", "YTF": "ytf", "CPLFW": "cplfw", "CALFW": "calfw"}
+
+
+def benchmark_distances(embed: stand_ins.Embed, name: str, order: Order) -> PairResult:
+    """The pairs of one of figure 7's benchmarks, at demo scale of what stands for it, under a network."""
+    if order.scale == "paper":
+        return paper_benchmarks.pair_distances(embed, name, Path(order.data), recipe_and_data(FIGURE7, order)[1])
+    if name == "ytf":
+        return stand_ins.video_pairs(embed, order.work)
+    if name in PACKS:
+        return evaluate_pack(embed, read_pack(small_faces(order.work) / f"{name}.bin"), flip="none")
+    return stand_ins.image_pairs(name, embed, order.work)
 
 
 @figure("fig7")
 def fig7(order: Order) -> Produced:
-    """Angles of positive and negative pairs of every pack under ArcFace."""
-    picture, panels = canvas(3, 1, (4.4, 3.6))
-    figures = {pack: _histogram(axes, *pack_angles(order, pack), f"{pack} (built-in)")
-               for axes, pack in zip(panels, PACKS)}
-    return Produced("fig7", save(picture, order.out, "fig7"),
-                    f"ArcFace on {STAND_IN}; YTF, CPLFW and CALFW have no built-in counterpart", figures,
-                    {"data": data_hash(small_faces(order.work))})
+    """Angles of positive and negative pairs of every benchmark under ArcFace."""
+    embed = embed_of(subject_run(FIGURE7, order.seeds[0], order))
+    picture, panels = canvas(3, 2, (4.4, 3.6))
+    figures = {}
+    for axes, (title, name) in zip(panels, FIGURE_7.items()):
+        result = benchmark_distances(embed, name, order)
+        angles = angles_of(result.distances)
+        figures[title] = _histogram(axes, angles[result.same], angles[~result.same],
+                                    f"{title}{' (stand-in)' if order.scale == 'demo' else ''}")
+    more = "; ".join(stand_ins.ABOUT[name] for name in ("YTF", "CPLFW", "CALFW")) if order.scale == "demo" else ""
+    return Produced("fig7", save(picture, order.out, "fig7"), f"ArcFace on {told(order)}; {more}".strip("; "), figures,
+                    made_of(order, [FIGURE7]))

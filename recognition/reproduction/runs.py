@@ -1,4 +1,5 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ from recognition.losses import attach
 from recognition.networks import build
 from recognition.presets import LOSSES
 from recognition.reproduction.plan import PaperRecipe
+from recognition.reproduction.provenance import commit
 from recognition.settings import Settings
-from recognition.train import make_trainer
+from recognition.train import make_trainer, settings_from
 from runtime.errors import InputError
-from runtime.files import read_json, write_json
+from runtime.files import read_json, sha256, write_json
 
 RESULT = "result.json"
+MADE_BY = "made_by.json"
 PACKS = ("lfw", "cfp_fp", "agedb_30")
 EMBEDDED_AT_ONCE = 1024
 
@@ -75,7 +78,7 @@ class Run(NamedTuple):
 def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     """The prefix of the checkpoint (epoch 0) after the warm steps of a seed, centres included; trained once."""
     begin = Recipe(recipe.network, recipe.warm, recipe.batch, recipe.warm_rate, warm=0)
-    prefix = work / "warm" / f"{recipe.network}-{recipe.warm}x{recipe.batch}-seed{seed}-{data.name}" / "model"
+    prefix = run_folder("softmax", seed, data, work / "warm", begin) / "start" / "model"
     if not prefix.with_name("model-0000.params").exists():
         run = RunDirectory(trained("softmax", seed, data, work / "warm", begin))
         settings, _ = run.settings()
@@ -88,10 +91,25 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     return prefix
 
 
+def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Path:
+    """Where a run is kept: the name ends in a hash of its settings, its start and the bytes of its training set.
+
+    A preset, a recipe or a set that has changed is another run, so a kept one is never taken for it.
+    """
+    flags = {name: value for name, value in recipe.flags(loss, data, Path("."), seed).items()
+             if name not in ("gpus", "run_dir")}
+    settings = settings_from(flags).as_json()
+    del settings["data"]["folder"], settings["step"]["max_steps"]
+    warm = (recipe.warm, recipe.warm_rate) if isinstance(recipe, Recipe) else None
+    told = json.dumps([settings, recipe.steps, data_hash(data), warm], sort_keys=True)
+    digest = hashlib.sha256(told.encode("utf-8")).hexdigest()[:8]
+    return work / "runs" / f"{recipe.network}-{loss}-{data.name}-seed{seed}-{digest}"
+
+
 def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:
     """The folder of a run trained to `steps` (default: all), begun or resumed where it is not there yet."""
     steps = steps or recipe.steps
-    folder = work / "runs" / f"{recipe.network}-{loss}-{recipe.steps}x{recipe.batch}-seed{seed}-{data.name}"
+    folder = run_folder(loss, seed, data, work, recipe)
     run = RunDirectory(folder)
     if (folder / SETTINGS).exists():
         if run.last_step() >= steps:
@@ -101,10 +119,17 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
         flags = recipe.flags(loss, data, folder, seed, steps)
         if isinstance(recipe, Recipe) and recipe.warm:
             flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
-    finished = make_trainer(flags).train()
+    trainer = make_trainer(flags)
+    write_json(folder / MADE_BY, {"commit": commit()})
+    finished = trainer.train()
     if finished.signal:
         raise InputError(f"{folder}: stopped at step {finished.step}; the same command goes on from there")
     return folder
+
+
+def made_by(folder: Path) -> str:
+    """The commit a run was trained at."""
+    return str(read_json(folder / MADE_BY)["commit"])
 
 
 def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]]:
@@ -120,6 +145,15 @@ def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]
     checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
                             parts["aux:"])
     return settings, checkpoint, None if centres is None else centres.asnumpy()
+
+
+def published_model(folder: Path) -> str:
+    """"PREFIX,EPOCH" of the network at a run's last restart point, in published form for the evaluation commands."""
+    prefix = folder / "end" / "model"
+    if not prefix.with_name("model-0000.params").exists():
+        prefix.parent.mkdir(exist_ok=True)
+        save(network_of(folder)[1], str(prefix), 0)
+    return f"{prefix},0"
 
 
 def training_embeddings(checkpoint: Checkpoint, data: Path) -> Tuple[np.ndarray, np.ndarray]:
@@ -164,5 +198,7 @@ def _validations(folder: Path) -> List[Dict[str, Any]]:
 
 
 def data_hash(data: Path) -> str:
-    """The short hash of a training set's manifest."""
-    return manifest.short_hash(manifest.read(data))
+    """The short hash of a training set's manifest; of its property where it has none, as a set from elsewhere may."""
+    if (data / manifest.MANIFEST).exists():
+        return manifest.short_hash(manifest.read(data))
+    return "property-" + sha256(data / "property")[:12]

@@ -1,9 +1,11 @@
 """The built-in faces at 32x32, so that a table of many runs is minutes and not hours on two cores."""
+import shutil
 from pathlib import Path
 from typing import List
 
 import cv2
 
+from datasets.ages import AGES_FILE
 from datasets.images import decode_bgr, encode_jpeg
 from datasets.manifest import describe_pack, describe_set
 from datasets.pairs import read_pack, write_pack
@@ -45,5 +47,6 @@ def small_faces(work: Path, identities: int = 200, images: int = 40, pairs: int 
                 if after != label:
                     writer.add(int(label), waiting)
                     waiting = []
+        shutil.copyfile(full / AGES_FILE, staging / AGES_FILE)  # same images, same order, same keys
         describe_set(staging, SOURCE, ALIGNMENT)
     return target

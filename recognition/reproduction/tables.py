@@ -11,8 +11,8 @@ from evaluation import paper
 from recognition.reproduction.figures import Order
 from recognition.reproduction.plan import paper_plan, require_files
 from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import PACKS, PAPER_RUNS, QUOTED, TABLE2, TABLE3
-from recognition.reproduction.runs import AnyRecipe, Recipe, Run, data_hash, measured, trained
+from recognition.reproduction.run_list import PACKS, QUOTED, TABLE2, TABLE3
+from recognition.reproduction.runs import AnyRecipe, Recipe, Run, data_hash, measured
 from recognition.reproduction.small_faces import small_faces
 from recognition.reproduction.table_files import Comparison, write_table
 from runtime.progress import progress
@@ -43,9 +43,10 @@ def basis(order: Order, name: str) -> Tuple[Path, AnyRecipe]:
     """Data and recipe of a table's runs at the scale asked for; InputError where the paper's data is missing."""
     if order.scale == "demo":
         return small_faces(order.work), recipe_of(order)
-    plan = paper_plan(name, order.data, order.work)
+    plan = paper_plan(name, order.paper, order.work, order.seeds)
     require_files(plan)
-    return plan.recipe.data, plan.recipe
+    recipe = plan.runs[0][0]
+    return recipe.data, recipe
 
 
 def all_runs(order: Order, losses: Sequence[str], name: str) -> Dict[str, List[Run]]:
@@ -64,13 +65,18 @@ def made_from(order: Order, name: str) -> Dict[str, Any]:
     return {"recipe": asdict(recipe), "seeds": list(order.seeds), "data": data_hash(data)}
 
 
+def trained_how(order: Order, name: str) -> str:
+    """One line on how the runs of a table were trained."""
+    _, recipe = basis(order, name)
+    warm = f", from the same {recipe.warm} steps of softmax for each seed" if isinstance(recipe, Recipe) else ""
+    return (f"network {recipe.network}, {recipe.steps} steps of {recipe.batch} a device{warm}; mean ± standard "
+            f"deviation over seeds {', '.join(map(str, order.seeds))}")
+
+
 def protocol_of(order: Order, name: str) -> str:
     """One line on how the runs of a table were trained and measured."""
-    _, recipe = basis(order, name)
     what = STAND_IN if order.scale == "demo" else "the paper's sets"
-    warm = f", from the same {recipe.warm} steps of softmax for each seed" if isinstance(recipe, Recipe) else ""
-    return (f"{what}; network {recipe.network}, {recipe.steps} steps of {recipe.batch} a device{warm}; accuracy by 10 "
-            f"folds, flip sum; mean ± standard deviation over seeds {', '.join(map(str, order.seeds))}")
+    return f"{what}; accuracy by 10 folds, flip sum; {trained_how(order, name)}"
 
 
 def ahead(better: Sequence[Run], worse: Sequence[Run], names: Sequence[str]) -> List[str]:
@@ -98,7 +104,8 @@ def table2(order: Order) -> Produced:
             cells.append(Comparison(row.name, column, published, values, why, loss or ""))
     both = "arcface" in runs and "nsoftmax" in runs
     return write_table(order.out, printed, cells, protocol_of(order, "table2"), made_from(order, "table2"),
-                       ahead(runs["arcface"], runs["nsoftmax"], ("ArcFace", "norm-softmax")) if both else ())
+                       ahead(runs["arcface"], runs["nsoftmax"], ("ArcFace", "norm-softmax")) if both else (),
+                       order.scale == "paper")
 
 
 ANGLE_ROWS = {"W-EC": ("train", "w_ec"), "W-Inter": ("train", "w_inter"), "Intra1 (CASIA)": ("train", "intra"),
@@ -120,7 +127,8 @@ def table3(order: Order) -> Produced:
                                     "" if values else "a triplet loss has no class centres W", TABLE3[column]))
     protocol = protocol_of(order, "table3") + ("; angles of all images of the training set (rows of CASIA) and of the "
                                                "genuine pairs of the lfw pack, one identity a pair (rows of LFW)")
-    return write_table(order.out, printed, cells, protocol, made_from(order, "table3"), effects(runs))
+    return write_table(order.out, printed, cells, protocol, made_from(order, "table3"), effects(runs),
+                       order.scale == "paper")
 
 
 def effects(runs: Dict[str, List[Run]]) -> List[str]:
@@ -141,7 +149,7 @@ def table1(order: Order) -> Produced:
     published = {"CASIA": "webface", "VGGFace2": "vgg", "MS1MV2": "emore", "Asian-DeepGlint": "asian"}
     cells = []
     for row in printed.rows:
-        folder = Path(order.data or "data") / catalog.training_set(published[row.name]).folder \
+        folder = Path(order.data) / catalog.training_set(published[row.name]).folder \
             if row.name in published else None
         there = folder is not None and (folder / "train.rec").exists()
         counts = [float(count) for count in _counts(folder)] if there and folder is not None else []
@@ -159,32 +167,3 @@ def table1(order: Order) -> Produced:
 def _counts(folder: Path) -> List[int]:
     records = RecordSet.open(folder)
     return [int(records.identities), int(records.images)]
-
-
-NEEDED = {
-    "table4": "LFW and YTF, and a model of MS1MV2 on R100",
-    "table5": "LFW, CALFW, CPLFW, and a model of MS1MV2 on R100",
-    "table7": "IJB-B and IJB-C",
-    "table8": "the Trillion-Pairs features; its server is closed", "table9": "the iQIYI-VID clips",
-    "subcentre": "MS1MV0 (half noise), Celeb500K and IJB",
-}
-
-
-def _not_here(name: str) -> Make:
-    def make(order: Order) -> Produced:
-        printed = paper.table(name)
-        if order.scale == "paper":
-            data, recipe = basis(order, name)
-            for loss in PAPER_RUNS[name][2]:
-                trained(loss, order.seeds[0], data, order.work, recipe)
-        why = f"needs {NEEDED[name]}: licensed sets that are not shipped; `--scale paper` names the files"
-        cells = [Comparison(row.name, column, value, (), why) for row in printed.rows
-                 for column, value in zip(printed.columns, row.values) if not isinstance(value, str)]
-        protocol = "the runs are trained; the plan's last command measures them" if order.scale == "paper" else "none"
-        return write_table(order.out, printed, cells, protocol, {})
-    make.__doc__ = f"{name}: the paper's numbers, and what ours would need."
-    return make
-
-
-for _name in NEEDED:
-    TABLES[_name] = _not_here(_name)

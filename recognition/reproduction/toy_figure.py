@@ -7,7 +7,7 @@ import numpy as np
 from recognition.reproduction.drawing import canvas, save
 from recognition.reproduction.figures import Order, figure
 from recognition.reproduction.provenance import Produced
-from recognition.reproduction.toy import LOSSES, Toy, Trained, angles_to_centres, toy_images, train_both
+from recognition.reproduction.toy import LOSSES, Toy, Trained, angles_to_centres, trained_toy
 
 TOY_SEED = 3
 SHOWN = 400  # dots of each identity; all images count in the figures
@@ -29,8 +29,7 @@ def draw_circle(axes: "matplotlib.axes.Axes", trained: Trained, title: str) -> N
 def fig3(order: Order) -> Produced:
     """Toy: 8 identities of the built-in faces, 1,500 images each, two numbers an embedding."""
     toy = Toy(images=order.toy_images, seed=TOY_SEED)
-    images, labels = toy_images(toy, order.work)
-    trained = train_both(toy, images, labels)
+    trained = trained_toy(toy, order.work)
     picture, panels = canvas(2, 1, (4.2, 4.4))
     for axes, (loss, result) in zip(panels, trained.items()):
         draw_circle(axes, result, loss)

@@ -12,8 +12,8 @@ from recognition import reproduce
 from recognition.presets import LOSSES, NETWORKS
 from recognition.reproduction import curves
 from recognition.reproduction.figures import FIGURES, Order, draw
-from recognition.reproduction.plan import paper_plan, require_files
-from recognition.reproduction.run_list import PAPER_RUNS, TABLE2, TABLE3
+from recognition.reproduction.plan import PaperRecipe, PaperScale, paper_plan, require_files
+from recognition.reproduction.run_list import SUBJECTS, TABLE2, TABLE3, paper_subjects
 from recognition.reproduction.table_files import Comparison, write_table
 from recognition.reproduction.tables import TABLES
 from runtime.errors import InputError
@@ -42,8 +42,9 @@ def test_numbers_of_the_paper(table, row, values):
 def test_rows_of_our_runs_are_rows_of_the_paper_and_presets():
     names = [row.name for row in paper.table("table2").rows]
     assert set(TABLE2) <= set(names) and set(TABLE3) == set(paper.table("table3").columns)
-    for network, _, losses in PAPER_RUNS.values():
-        assert network in NETWORKS and set(losses) <= set(LOSSES)
+    for name, subjects in SUBJECTS.items():
+        assert {subject.loss for subject in subjects} <= set(LOSSES)
+        assert {network for network, _, _ in paper_subjects(name)} <= set(NETWORKS)
 
 
 def test_target_logits_are_those_of_figure_4b():
@@ -107,8 +108,8 @@ def test_a_table_says_ours_the_paper_the_difference_and_why_not(tmp_path):
 
 
 def test_plan_names_runs_commands_and_missing_files(tmp_path):
-    plan = paper_plan("table2", str(tmp_path), tmp_path / "work")
-    assert len(plan.losses) == 22 and plan.recipe.steps == 32000
+    plan = paper_plan("table2", PaperScale(tmp_path), tmp_path / "work")
+    assert len(plan.runs) == 22 and {recipe.steps for recipe, _ in plan.runs} == {32000}
     assert any("--network r50 --loss arcface --dataset webface" in command for command in plan.commands)
     folder = tmp_path / "faces_webface_112x112"
     assert str(folder / "train.rec") in plan.missing and str(folder / "agedb_30.bin") in plan.missing
@@ -117,7 +118,36 @@ def test_plan_names_runs_commands_and_missing_files(tmp_path):
     folder.mkdir()
     for path in plan.missing:
         Path(path).touch()
-    require_files(paper_plan("table2", str(tmp_path), tmp_path))
+    require_files(paper_plan("table2", PaperScale(tmp_path), tmp_path))
+
+
+@pytest.mark.parametrize("what, runs", [
+    ("table4", {("r100", "emore", "arcface")}), ("table7", {("r50", "vgg", "arcface"), ("r100", "emore", "arcface")}),
+    ("table6", {("r50", "webface", "arcface"), ("r100", "emore", "arcface"), ("r100", "emore", "cosface")}),
+    ("table8", {("r100", name, "arcface") for name in ("webface", "emore", "deepglint", "emore+asian")}),
+    ("fig4a", {("r34", "emore", "arcface")})])
+def test_runs_of_the_paper_are_those_its_rows_name(what, runs, tmp_path):
+    plan = paper_plan(what, PaperScale(tmp_path), tmp_path)
+    assert {(recipe.network, recipe.dataset, loss) for recipe, loss in plan.runs} == runs
+
+
+def test_plan_asks_for_the_benchmarks_and_takes_packs_from_the_root(tmp_path):
+    missing = paper_plan("table5", PaperScale(tmp_path), tmp_path).missing
+    assert str(tmp_path / "calfw.bin") in missing
+    (tmp_path / "calfw.bin").touch()
+    assert str(tmp_path / "calfw.bin") not in paper_plan("table5", PaperScale(tmp_path), tmp_path).missing
+    assert str(tmp_path / "IJBC" / "meta") in paper_plan("table7", PaperScale(tmp_path), tmp_path).missing
+
+
+def test_the_later_schedule_counts_the_images_of_the_set(tiny_faces, tmp_path):
+    recipe = PaperRecipe("r50", "ms1mv0", tiny_faces)  # 96 images: 8, 14 and 18 epochs of 512
+    assert recipe.schedule == (1, 2, 3) and recipe.steps == 3
+    flags = recipe.flags("subcentre", tiny_faces, tmp_path, 0)
+    assert (flags["dataset"], flags["lr_steps"], flags["max_steps"]) == ("own", (1, 2), 3)
+    casia = PaperRecipe("r50", "webface", tiny_faces)
+    assert "max_steps" not in casia.flags("arcface", tiny_faces, tmp_path, 0)
+    assert PaperRecipe("r50", "webface", tiny_faces, limit=7, batch=4).flags("arcface", tiny_faces, tmp_path, 0)[
+        "max_steps"] == 7
 
 
 def test_command_makes_a_figure_and_the_page_names_it(tmp_path, capsys):
@@ -143,7 +173,8 @@ def test_paper_scale_prints_the_plan_before_it_stops(tmp_path, capsys):
     with pytest.raises(InputError, match="files are missing"):
         reproduce.main(["table3", "--scale", "paper", "--data", str(tmp_path), "--out", str(tmp_path / "o")])
     printed = capsys.readouterr().out
-    assert "5 runs of [webface, r50, loss*]" in printed and "missing: " in printed
+    assert "table3 at paper scale: 5 runs\n  [webface, r50, loss*]: nsoftmax, arcface" in printed
+    assert "missing: " in printed
 
 
 def test_fig4_stands_for_its_parts():

@@ -1,0 +1,211 @@
+"""Tables 4 to 8: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from datasets.pairs import read_pack
+from evaluation import paper
+from evaluation.embedder import Embedder
+from evaluation.paper import PaperTable
+from evaluation.verification import evaluate_pack
+from recognition.reproduction import paper_benchmarks, stand_ins
+from recognition.reproduction.demo_sets import ABOUT, demo_set
+from recognition.reproduction.figures import Order
+from recognition.reproduction.provenance import Produced
+from recognition.reproduction.run_list import TABLE4, TABLE5, TABLE6, TABLE7, TABLE8, Subject
+from recognition.reproduction.runs import AnyRecipe, data_hash, made_by, network_of, published_model, trained
+from recognition.reproduction.small_faces import small_faces
+from recognition.reproduction.table_files import Comparison, write_table
+from recognition.reproduction.tables import recipe_of, table, trained_how
+from runtime.progress import progress
+
+Figures = Dict[str, float]
+Measure = Callable[[stand_ins.Embed, Path, str], Figures]
+Found = Dict[str, List[Figures]]
+OTHERS = "another group's network or data"
+
+
+def recipe_and_data(subject: Subject, order: Order) -> Tuple[AnyRecipe, Path]:
+    """How and on which folder a row is trained at the scale asked for."""
+    if order.scale == "demo":
+        return recipe_of(order), demo_set(subject.demo, order.work)
+    if subject.paper is None:
+        raise ValueError(f"{subject.loss} on {subject.demo} is no run of the paper")
+    recipe = order.paper.recipe(*subject.paper)
+    return recipe, recipe.data
+
+
+def subject_run(subject: Subject, seed: int, order: Order) -> Path:
+    """The folder of a row's run, trained or taken up."""
+    recipe, data = recipe_and_data(subject, order)
+    return trained(subject.loss, seed, data, order.work, recipe)
+
+
+def rows_at(order: Order, subjects: Mapping[str, Subject]) -> Dict[str, Subject]:
+    """The rows that are run at a scale: all of them for the demo, at paper scale those of the paper's own networks."""
+    return {row: subject for row, subject in subjects.items() if order.scale == "demo" or subject.paper}
+
+
+def embed_of(folder: Path) -> stand_ins.Embed:
+    """Images to the sum of the embeddings of each and of its mirror image, by the network of a run."""
+    embedder = Embedder(network_of(folder)[1], batch_size=64)
+    return lambda images: embedder.embed(images, flip="sum")
+
+
+def images_and_videos(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """Table 4: accuracies in percent."""
+    return {"LFW": _lfw(embed, work), "YTF": 100 * stand_ins.video_pairs(embed, work).accuracy}
+
+
+def age_and_pose(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """Table 5: accuracies in percent."""
+    return {"LFW": _lfw(embed, work), **{name.upper(): 100 * stand_ins.image_pairs(name, embed, work).accuracy
+                                         for name in ("calfw", "cplfw")}}
+
+
+def _lfw(embed: stand_ins.Embed, work: Path) -> float:
+    pack = read_pack(small_faces(work) / "lfw.bin")
+    return 100 * evaluate_pack(embed, pack, flip="none").accuracy  # `embed` has added the mirror image
+
+
+def identified(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """Table 6: percent; rows whose name ends in R after the cleaning."""
+    result = stand_ins.megaface(embed, work, refined=row.endswith(", R"))
+    return {"Id": 100 * result.rank1, "Ver": 100 * result.tar[stand_ins.MEGAFACE_FAR]}
+
+
+def templates(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """Table 7: TAR as a share."""
+    return {target: stand_ins.template_pairs(embed, work, target).tar[stand_ins.IJB_FAR]
+            for target in stand_ins.IJB_SUBJECTS}
+
+
+def all_pairs(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """Table 8: percent."""
+    result = stand_ins.trillion_pairs(embed, work)
+    return {"Id at FPR 1e-3": 100 * result.identification, "Ver at FPR 1e-9": 100 * result.verification}
+
+
+def measured_rows(order: Order, name: str, subjects: Mapping[str, Subject], measure: Measure) -> Found:
+    """Every row's run for every seed, trained or taken up, and measured."""
+    found: Found = {row: [] for row in subjects}
+    work = [(row, seed) for seed in order.seeds for row in subjects]
+    for row, seed in progress(work, len(work), f"runs of {name}", "runs"):
+        found[row].append(measured_run(subject_run(subjects[row], seed, order), order, name, measure, row))
+    return found
+
+
+def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
+    """The figures of a finished run: on the stand-ins at demo scale, by the evaluation commands at paper scale."""
+    if order.scale == "demo":
+        return measure(embed_of(run), order.work, row)
+    data = Path(network_of(run)[0].data.folder)
+    return paper_benchmarks.RUN[name](Path(order.data), data, published_model(run), run / name, row)
+
+
+def cells_of(printed: PaperTable, subjects: Mapping[str, Subject], found: Found,
+             why: Mapping[str, str]) -> List[Comparison]:
+    """A cell for every number of the table; rows without a run of ours say why."""
+    cells = []
+    for row in printed.rows:
+        subject = subjects.get(row.name)
+        for column, value in zip(printed.columns, row.values):
+            if isinstance(value, str):
+                continue
+            values = [figures[column] for figures in found.get(row.name, []) if column in figures]
+            told = f"{subject.loss} on {subject.demo}" if subject and values else ""
+            cells.append(Comparison(row.name, column, value, values, "" if values else why.get(row.name, OTHERS), told))
+    return cells
+
+
+def gaps(found: Found, better: str, worse: str) -> List[str]:
+    """One row minus another in each column, paired by seed: mean, spread and how often ahead."""
+    lines = []
+    for column in found[better][0]:
+        pairs = [a[column] - b[column] for a, b in zip(found[better], found[worse])]
+        spread = f" ± {np.std(pairs, ddof=1):.3g}" if len(pairs) > 1 else ""
+        lines.append(f"{better} minus {worse}, {column}: {np.mean(pairs):+.3g}{spread} "
+                     f"(ahead in {sum(gap > 0 for gap in pairs)} of {len(pairs)} seeds)")
+    return lines
+
+
+def made_of(order: Order, subjects: Sequence[Subject]) -> Dict[str, Any]:
+    """What stands behind a table of rows: recipe, seeds, training sets with their hashes, runs and their commits."""
+    recipes = [recipe_and_data(subject, order) for subject in subjects]
+    runs = [subject_run(subject, seed, order) for subject in subjects for seed in order.seeds]
+    return {"recipes": list({str(recipe): asdict(recipe) for recipe, _ in recipes}.values()),
+            "seeds": list(order.seeds), "data": {data.name: data_hash(data) for _, data in recipes},
+            "runs": {run.name: made_by(run) for run in runs}}
+
+
+def told_sets(subjects: Sequence[Subject]) -> str:
+    """The training sets of a table, in words."""
+    return "; ".join(f"{name}: {ABOUT[name]}" for name in dict.fromkeys(subject.demo for subject in subjects))
+
+
+def benchmark_table(order: Order, name: str, subjects: Mapping[str, Subject], measure: Measure,
+                    benchmarks: Sequence[str], compared: Sequence[Tuple[str, str]], why: Mapping[str, str]) -> Produced:
+    """A whole table."""
+    printed, subjects = paper.table(name), rows_at(order, subjects)
+    found = measured_rows(order, name, subjects, measure)
+    runs = list(dict.fromkeys(subjects.values()))
+    findings = [line for better, worse in compared if {better, worse} <= set(found)
+                for line in gaps(found, better, worse)]
+    return write_table(order.out, printed, cells_of(printed, subjects, found, why),
+                       protocol_line(order, benchmarks, runs), made_of(order, runs), findings, order.scale == "paper")
+
+
+def protocol_line(order: Order, benchmarks: Sequence[str], runs: Sequence[Subject], more: str = "") -> str:
+    """How the rows of a table were trained and measured."""
+    if order.scale == "paper":
+        cut = f", cut to {order.max_steps} steps" if order.max_steps else ""
+        return (f"the paper's sets and recipes{cut}; {', '.join(benchmarks)} by the evaluation commands, whose "
+                f"result.json stand in the runs' folders; seeds {', '.join(map(str, order.seeds))}")
+    return (f"stand-ins of 32x32 built-in faces. {'. '.join(stand_ins.ABOUT[one] for one in benchmarks)}. {more}"
+            f"Training sets: {told_sets(runs)}. {trained_how(order, 'table2')}")
+
+
+@table("table4")
+def table4(order: Order) -> Produced:
+    """Verification of images and of videos by several methods."""
+    rows = list(TABLE4)
+    return benchmark_table(order, "table4", TABLE4, images_and_videos, ("LFW", "YTF"),
+                           [(rows[-1], row) for row in rows[:-1]], {"SphereFace+": "loss not in this house",
+                            "Range Loss": "loss not in this house", "Marginal Loss": "loss not in this house"})
+
+
+@table("table5")
+def table5(order: Order) -> Produced:
+    """Verification across age and pose."""
+    rows = list(TABLE5)
+    return benchmark_table(order, "table5", TABLE5, age_and_pose, ("LFW", "CALFW", "CPLFW"),
+                           [(rows[-1], row) for row in rows[:-1]],
+                           {name: "needs people who judge" for name in ("HUMAN-Individual", "HUMAN-Fusion")})
+
+
+@table("table6")
+def table6(order: Order) -> Produced:
+    """Identification and verification among distractors."""
+    rows = list(TABLE6)
+    ours, refined = "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, R"
+    compared = [(ours, row) for row in rows[:6]] + [(refined, ours), ("MS1MV2, R100, ArcFace", "MS1MV2, R100, CosFace"),
+                                                    ("MS1MV2, R100, ArcFace, R", "MS1MV2, R100, CosFace, R")]
+    return benchmark_table(order, "table6", TABLE6, identified, ("MegaFace",), compared,
+                           {"Contrastive": "loss not in this house", "SphereFace+": "loss not in this house"})
+
+
+@table("table7")
+def table7(order: Order) -> Produced:
+    """1:1 verification of templates."""
+    return benchmark_table(order, "table7", TABLE7, templates, ("IJB",),
+                           [("MS1MV2, R100, ArcFace", "VGG2, R50, ArcFace"), ("VGG2, R50, ArcFace", "ResNet50")], {})
+
+
+@table("table8")
+def table8(order: Order) -> Produced:
+    """All probes against all others, by training set."""
+    return benchmark_table(order, "table8", TABLE8, all_pairs, ("Trillion-Pairs",),
+                           [("MS1MV2", "CASIA"), ("MS1MV2+Asian", "MS1MV2"), ("MS1MV2+Asian", "DeepGlint-Face")],
+                           {"CIGIT_IRSEC (other team)": "another team's system"})

@@ -1,0 +1,132 @@
+"""Benchmarks at paper scale: the evaluation commands on the user's data folders, and what a table shows of the result.
+
+NEEDS names, below the data root, the files of each; RUN the figures of one model. A command's own result.json, curves
+and protocol stay in the folder that it is given.
+"""
+from pathlib import Path
+from typing import Callable, Dict, List, Tuple
+
+import numpy as np
+
+from datasets.pairs import read_pack
+from datasets.published_sets import ALIGNED
+from evaluation import iqiyi, trillion_pairs, verification, video
+from evaluation.ijb import __main__ as ijb
+from evaluation.ijb.modes import PAPER_MODE
+from evaluation.megaface import __main__ as megaface
+from evaluation.pairs import PairResult
+from evaluation.results import read_results
+from evaluation.video_splits import read_splits
+
+Figures = Dict[str, float]
+MEGAFACE = ("facescrub_lst", "facescrub_images", "megaface_lst", "megaface_images", "facescrub_noises.txt",
+            "megaface_noises.txt")
+IJB = tuple(f"{folder}/{name}" for folder in ("IJBB", "IJBC") for name in ("meta", "loose_crop"))
+MILLION, MEGAFACE_FAR, IJB_FAR = 1_000_000, 1e-6, 1e-4
+
+NEEDS: Dict[str, Tuple[str, ...]] = {
+    "table4": ("lfw.bin", "ytf/splits.txt", "ytf/frames"),
+    "table5": ("lfw.bin", "calfw.bin", "cplfw.bin"),
+    "table6": MEGAFACE,
+    "table7": IJB,
+    "table8": tuple(f"trillionpairs/{name}" for name in ("probe_list.txt", "probe_ids.txt", "gallery_list.txt",
+                                                         "images")),
+    "table9": tuple(f"iqiyi_vid/{name}" for name in ("train_frames", "train_labels.txt", "test_frames",
+                                                     "test_labels.txt")),
+    "subcentre": IJB,
+    "fig7": ("calfw.bin", "cplfw.bin", "ytf/splits.txt", "ytf/frames"),
+}
+"""Below the data root; a pack (.bin) stands in the folder of the training set, or else in the root itself."""
+
+
+def place(root: Path, training_set: Path, name: str) -> Path:
+    """Where a file of NEEDS is looked for: packs beside the training set first."""
+    beside = training_set / name
+    return beside if name.endswith(".bin") and beside.exists() else root / name
+
+
+def _packs(targets: Tuple[str, ...], root: Path, data: Path, model: str, out: Path) -> Figures:
+    figures = {}
+    for target in targets:
+        folder = place(root, data, f"{target}.bin").parent
+        verification.main(["--model", model, "--data-dir", str(folder), "--target", target, "--out",
+                           str(out / target)])
+        figures[target.upper()] = 100 * read_results(out / target)[target]["accuracy"]
+    return figures
+
+
+def images_and_videos(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """Table 4: LFW and YTF, percent."""
+    video.main(["--model", model, "--frames", str(root / "ytf" / "frames"), "--splits",
+                str(root / "ytf" / "splits.txt"), "--out", str(out / "ytf")])
+    return {**_packs(("lfw",), root, data, model, out), "YTF": 100 * read_results(out / "ytf")["ytf"]["accuracy"]}
+
+
+def pair_distances(embed: Callable[[np.ndarray], np.ndarray], name: str, root: Path, data: Path) -> PairResult:
+    """The pairs of a pack, or of YTF's videos, under `embed` (images to embeddings, mirror image included)."""
+    if name != "ytf":
+        return verification.evaluate_pack(embed, read_pack(place(root, data, f"{name}.bin")), flip="none")
+    pairs = read_splits(str(root / "ytf" / "splits.txt"))
+    features = video.features_from_frames(str(root / "ytf" / "frames"), pairs.videos, embed, ALIGNED, "centre")
+    return video.evaluate_videos(features, pairs)
+
+
+def age_and_pose(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """Table 5: percent."""
+    return _packs(("lfw", "calfw", "cplfw"), root, data, model, out)
+
+
+def identified(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """Table 6: set 1, all distractors up to a million, percent; with the noise lists where the row's name says R."""
+    refined = row.endswith(", R")
+    count = min(MILLION, len((root / "megaface_lst").read_text(encoding="utf-8").splitlines()))
+    words = ["--model", model, "--probe-list", str(root / "facescrub_lst"), "--probe-images",
+             str(root / "facescrub_images"), "--distractor-list", str(root / "megaface_lst"), "--distractor-images",
+             str(root / "megaface_images"), "--distractors", str(count), "--far", str(MEGAFACE_FAR), "--protocol",
+             "small" if row.startswith("CASIA") else "large", "--out", str(out / ("refined" if refined else "all"))]
+    megaface.main([*words, *(["--noises", str(root)] if refined else [])])
+    found = read_results(words[-1])[str(count)]
+    return {"Id": 100 * found["rank1"], "Ver": 100 * found["tar"][str(MEGAFACE_FAR)]}
+
+
+def templates(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """Table 7: TAR at FAR 1e-4 in the paper's mode, as a share."""
+    figures = {}
+    for title, folder in (("IJB-B", "IJBB"), ("IJB-C", "IJBC")):
+        target = folder.lower()
+        ijb.main(["verify", "--target", target, "--meta", str(root / folder / "meta"), "--images",
+                  str(root / folder / "loose_crop"), "--model", model, "--mode", PAPER_MODE, "--out",
+                  str(out / target)])
+        figures[title] = read_results(out / target)[f"{target}_{PAPER_MODE}"]["tar"][str(IJB_FAR)]
+    return figures
+
+
+def templates_percent(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """The sub-centre table: the same in percent."""
+    return {name: 100 * value for name, value in templates(root, data, model, out, row).items()}
+
+
+def all_pairs(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
+    """Table 8: percent; identification by our reading."""
+    place_of = root / "trillionpairs"
+    trillion_pairs.main(["--model", model, "--probe-list", str(place_of / "probe_list.txt"), "--probe-ids",
+                         str(place_of / "probe_ids.txt"), "--gallery-list", str(place_of / "gallery_list.txt"),
+                         "--images", str(place_of / "images"), "--out", str(out)])
+    found = read_results(out)["trillion_pairs"]
+    return {"Id at FPR 1e-3": 100 * found["identification"], "Ver at FPR 1e-9": 100 * found["verification"]}
+
+
+def retrieved(root: Path, models: List[str], out: Path) -> Dict[str, float]:
+    """Table 9: MAP in percent of "centre", "mlp" and, with several models, "ensemble"."""
+    place_of = root / "iqiyi_vid"
+    iqiyi.main(["--model", "|".join(models), "--train-frames", str(place_of / "train_frames"), "--train-labels",
+                str(place_of / "train_labels.txt"), "--test-frames", str(place_of / "test_frames"), "--test-labels",
+                str(place_of / "test_labels.txt"), "--out", str(out)])
+    return {step: 100 * value for step, value in read_results(out)["iqiyi"]["map"].items()}
+
+
+RUN: Dict[str, Callable[[Path, Path, str, Path, str], Figures]] = {
+    "table4": images_and_videos, "table5": age_and_pose, "table6": identified, "table7": templates,
+    "table8": all_pairs, "subcentre": templates_percent,
+}
+"""Of every table but 9: (data root, training set, "PREFIX,EPOCH", folder for results, row) -> {column: figure}."""

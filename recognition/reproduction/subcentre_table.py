@@ -1,0 +1,111 @@
+"""The sub-centre table of the later text: K centres on noisy labels, and plain ArcFace on what the drop step leaves."""
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from datasets.records import RecordSet
+from evaluation import paper
+from recognition.drop import write_kept
+from recognition.losses.subcentre import images_near_dominant
+from recognition.reproduction import stand_ins
+from recognition.reproduction.benchmark_tables import (
+    Figures,
+    cells_of,
+    gaps,
+    made_of,
+    measured_run,
+    protocol_line,
+    recipe_and_data,
+    subject_run,
+)
+from recognition.reproduction.demo_sets import wrong_images
+from recognition.reproduction.figures import Order
+from recognition.reproduction.provenance import Produced
+from recognition.reproduction.run_list import DROPS, SUBCENTRE, Subject
+from recognition.reproduction.runs import network_of, trained, training_embeddings
+from recognition.reproduction.table_files import write_table
+from recognition.reproduction.tables import table
+from runtime.progress import progress
+
+NOISY = ("noisy", "celeb")
+WHY = {row: "not in this house" for row in ("MS1MV0, K=3, softmax pooling", "MS1MV0, K=3, regulariser",
+                                            "MS1MV0, Co-mining", "MS1MV0, NT", "MS1MV0, NR")}
+
+
+class Dropped(NamedTuple):
+    """What a drop step did: the folder of the set it left, the share of images that went, and of the wrong ones."""
+
+    folder: Path
+    share: float
+    wrong_found: float
+    right_lost: float
+
+
+def templates(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+    """TAR in percent on both stand-ins."""
+    return {target: 100 * stand_ins.template_pairs(embed, work, target).tar[stand_ins.IJB_FAR]
+            for target in stand_ins.IJB_SUBJECTS}
+
+
+def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Dropped:
+    """The set of a sub-centre run without the images beyond `degrees` from their dominant centre; made once."""
+    run, data = subject_run(subject, seed, order), recipe_and_data(subject, order)[1]
+    settings, checkpoint, centres = network_of(run)
+    assert centres is not None  # a sub-centre head always has them
+    rows, labels = training_embeddings(checkpoint, data)
+    kept = images_near_dominant(rows, labels, centres, settings.loss.loss_K, degrees)
+    folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
+    if not folder.is_dir():
+        with RecordSet.open(data) as records:
+            write_kept(records, kept, folder, f"{data.name} without images beyond {degrees:g} degrees by {run.name}")
+    wrong = np.zeros(len(kept), bool)
+    if subject.demo in NOISY and order.scale == "demo":
+        wrong = wrong_images(np.bincount(labels.astype(np.int64)).tolist())
+    return Dropped(folder, float(np.mean(~kept)), float(np.mean(~kept[wrong])) if wrong.any() else float("nan"),
+                   float(np.mean(~kept[~wrong])))
+
+
+def retrained(row: str, seed: int, order: Order) -> Tuple[Figures, Dropped]:
+    """Plain ArcFace, from scratch, on what the drop step of a row leaves."""
+    source, degrees = DROPS[row]
+    left = dropped(SUBCENTRE[source], degrees, seed, order)
+    run = trained("arcface", seed, left.folder, order.work, recipe_and_data(SUBCENTRE[source], order)[0])
+    return measured_run(run, order, "subcentre", templates, row), left
+
+
+def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
+    """What each drop step took, mean over seeds, in percent."""
+    lines = []
+    for row, found in drops.items():
+        share, wrong, right = (100 * np.mean([getattr(one, name) for one in found])
+                               for name in ("share", "wrong_found", "right_lost"))
+        of = f": {wrong:.1f} % of the wrong ones and {right:.1f} % of the right ones" if np.isfinite(wrong) else ""
+        lines.append(f"{row}: the step removes {share:.1f} % of the images{of}")
+    return lines
+
+
+@table("subcentre")
+def subcentre(order: Order) -> Produced:
+    """Sub-centres on noisy labels."""
+    printed = paper.table("subcentre")
+    found: Dict[str, List[Figures]] = {row: [] for row in [*SUBCENTRE, *DROPS]}
+    drops: Dict[str, List[Dropped]] = {row: [] for row in DROPS}
+    work = [(row, seed) for seed in order.seeds for row in found]
+    for row, seed in progress(work, len(work), "runs of subcentre", "runs"):
+        if row in DROPS:
+            figures, left = retrained(row, seed, order)
+            drops[row].append(left)
+        else:
+            figures = measured_run(subject_run(SUBCENTRE[row], seed, order), order, "subcentre", templates, row)
+        found[row].append(figures)
+    subjects = {**SUBCENTRE, **{row: Subject("arcface", f"what is left of {SUBCENTRE[source].demo}")
+                                for row, (source, _) in DROPS.items()}}
+    used = list(SUBCENTRE.values())
+    compared = (("MS1MV0, K=3", "MS1MV0, K=1"), ("MS1MV0, K=10", "MS1MV0, K=3"),
+                ("MS1MV0, K=3 to 1, drop > 75 deg (chosen)", "MS1MV0, K=1"), ("MS1MV3, K=1", "MS1MV0, K=1"),
+                ("MS1MV3, K=3", "MS1MV3, K=1"), ("Celeb500K, K=3 to 1", "Celeb500K, K=1"))
+    findings = [*drop_lines(drops), *(line for pair in compared for line in gaps(found, *pair))]
+    return write_table(order.out, printed, cells_of(printed, subjects, found, WHY),
+                       protocol_line(order, ("IJB",), used, "MS1MV0 is noisy, MS1MV3 demo, Celeb500K celeb. "),
+                       made_of(order, used), findings, order.scale == "paper")

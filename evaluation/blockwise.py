@@ -64,6 +64,13 @@ def score_blocks(rows: np.ndarray, columns: np.ndarray, ends: Sequence[int],
         yield start, scores
 
 
+def padded(rows: np.ndarray, count: int) -> np.ndarray:
+    """(count, d): the rows (m, d) and zeros below. Blocks of one shape are rounded alike, so that equal pairs tie."""
+    if len(rows) >= count:
+        return rows
+    return np.concatenate([rows, np.zeros((count - len(rows), rows.shape[1]), rows.dtype)])
+
+
 def sieve(scores: np.ndarray, cut: Union[float, np.ndarray], start: int) -> Survivors:
     """The entries of a block (m, b) strictly above `cut`, a number or one per row (m,); columns count from `start`."""
     limits = np.broadcast_to(np.asarray(cut, np.float32), (len(scores),))

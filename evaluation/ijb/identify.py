@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from evaluation.blockwise import score_blocks, sieve
+from evaluation.blockwise import padded, score_blocks, sieve
 from evaluation.ijb.meta import Subjects
 from evaluation.ijb.templates import Templates
 from evaluation.order import Largest
@@ -111,7 +111,9 @@ def _search(probes: np.ndarray, probe_subjects: np.ndarray, gallery: np.ndarray,
         rows = slice(start, start + _PROBES_AT_ONCE)
         columns = mate_column[rows]
         mated = np.flatnonzero(columns >= 0)
-        for _, scores in score_blocks(probes[rows], gallery, [len(gallery)]):
+        block_rows = padded(probes[rows], min(_PROBES_AT_ONCE, len(probes)))
+        for _, block in score_blocks(block_rows, gallery, [len(gallery)]):
+            scores = block[:len(columns)]
             own = scores[mated, columns[mated]].copy()
             scores[mated, columns[mated]] = -np.inf
             mate[start + mated] = own

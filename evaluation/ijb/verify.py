@@ -4,7 +4,7 @@ from typing import Dict, Sequence
 
 import numpy as np
 
-from evaluation.blockwise import score_blocks
+from evaluation.blockwise import padded, score_blocks
 from evaluation.ijb.meta import TemplatePairs
 from evaluation.ijb.templates import Templates
 from evaluation.metrics import Roc, roc, tar_at_nearest_far
@@ -57,7 +57,8 @@ def pair_scores(templates: Templates, pairs: TemplatePairs) -> np.ndarray:
         rows = lefts[start:start + _LEFT_AT_ONCE]
         first, last = np.searchsorted(left, [rows[0], rows[-1] + 1], sorter=order)
         mine = order[first:last]
-        for _, block in score_blocks(templates.features[rows], gallery, [len(rights)]):
+        block_rows = padded(templates.features[rows], min(_LEFT_AT_ONCE, len(lefts)))
+        for _, block in score_blocks(block_rows, gallery, [len(rights)]):
             scores[mine] = block[np.searchsorted(rows, left[mine]), place[mine]]
     return scores
 

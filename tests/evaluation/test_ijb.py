@@ -104,6 +104,25 @@ def test_pair_scores_are_products_of_templates(share, monkeypatch):
     np.testing.assert_allclose(pair_scores(templates, pairs), scores, atol=1e-6)
 
 
+@pytest.mark.parametrize("dimensions", [128, 512, 1024])
+def test_equal_pairs_score_equal_in_every_block(dimensions, monkeypatch):
+    """Rounding depends on the shape of a product, so blocks are of one shape: the last one (1 or 5 rows) too."""
+    monkeypatch.setattr("evaluation.ijb.verify._LEFT_AT_ONCE", 16)
+    monkeypatch.setattr("evaluation.ijb.identify._PROBES_AT_ONCE", 16)
+    for count in (33, 37):
+        templates = units(count + 12, dimensions, dimensions)
+        templates.features[:count] = templates.features[0]
+        left, right = np.repeat(templates.ids[:count], 12), np.tile(templates.ids[count:], count)
+        scores = pair_scores(templates, TemplatePairs(left, right, left > right))
+        assert len(np.unique(scores)) == 12
+        gallery = Subjects(templates.ids[count:], np.arange(12))
+        probes = Subjects(templates.ids[:count], np.arange(count) % 12)
+        place = int(np.argmax(scores[:12]))
+        result = identify_union(templates, [gallery], probes, (1 / 3,))
+        assert result.tpir[1 / 3] == 0  # each threshold is the common best score, and no mate is above it
+        assert result.thresholds[1 / 3] == (float(scores[place]),)
+
+
 def published_rule(same, scores):
     far, tar, _ = sklearn.metrics.roc_curve(same, scores)
     far, tar = np.flipud(far), np.flipud(tar)

@@ -196,13 +196,13 @@ class DataParallel:
                     own.copyto(executor.aux_dict[name])
 
     def _carry_states(self) -> None:
-        """Feed the mean over contexts of each "state:NAME" output to the next step."""
+        """Feed each "state:NAME" output, of several contexts made one, to the next step."""
         for name in self.program.states:
             index = self.program.roles.index(f"state:{name}")
             values = [executor.outputs[index].as_in_context(self.contexts[0]) for executor in self.executors]
-            mean = values[0] if len(values) == 1 else mx.nd.add_n(*values) / len(values)
+            following = merged(self.executors[0].arg_dict[name], values)
             for executor in self.executors:
-                mean.copyto(executor.arg_dict[name])
+                following.copyto(executor.arg_dict[name])
 
     @staticmethod
     def _settle() -> None:
@@ -212,6 +212,22 @@ class DataParallel:
 
     def _weights(self, executor: "mx.executor.Executor") -> Arrays:
         return {name: executor.arg_dict[name] for name in self.program.trained}
+
+
+def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+    """The next value of a state from those of the contexts.
+
+    A vector (a running mean, a count) becomes their mean. Of a matrix (a memory of a row for each identity) every row
+    is that of the last context that changed it: identities in a queue have no mean.
+    """
+    if len(values) == 1:
+        return values[0]
+    if before.ndim == 1:
+        return mx.nd.add_n(*values) / len(values)
+    following = before
+    for value in values:
+        following = mx.nd.where(mx.nd.max(value != before, axis=1), value, following)
+    return following
 
 
 def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray":

@@ -62,7 +62,8 @@ class Head:
     NAME; "stat:NAME", a number worth logging, (1,).
     inputs: variables fed with each batch beside its labels, (B,) each: ages. The engine reads them from the set.
     states: variables no optimizer touches, with their first value (float32). The engine feeds each, and after every
-    training step copies the output "state:NAME" into it (with several devices: the mean of their outputs).
+    training step copies the output "state:NAME" into it (with several devices: the mean of their vectors; of a matrix
+    each row from a device that changed it).
     initializers: for the weights the head adds. order: how batches must be composed, "classification" (any images),
     "identity" (identities x images_per_identity, images of one identity adjacent) or "triplet" (three equal thirds:
     anchors, positives, negatives, mined from a bag with the present network).

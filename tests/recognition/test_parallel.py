@@ -67,6 +67,41 @@ def test_each_context_is_fed_the_values_of_its_own_images():
     assert [executor.outputs[2].asnumpy().tolist() for executor in engine.executors] == [[0, 2, 4, 6], [8, 10, 12, 14]]
 
 
+def with_state(first, following):
+    """The program with a state of which each context computes another next value: from its own images."""
+    before, base = mx.sym.Variable("memory", shape=first.shape), program().symbol
+    label = base.get_internals()["softmax_label"]
+    symbol = mx.sym.Group([*base, mx.sym.BlockGrad(following(before, label))])
+    return Program(symbol, ("probability", "loss", "state:memory"), {}, {"memory": first}, symbol.attr_dict())
+
+
+def after_a_step(made, labels):
+    engine = DataParallel(made, [mx.cpu(0), mx.cpu(1)], BATCH, SHAPE)
+    engine.set_parameters(*parameters(program()))
+    engine.forward_backward(batch()[0], mx.nd.array(labels))
+    values = [executor.arg_dict["memory"].asnumpy() for executor in engine.executors]
+    assert np.array_equal(*values)
+    return values[0]
+
+
+def test_a_number_is_the_mean_over_contexts():
+    made = with_state(np.array([10], np.float32), lambda before, label: before + mx.sym.mean(label))
+    assert after_a_step(made, [0, 0, 0, 0, 4, 4, 4, 4]) == [12]
+
+
+def test_rows_of_a_memory_are_taken_whole_from_a_context_that_renewed_them():
+    """A queue of identities is no quantity: the mean of two identities is a third one."""
+    def renewed(before, label):
+        rows = mx.sym.stack(label + 10, label + 20, axis=1)
+        place = mx.sym.expand_dims(label, 0)
+        seen = mx.sym.scatter_nd(mx.sym.ones_like(rows), place, shape=(CLASSES, 2))
+        return mx.sym.where(seen, mx.sym.scatter_nd(rows, place, shape=(CLASSES, 2)), before)
+
+    first = np.full((CLASSES, 2), 7, np.float32)
+    memory = after_a_step(with_state(first, renewed), [0, 0, 1, 1, 3, 3, 1, 1])
+    assert memory.tolist() == [[10, 20], [11, 21], [7, 7], [13, 23], [7, 7]]
+
+
 def test_one_step_is_the_update_of_float64():
     engine, _ = trained(1, steps=1)
     start = {name: array.asnumpy().astype(float) for name, array in parameters(engine.program)[0].items()}

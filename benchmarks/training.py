@@ -1,4 +1,4 @@
-"""Whole training steps: images per second and peak memory of networks at one batch, with and without --mirror.
+"""Whole training steps: images per second and peak memory of networks at one batch, plain, with --mirror, with --bf16.
 
 Forward, backward and SGD with momentum under ArcFace, on images of noise. Each case has a process of its own.
 """
@@ -23,11 +23,13 @@ from runtime.devices import contexts
 from runtime.errors import run_command
 from runtime.mx import available_cores, mx
 
+PLAIN = "float32"
+
 
 def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
     """Median seconds of a step and the peak memory of this process in bytes."""
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
-                                                   "mirror": flags.mirror})
+                                                   "mirror": flags.mirror, "bf16": flags.bf16})
     where = contexts(flags.gpus)
     model = compose(settings, flags.classes, flags.batch)
     step = make_step(settings, model, where, flags.classes, ALONE)
@@ -58,23 +60,26 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--head", default="plain")
     parser.add_argument("--gpus", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variants", default="float32,mirror,bf16,bf16+mirror", help="columns of the table")
     parser.add_argument("--mirror", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     if flags.case:
         sys.stdout.write(json.dumps(measure(flags.case, flags)))
         return 0
+    variants = flags.variants.split(",")
     sys.stdout.write(f"{available_cores()} cores, batch {flags.batch}, {flags.classes} identities, head {flags.head}\n"
-                     "\n| network | images/s | peak GB | images/s, --mirror | peak GB, --mirror |\n"
-                     "|---|---|---|---|---|\n")
+                     f"\n| images/s (peak GB) | {' | '.join(variants)} |\n|---|{'---|' * len(variants)}\n")
     for network in flags.networks.split(","):
         cells = []
-        for mirror in ([], ["--mirror"]):
-            command = [sys.executable, str(Path(__file__).resolve()), "--case", network, *mirror]
+        for variant in variants:
+            command = [sys.executable, str(Path(__file__).resolve()), "--case", network]
+            command += [f"--{name}" for name in variant.split("+") if name != PLAIN]
             for name in ("batch", "classes", "head", "gpus", "rounds"):
                 command += [f"--{name}", str(getattr(flags, name))]
             case = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            cells += [f"{case['images'] / case['seconds']:.1f}", f"{case['peak'] / 2 ** 30:.2f}"]
+            cells.append(f"{case['images'] / case['seconds']:.1f} ({case['peak'] / 2 ** 30:.2f})")
         sys.stdout.write(f"| {network} | {' | '.join(cells)} |\n")
         sys.stdout.flush()
     return 0

@@ -1,5 +1,6 @@
 """One frozen, typed, validated Settings: presets and flags resolved once, written into the run directory as JSON."""
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
@@ -61,10 +62,16 @@ class StepSettings:
     sample_rate: float = 0.1  # of the sampled head: share of the classes in a step
     mirror: bool = False  # compute activations again in the backward pass instead of keeping them
     fp16: bool = False
+    bf16: bool = False
+    loss_scale: float = 65536.0  # of fp16: the first one; 1: none, as in the original
     seed: int = 0
     verbose: int = 2000
     frequent: int = 20
     ckpt: int = 3
+
+    def first_scale(self, original: bool) -> float:
+        """What gradients are multiplied by at first: 1, for not at all, where nothing can vanish or --original asks."""
+        return self.loss_scale if self.fp16 and not original else 1.0
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have, naming the flag."""
@@ -90,6 +97,13 @@ class StepSettings:
             raise unknown("head", self.head, HEADS)
         if not 0 < self.sample_rate <= 1:
             raise InputError(f"--sample-rate {self.sample_rate}: a share of the classes, above 0 and at most 1")
+        self._check_precision()
+
+    def _check_precision(self) -> None:
+        if self.fp16 and self.bf16:
+            raise InputError("--fp16 --bf16: one of the two")
+        if not (1 <= self.loss_scale <= 2.0 ** 24 and math.log2(self.loss_scale).is_integer()):
+            raise InputError(f"--loss-scale {self.loss_scale:g}: a power of two from 1 to {2 ** 24}")
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--ckpt", type=int, help="save: 0 never, 1 when improved, 2 always, 3 when improved, to one file (default 3)")
     add("--val-targets", type=numbers(str), help="verification packs, e.g. lfw,cfp_fp,agedb_30")
     add("--fp16", action="store_true", default=None, help="half precision network, float32 master weights (GPU)")
+    add("--bf16", action="store_true", default=None, help="bfloat16 convolutions, float32 weights (CPU with AVX-512 "
+        "BF16)")
+    add("--loss-scale", type=float, help="first factor on the gradients of --fp16, halved when they overflow, doubled "
+        "after 2000 steps without (default 65536; 1: none)")
     add("--kvstore", help="MXNet KVStore for several contexts (default device)")
     add("--head", choices=HEADS, help="plain: one graph; sharded: classes split over the contexts; sampled: only some "
         "of them in a step; auto: sharded for margins over many classes on the CPU, else plain (default auto)")

@@ -86,10 +86,12 @@ class ClassParallel:
         here = [array.as_in_context(self.contexts[0]) for array in arrays]
         return here[0] if len(here) == 1 else mx.nd.add_n(*here)
 
-    def update(self, rate: float) -> None:
-        """One SGD step of the network and the centres at `rate`."""
-        self.backbone.update(rate)
-        self.centres.update(rate)
+    def update(self, rate: float) -> bool:
+        """One SGD step of the network and the centres at `rate`; neither takes one that overflowed (False)."""
+        taken = self.backbone.update(rate)
+        if taken:
+            self.centres.update(rate)
+        return taken
 
     def gradients_finite(self) -> bool:
         """Whether the last gradients hold no NaN or infinity."""

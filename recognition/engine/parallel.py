@@ -1,13 +1,15 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from recognition.engine.precision import SCALE, LossScale
 from recognition.engine.sgd import MomentumSGD
 from runtime.errors import InputError
 from runtime.mx import mx
 
 DATA, LABEL = "data", "softmax_label"
+SCALE_STATE = f"{SCALE}:state"
 CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
 Arrays = Dict[str, "mx.nd.NDArray"]
 Beside = Optional[Mapping[str, "mx.nd.NDArray"]]
@@ -19,7 +21,8 @@ class Program(NamedTuple):
     `symbol` is the form that is run; `roles` names its outputs (recognition.losses.Head); `constants` are arrays of
     the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
     "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
-    variables fed with each batch beside its labels.
+    variables fed with each batch beside its labels; `scaled` are the arguments whose gradients come multiplied by the
+    constant `loss_scale`, where there is one.
     """
 
     symbol: "mx.sym.Symbol"
@@ -28,6 +31,7 @@ class Program(NamedTuple):
     states: Mapping[str, np.ndarray]
     attributes: Mapping[str, Mapping[str, str]]
     inputs: Tuple[str, ...] = ()
+    scaled: Tuple[str, ...] = ()
 
     @property
     def auxiliary(self) -> List[str]:
@@ -70,11 +74,15 @@ class DataParallel:
         shapes.update({name: (self._share,) for name in program.inputs})
         trained = set(program.trained)
         requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
-        self.executors = [program.symbol.simple_bind(context, grad_req=requests, **shapes) for context in contexts]
+        self.executors = [program.symbol.simple_bind(context, grad_req=requests, type_dict=argument_types(program),
+                                                     **shapes) for context in contexts]
         if isinstance(kvstore, str):
             kvstore = mx.kv.create(kvstore) if len(contexts) > 1 else None
         self._store = kvstore
         self._optimizers: List[MomentumSGD] = []
+        self._scale: Optional[LossScale] = None
+        if SCALE in program.constants:
+            self._scale = LossScale(program.constants[SCALE].asscalar())
         if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
             for key, name in enumerate(program.trained):
                 self._store.init(key, self.executors[0].grad_dict[name])
@@ -100,7 +108,8 @@ class DataParallel:
 
     def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
         """Fresh momentum for the parameters set before."""
-        self._optimizers = [MomentumSGD(weights, momentum, decay, self.rescale, self.program.attributes, policy)
+        self._optimizers = [MomentumSGD(weights, momentum, decay, self.rescale, self.program.attributes, policy,
+                                        self.program.scaled)
                             for weights in map(self._weights, self.executors)]
 
     def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
@@ -134,18 +143,42 @@ class DataParallel:
                 executor.arg_dict[name][:] = (beside or {})[name][rows]
             executor.forward(is_train=True)
 
-    def update(self, rate: float) -> None:
-        """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each."""
+    def update(self, rate: float) -> bool:
+        """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each.
+
+        With a loss scale a step whose gradients overflowed is left out, on all workers alike; False says so.
+        """
         if self._store is not None:
             for key, name in enumerate(self.program.trained):
                 gradients = [executor.grad_dict[name] for executor in self.executors]
                 self._store.push(key, gradients, priority=-key)
                 self._store.pull(key, gradients, priority=-key)
-        for executor, optimizer in zip(self.executors, self._optimizers):
-            optimizer.update(self._weights(executor), executor.grad_dict, rate)
+        scale, finite = self._after_overflow()
+        if finite:
+            for executor, optimizer in zip(self.executors, self._optimizers):
+                optimizer.update(self._weights(executor), executor.grad_dict, rate, scale)
+        return finite
+
+    def _after_overflow(self) -> Tuple[float, bool]:
+        """The scale of the present gradients and whether they are numbers; the next step's scale is set."""
+        if self._scale is None:
+            return 1.0, True
+        scale, finite = self._scale.value, self._gradients_are_numbers()
+        if self._scale.after(finite):
+            self._feed_scale()
+        return scale, finite
+
+    def _feed_scale(self) -> None:
+        for executor in self.executors:
+            executor.arg_dict[SCALE][:] = self._scale.value if self._scale is not None else 1.0
 
     def gradients_finite(self) -> bool:
-        """Whether the last gradients hold no NaN or infinity."""
+        """Whether the last gradients hold no NaN or infinity; what a loss scale may still mend does not count."""
+        if self._scale is not None and not self._scale.exhausted:
+            return True
+        return self._gradients_are_numbers()
+
+    def _gradients_are_numbers(self) -> bool:
         return all(all_finite([executor.grad_dict[name] for name in self.program.trained])
                    for executor in self.executors)
 
@@ -172,6 +205,8 @@ class DataParallel:
         arguments, auxiliary = self.parameters()
         saved = {f"arg:{name}": array for name, array in arguments.items()}
         saved.update({f"aux:{name}": array for name, array in auxiliary.items()})
+        if self._scale is not None:
+            saved[SCALE_STATE] = mx.nd.array([self._scale.value, self._scale.good])
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             if index == 0:
                 saved.update({name: array.as_in_context(mx.cpu()) for name, array in optimizer.state.items()})
@@ -186,6 +221,9 @@ class DataParallel:
         """Restore `restart_arrays`, on the same or another number of contexts (then context 0 speaks for all)."""
         self.set_parameters(*({name[4:]: array for name, array in saved.items() if name.startswith(kind)}
                               for kind in ("arg:", "aux:")))
+        if self._scale is not None and SCALE_STATE in saved:
+            self._scale.value, self._scale.good = (int(number) for number in saved[SCALE_STATE].asnumpy())
+            self._feed_scale()
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             optimizer.load_state(saved)
             for name in self.program.states:
@@ -230,12 +268,25 @@ def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd
     return following
 
 
+def argument_types(program: Program) -> Dict[str, Any]:
+    """NumPy types of a program's arguments: what its casts to float16 make of the weights, float32 for all else.
+
+    simple_bind alone would take every argument for float32, and no float16 graph would bind.
+    """
+    given = {name: np.float32 for name in (DATA, LABEL) if name in program.symbol.list_arguments()}
+    names, types = program.symbol.list_arguments(), program.symbol.infer_type_partial(**given)[0]
+    return {name: kind or np.float32 for name, kind in zip(names, types or [None] * len(names))}
+
+
 def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray":
     return next(arrays[name] for name in names if name in arrays)
 
 
 def all_finite(arrays: Sequence["mx.nd.NDArray"]) -> bool:
-    """Whether the arrays, all of one context, hold no NaN or infinity."""
-    groups = [arrays[start:start + CHECKED_TOGETHER] for start in range(0, len(arrays), CHECKED_TOGETHER)]
+    """Whether the arrays, all of one context, hold no NaN or infinity; one call looks at arrays of one type only."""
+    groups = []
+    for kind in {array.dtype for array in arrays}:
+        alike = [array for array in arrays if array.dtype == kind]
+        groups += [alike[start:start + CHECKED_TOGETHER] for start in range(0, len(alike), CHECKED_TOGETHER)]
     flags = [mx.nd.multi_all_finite(*group, num_arrays=len(group)) for group in groups]
     return all(bool(flag.asscalar()) for flag in flags)

@@ -1,8 +1,9 @@
 """What a run trains: the stored graph with its published names, and the form of it that is executed."""
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from graph.training import TrainingForm, training_form
 from recognition.engine.parallel import Program
+from recognition.engine.precision import SCALE, bfloat16_form, scaled_gradient
 from recognition.losses import Head, attach
 from recognition.losses.blocks import unit_rows
 from recognition.networks import build
@@ -11,12 +12,16 @@ from runtime.mx import mx
 
 
 class Model(NamedTuple):
-    """The embedding network as it is stored (`embedding`), its training `head`, and the `program` that runs."""
+    """The embedding network as it is stored (`embedding`), its training `head`, and the `program` that runs.
+
+    `reduced`: the network as it is run under --bf16 or with a loss scale, None where that differs by `rewritten` alone.
+    """
 
     embedding: "mx.sym.Symbol"
     head: Head
     program: Program
     rewritten: bool
+    reduced: Optional[TrainingForm] = None
 
 
 def compose(settings: Settings, num_classes: int, images_per_context: int, rewritten: bool = True) -> Model:
@@ -28,19 +33,48 @@ def compose(settings: Settings, num_classes: int, images_per_context: int, rewri
     with mx.name.NameManager():
         embedding = build(settings.network)
     head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
-    form = TrainingForm(head.symbol, {})
+    form, shape = TrainingForm(head.symbol, {}), (images_per_context, *settings.network.input_shape[1:])
+    reduced = reduced_form(settings, embedding, rewritten, shape)
+    if reduced is not None:
+        above = attach(reduced.symbol, settings.loss, num_classes, images_per_context, settings.network.emb_size)
+        form = reduced._replace(symbol=above.symbol)
+    elif rewritten:
+        form = training_form(head.symbol, shape)
+    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict(), head.inputs,
+                      _scaled(reduced))
+    return Model(embedding, head, program, rewritten, reduced)
+
+
+def reduced_form(settings: Settings, embedding: "mx.sym.Symbol", rewritten: bool,
+                 shape: Tuple[int, int, int, int]) -> Optional[TrainingForm]:
+    """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is asked for."""
+    step, form = settings.step, TrainingForm(embedding, {})
+    if not step.bf16 and step.first_scale(settings.original) == 1.0:
+        return None
     if rewritten:
-        form = training_form(head.symbol, (images_per_context, *settings.network.input_shape[1:]))
-    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict(), head.inputs)
-    return Model(embedding, head, program, rewritten)
+        form = training_form(embedding, shape)
+    if step.bf16:
+        return form._replace(symbol=bfloat16_form(form.symbol))
+    scale = mx.nd.full((1, 1), step.first_scale(settings.original))
+    return TrainingForm(scaled_gradient(form.symbol), {**form.constants, SCALE: scale})
+
+
+def _scaled(reduced: Optional[TrainingForm]) -> Tuple[str, ...]:
+    """The parameters whose gradients come multiplied by the loss scale: those of the network, not of the head."""
+    if reduced is None or SCALE not in reduced.constants:
+        return ()
+    return tuple(name for name in reduced.symbol.list_arguments() if name not in ("data", *reduced.constants))
 
 
 def backbone_program(model: Model) -> Program:
     """The network of `model` without its head: one output, the embeddings divided by their lengths, (B, E)."""
     form = TrainingForm(unit_rows(model.embedding), {})
-    if model.rewritten:
+    if model.reduced is not None:
+        form = model.reduced._replace(symbol=unit_rows(model.reduced.symbol))
+    elif model.rewritten:
         form = training_form(form.symbol)
-    return Program(form.symbol, ("embedding",), form.constants, {}, model.head.symbol.attr_dict())
+    return Program(form.symbol, ("embedding",), form.constants, {}, model.head.symbol.attr_dict(),
+                   scaled=_scaled(model.reduced))
 
 
 def parameter_shapes(model: Model, images_per_context: int,

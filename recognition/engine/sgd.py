@@ -1,4 +1,5 @@
 """SGD with momentum over many arrays in few fused calls: m <- mu m - lr (g / n + wd w), w <- w + m (facts, 4.3)."""
+import itertools
 from typing import Dict, List, Mapping, Sequence
 
 from runtime.mx import mx
@@ -25,16 +26,19 @@ def rate_multiplier(attributes: Mapping[str, str], policy: str) -> float:
 class MomentumSGD:
     """Momentum and update of the parameters of one context.
 
-    float16 weights keep a float32 master copy (MXNet's multi-precision form). `state` is all it remembers.
+    float16 weights keep a float32 master copy (MXNet's multi-precision form). `state` is all it remembers. The
+    gradients of the parameters `scaled` come multiplied by what `update` is told, a power of two: dividing is exact.
     """
 
     def __init__(self, weights: Mapping[str, "mx.nd.NDArray"], momentum: float, decay: float, rescale: float,
-                 attributes: Mapping[str, Mapping[str, str]], policy: str = "uniform") -> None:
+                 attributes: Mapping[str, Mapping[str, str]], policy: str = "uniform",
+                 scaled: Sequence[str] = ()) -> None:
         self._momentum, self._rescale = momentum, rescale
         self._names: List[str] = list(weights)
         self._rate = [rate_multiplier(attributes.get(name, {}), policy) for name in self._names]
         self._decay = [decay * decay_multiplier(name, attributes.get(name, {}), policy) for name in self._names]
         self._half = {name for name in self._names if weights[name].dtype.__name__ == "float16"}
+        self._scaled = set(scaled)
         self.state: Dict[str, mx.nd.NDArray] = {}
         for name in self._names:
             weight = weights[name]
@@ -48,15 +52,17 @@ class MomentumSGD:
             state[name].copyto(array)
 
     def update(self, weights: Mapping[str, "mx.nd.NDArray"], gradients: Mapping[str, "mx.nd.NDArray"],
-               rate: float) -> None:
-        """One step in place at learning rate `rate`."""
-        for half in (False, True):
-            chosen = [index for index, name in enumerate(self._names) if (name in self._half) == half]
+               rate: float, scale: float = 1.0) -> None:
+        """One step in place at learning rate `rate`; gradients of the scaled parameters are divided by `scale`."""
+        for half, divided in itertools.product((False, True), (False, True)):
+            chosen = [index for index, name in enumerate(self._names)
+                      if (name in self._half, name in self._scaled) == (half, divided)]
+            rescale = self._rescale / scale if divided else self._rescale
             for start in range(0, len(chosen), FUSED):
-                self._update_some(chosen[start:start + FUSED], half, weights, gradients, rate)
+                self._update_some(chosen[start:start + FUSED], half, weights, gradients, rate, rescale)
 
     def _update_some(self, chosen: Sequence[int], half: bool, weights: Mapping[str, "mx.nd.NDArray"],
-                     gradients: Mapping[str, "mx.nd.NDArray"], rate: float) -> None:
+                     gradients: Mapping[str, "mx.nd.NDArray"], rate: float, rescale: float) -> None:
         arrays: List[mx.nd.NDArray] = []
         for index in chosen:
             name = self._names[index]
@@ -66,4 +72,4 @@ class MomentumSGD:
         operator = mx.nd.multi_mp_sgd_mom_update if half else mx.nd.multi_sgd_mom_update
         operator(*arrays, out=[weights[self._names[index]] for index in chosen], num_weights=len(chosen),
                  lrs=[rate * self._rate[index] for index in chosen], wds=[self._decay[index] for index in chosen],
-                 momentum=self._momentum, rescale_grad=self._rescale)
+                 momentum=self._momentum, rescale_grad=rescale)

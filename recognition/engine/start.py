@@ -13,6 +13,7 @@ from recognition.engine.distributed import Workers, join, own_directory
 from recognition.engine.heads import head_of, make_step
 from recognition.engine.initial import Start, fresh, overlay
 from recognition.engine.order import make_batches
+from recognition.engine.precision import require_bfloat16
 from recognition.engine.present import PresentNetwork
 from recognition.engine.program import Model, compose, parameter_shapes
 from recognition.engine.run_directory import LOG, Position, RunDirectory
@@ -58,6 +59,8 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     data, step = settings.data, settings.step
     if step.fp16 and any(context.device_type == "cpu" for context in contexts):
         raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
+    if step.bf16:
+        require_bfloat16(contexts)
     folder = Path(data.folder)
     require_files(folder)
     size = data.image_shape[:2]

@@ -24,8 +24,8 @@ class Step(Protocol):
                          beside: Beside = None) -> Outcome:
         """Run a batch and keep its gradients."""
 
-    def update(self, rate: float) -> None:
-        """One SGD step."""
+    def update(self, rate: float) -> bool:
+        """One SGD step; False where it was left out."""
 
     def gradients_finite(self) -> bool:
         """Whether the last gradients are numbers."""

@@ -1,0 +1,91 @@
+"""Fewer bits in training: bfloat16 where oneDNN has it, and what keeps a float16 gradient from vanishing.
+
+Both change only the graph that is run. Parameters, their gradients and momentum stay float32 under bfloat16, whose
+range is that of float32; float16 ends at 65,504 and at 6e-8, so there the gradient that enters the network from the
+head is multiplied by a scale, which the optimizer divides out again.
+"""
+from pathlib import Path
+from typing import Any, Dict, Sequence, Set, Tuple
+
+from graph.nodes import Entry, Graph, Node
+from runtime.errors import InputError
+from runtime.mx import mx
+
+SCALE = "loss_scale"  # the variable of `scaled_gradient`
+_LOW = ("Convolution",)
+_EITHER = {"BatchNorm": 1, "Activation": 1, "elemwise_add": 2}  # inputs that decide; BatchNorm's others stay float32
+_FLAG = "avx512_bf16"
+
+
+def bfloat16_form(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+    """Convolutions, and what stands between them, in bfloat16; arguments and outputs stay float32.
+
+    An operator that can do either (BatchNorm, activations, sums) computes in bfloat16 where all its data come in it;
+    every other one gets float32.
+    """
+    graph = Graph.of(symbol)
+    low: Set[Entry] = set()
+    casts: Dict[Tuple[Entry, bool], Entry] = {}
+
+    def cast(entry: Entry, wanted: bool) -> Entry:
+        if (entry in low) == wanted:
+            return entry
+        if (entry, wanted) not in casts:
+            kind = "bfloat16" if wanted else "float32"
+            node = Node("amp_cast", f"{entry[0].name}_{entry[1]}_{kind}", {"dtype": kind}, [entry])
+            casts[entry, wanted] = (node, 0)
+        return casts[entry, wanted]
+
+    for node in [node for node in graph.nodes() if not node.is_variable]:
+        deciding = _EITHER.get(node.op, 0)
+        lowered = node.op in _LOW or bool(deciding) and all(entry in low for entry in node.inputs[:deciding])
+        count = deciding if lowered and deciding else len(node.inputs)
+        node.inputs[:count] = [cast(entry, lowered) for entry in node.inputs[:count]]
+        if lowered:
+            low.add((node, 0))
+    graph.heads = [cast(entry, False) for entry in graph.heads]
+    return graph.symbol()
+
+
+def require_bfloat16(contexts: Sequence["mx.Context"], said: Path = Path("/proc/cpuinfo")) -> None:
+    """Raise InputError where there is no bfloat16: on GPUs MXNet has none, other processors only imitate it, slowly."""
+    if any(context.device_type != "cpu" for context in contexts):
+        raise InputError("--bf16: MXNet 1.9.1 has it on CPUs only; take --fp16, or --gpus cpu")
+    if not said.exists() or _FLAG not in said.read_text(encoding="utf-8").split():
+        raise InputError(f"--bf16: this processor has no {_FLAG}; leave it out")
+
+
+def scaled_gradient(symbol: Any) -> Any:
+    """The same values, to the bit; the gradient that flows back is multiplied by the variable `loss_scale`, (1, 1).
+
+    x + (s x - s x) with the first x and the last s x blocked: the difference is 0 and its gradient s. symbol: (B, E).
+    """
+    scaled = mx.sym.broadcast_mul(symbol, mx.sym.Variable(SCALE, shape=(1, 1)))
+    return mx.sym.BlockGrad(symbol) + (scaled - mx.sym.BlockGrad(scaled))
+
+
+class LossScale:
+    """The scale of a run: halved after a step that overflowed, doubled after 2,000 that did not (MXNet's AMP rule).
+
+    `value` is the scale, a power of two as long as the first is; `good` counts the steps since it last changed.
+    """
+
+    GROW_AFTER, LEAST, MOST = 2000, 1.0, 2.0 ** 24
+
+    def __init__(self, first: float) -> None:
+        self.value, self.good = float(first), 0
+
+    def after(self, finite: bool) -> bool:
+        """Note whether the gradients of a step were numbers; True when the scale changed."""
+        before = self.value
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.value = max(self.value / 2, self.LEAST)
+        elif self.good == self.GROW_AFTER:
+            self.value, self.good = min(self.value * 2, self.MOST), 0
+        return self.value != before
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is at its least, so that an infinite gradient is a defect and no overflow of the scale."""
+        return self.value <= self.LEAST

@@ -1,0 +1,279 @@
+import dataclasses
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from recognition.engine.centres import HeadSizes, ShardedCentres
+from recognition.engine.class_parallel import ClassParallel
+from recognition.engine.parallel import SCALE_STATE, DataParallel, Program
+from recognition.engine.precision import SCALE, LossScale, bfloat16_form, require_bfloat16, scaled_gradient
+from recognition.engine.program import backbone_program, compose
+from recognition.losses import LossSettings, attach
+from recognition.losses.blocks import unit_rows
+from recognition.networks import NetworkSettings
+from recognition.settings import StepSettings, resolve
+from runtime.errors import InputError
+from runtime.mx import mx
+
+BATCH, CLASSES, SIZE = 8, 5, 12
+SHAPE = (2, 2, 3)  # images of 3 x 2 x 2: 12 numbers
+BFLOAT16 = str(np.dtype([("bfloat16", np.uint16)]))
+INITIAL = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
+TINY = NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="E", net_multiplier=0.125,
+                       net_blocks=(1, 1, 1, 1))
+
+
+def test_the_scale_is_halved_at_an_overflow_and_doubled_after_two_thousand_good_steps():
+    scale = LossScale(2.0 ** 16)
+    assert scale.after(False) and scale.value == 2.0 ** 15
+    assert not any(scale.after(True) for _ in range(1999)) and scale.value == 2.0 ** 15
+    assert scale.after(True) and scale.value == 2.0 ** 16 and scale.good == 0
+    for _ in range(1000):
+        scale.after(True)
+    scale.after(False)
+    assert (scale.value, scale.good) == (2.0 ** 15, 0)
+    for _ in range(30):
+        scale.after(False)
+    assert scale.value == 1.0 and scale.exhausted
+    scale.value = LossScale.MOST
+    assert not any(scale.after(True) for _ in range(4000)) and scale.value == LossScale.MOST
+
+
+def half_network(scale):
+    """Images times one float16 factor each place: the only float16 arithmetic MXNet has on a CPU."""
+    data = mx.sym.Cast(mx.sym.Flatten(mx.sym.Variable("data")), dtype="float16")
+    body = mx.sym.broadcast_mul(data, mx.sym.Variable("factor", shape=(1, SIZE), dtype="float16"))
+    embedding = mx.sym.Cast(body, dtype="float32")
+    return (scaled_gradient(embedding), {SCALE: mx.nd.full((1, 1), scale)}) if scale != 1 else (embedding, {})
+
+
+def engine(scale, head="plain", contexts=1, strength=1.0):
+    """SGD on the factors and the centres under norm-softmax; `strength` is s, which the gradient grows with."""
+    embedding, constants = half_network(scale)
+    loss, where = LossSettings(loss_s=strength), [mx.cpu(index) for index in range(contexts)]
+    top = attach(embedding, loss, CLASSES, BATCH // contexts, SIZE)
+    scaled = ("factor",) if constants else ()
+    program = Program(top.symbol, top.roles, constants, {}, {}, scaled=scaled)
+    if head == "plain":
+        made = DataParallel(program, where, BATCH, SHAPE)
+    else:
+        network = DataParallel(program._replace(symbol=unit_rows(embedding), roles=("embedding",)), where, BATCH, SHAPE)
+        made = ClassParallel(network, ShardedCentres(HeadSizes(CLASSES, 1, BATCH, SIZE), strength, where), loss)
+    rng = np.random.RandomState(0)
+    made.set_parameters({"factor": mx.nd.array(1 + rng.rand(1, SIZE), dtype="float16"),
+                         "fc7_weight": mx.nd.array(rng.randn(CLASSES, SIZE))}, {})
+    made.set_optimizer(0.9, 0.0, "uniform")
+    return made
+
+
+def batch(number=0):
+    rng = np.random.RandomState(10 + number)
+    return mx.nd.array(rng.rand(BATCH, 3, 2, 2)), mx.nd.array(rng.randint(0, CLASSES, BATCH))
+
+
+def held(made):
+    """Copies of all a run holds."""
+    return {name: array.asnumpy() for name, array in made.restart_arrays().items()}
+
+
+def step(made, number=0, rate=1.0):
+    made.forward_backward(*batch(number))
+    return made.update(rate)
+
+
+def first_momentum(scale, head="plain", strength=1.0, contexts=1):
+    made = engine(scale, head, contexts, strength)
+    assert step(made)
+    return held(made)["momentum:factor"]
+
+
+@pytest.mark.parametrize("head", ["plain", "sharded"])
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_what_float16_loses_the_scale_keeps(head, contexts):
+    """At s = 2e-6 gradients lie about float16's smallest number, 6e-8; times 65,536 they are normal float16 numbers."""
+    faint = 2e-6
+    lost, kept = (first_momentum(scale, head, faint, contexts) for scale in (1, 65536))
+    whole = exact(faint)
+    np.testing.assert_allclose(kept, whole, rtol=4e-3, atol=2e-3 * np.abs(whole).max())
+    assert np.abs(lost - whole).max() > 0.1 * np.abs(whole).max()
+
+
+def exact(strength):
+    """The first step of the factors in float64: minus the gradient, by finite differences."""
+    factor, centres = (held(engine(1))[f"arg:{name}"].astype(float) for name in ("factor", "fc7_weight"))
+    data, label = (array.asnumpy() for array in batch())
+    data, rows = data.reshape(BATCH, -1).astype(np.float16).astype(float), np.arange(BATCH)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+
+    def cosines(value):
+        features = data * value
+        return features / np.linalg.norm(features, axis=1, keepdims=True) @ centres.T
+
+    probability = np.exp(strength * cosines(factor))
+    error = probability / probability.sum(axis=1, keepdims=True)
+    error[rows, label.astype(int)] -= 1
+    slope = np.zeros_like(factor)
+    for place in range(SIZE):
+        shift = np.zeros_like(factor)
+        shift[0, place] = 1e-6
+        slope[0, place] = (strength * error * (cosines(factor + shift) - cosines(factor - shift)) / 2e-6).sum() / BATCH
+    return -slope
+
+
+def test_gradients_that_float16_can_hold_need_no_scale():
+    for scale in (1, 64):
+        np.testing.assert_allclose(first_momentum(scale), exact(1.0), rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["plain", "sharded"])
+def test_the_scale_changes_no_value_and_reaches_no_centre(head):
+    plain, scaled = engine(1, head), engine(4096, head)
+    for made in (plain, scaled):
+        made.forward_backward(*batch())
+    left, right = ((made.backbone if head == "sharded" else made).executors[0] for made in (plain, scaled))
+    assert (left.outputs[0] == right.outputs[0]).asnumpy().all()
+    assert plain.update(0.1) and scaled.update(0.1)
+    left, right = held(plain), held(scaled)
+    assert (left["arg:fc7_weight"] == right["arg:fc7_weight"]).all()
+    assert set(right) - set(left) == {SCALE_STATE}
+
+
+@pytest.mark.parametrize("head", ["plain", "sharded"])
+def test_a_step_that_overflows_is_left_out_and_the_scale_falls_until_it_fits(head):
+    made = engine(2.0 ** 24, head, strength=64.0)
+    before, taken, steps = held(made), False, 0
+    while not taken:
+        taken, steps = step(made), steps + 1
+        after = held(made)
+        same = all((before[name] == after[name]).all() for name in before if name != SCALE_STATE)
+        assert same is not taken and made.gradients_finite() and steps < 24
+    assert steps > 3 and after[SCALE_STATE].tolist() == [2.0 ** (25 - steps), 1]
+    np.testing.assert_allclose(after["momentum:factor"],
+                               first_momentum(1, head, 64.0), rtol=2e-3, atol=2e-3)
+
+
+def test_a_gradient_that_is_infinite_without_scaling_is_a_defect():
+    made = engine(2)
+    made._scale.value = 1.0
+    made.forward_backward(*batch())
+    made.executors[0].grad_dict["factor"][:] = np.inf
+    assert not made.update(0.1) and not made.gradients_finite()
+
+
+def test_a_restart_keeps_the_scale():
+    made = engine(2.0 ** 24, strength=64.0)
+    for number in range(12):
+        step(made, number, 0.01)
+    other = engine(2.0 ** 24, strength=64.0)
+    other.restart({name: mx.nd.array(array, dtype=array.dtype) for name, array in held(made).items()})
+    for one in (made, other):
+        for number in range(12, 15):
+            step(one, number, 0.01)
+    left, right = held(made), held(other)
+    assert set(left) == set(right) and all((left[name] == right[name]).all() for name in left)
+
+
+def settings(loss="arcface", **flags):
+    network = dataclasses.replace(TINY, fp16=bool(flags.get("fp16")))
+    return dataclasses.replace(resolve("y1", loss, "own", {"per_batch_size": 4, **flags}), network=network)
+
+
+def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
+    made = compose(settings(fp16=True), 30, 4, rewritten=False)
+    assert made.program.constants[SCALE].asscalar() == 65536.0
+    assert {name for name in made.program.trained if name not in made.program.scaled} == {"fc7_weight"}
+    assert backbone_program(made).scaled == made.program.scaled and SCALE in backbone_program(made).constants
+    for program in (made.program, backbone_program(made)):
+        held = DataParallel(program, [mx.cpu()], 4, (112, 112, 3)).executors[0].arg_dict
+        assert held["conv_1_conv2d_weight"].dtype is np.float16 and held[SCALE].dtype is np.float32
+    for flags in ({"fp16": True, "original": True}, {"fp16": True, "loss_scale": 1.0}, {}):
+        made = compose(settings(**flags), 30, 4, rewritten=False)
+        assert made.reduced is None and SCALE not in made.program.symbol.list_arguments()
+
+
+def kinds(symbol, **given):
+    """How many operators of each kind give each type."""
+    inner = symbol.get_internals()
+    given.update({name: "float32" for name in inner.list_arguments()})
+    types = dict(zip(inner.list_outputs(), inner.infer_type(**given)[1]))
+    operators = {node["name"]: node["op"] for node in json.loads(symbol.tojson())["nodes"]}
+    return Counter((operators[name[:-7]], str(kind)) for name, kind in types.items()
+                   if operators.get(name[:-7], "null") != "null" and name.endswith("_output"))
+
+
+def bfloat16_and_float32(images=4):
+    return [compose(settings("nsoftmax", bf16=flag, loss_s=4.0), 30, images) for flag in (True, False)]
+
+
+def test_bfloat16_covers_the_convolutions_and_float32_the_parameters_and_the_head():
+    low, full = bfloat16_and_float32()
+    assert low.program.trained == full.program.trained and low.program.auxiliary == full.program.auxiliary
+    assert low.head.symbol.tojson() == full.head.symbol.tojson() and low.embedding.tojson() == full.embedding.tojson()
+    found = kinds(low.program.symbol, softmax_label="float32")
+    assert found["Convolution", BFLOAT16] > 10 and not found["Convolution", str(np.float32)]
+    assert found["Activation", BFLOAT16] > 10 and not found["FullyConnected", BFLOAT16]
+
+
+def filled(made, images):
+    """The program of a model on one CPU context, with He's initial weights."""
+    parallel = DataParallel(made.program, [mx.cpu()], images, (112, 112, 3))
+    rng, held = np.random.RandomState(0), parallel.executors[0]
+    arrays = {}
+    for name in made.program.trained:
+        first = 0.25 if name.endswith("relu_gamma") else INITIAL.get(name.rsplit("_", 1)[-1])
+        shape = held.arg_dict[name].shape
+        arrays[name] = mx.nd.full(shape, first) if first is not None else mx.nd.array(
+            rng.randn(*shape) * np.sqrt(2 / np.prod(shape[1:])))
+    parallel.set_parameters(arrays, {name: mx.nd.ones(held.aux_dict[name].shape) for name in made.program.auxiliary})
+    parallel.set_optimizer(0.9, 0.0, "uniform")
+    return parallel
+
+
+def cosine(left, right):
+    return float((left * right).sum() / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+def test_a_bfloat16_step_is_near_the_float32_step():
+    """On any processor: without AVX-512 BF16 oneDNN imitates it."""
+    rng = np.random.RandomState(1)
+    data = np.kron(rng.randint(0, 256, (16, 3, 4, 4)), np.ones((28, 28)))  # images that differ, unlike noise
+    data, label = mx.nd.array(data), mx.nd.arange(16)
+    low, full = (filled(made, 16) for made in bfloat16_and_float32(16))
+    losses = []
+    for made in (low, full):
+        mx.random.seed(1)  # one dropout mask
+        losses.append(made.forward_backward(data, label).losses[0].asscalar())
+    assert losses[0] == pytest.approx(losses[1], rel=0.01) and losses[0] != losses[1]
+    for name in full.program.trained:
+        if name.endswith("_weight"):
+            kept = [made.executors[0].grad_dict[name].asnumpy() for made in (low, full)]
+            assert kept[0].dtype == np.float32 and cosine(*kept) > 0.9, (name, cosine(*kept))
+    assert low.update(0.1) and low.gradients_finite()
+
+
+def test_sums_of_both_kinds_are_float32():
+    data = mx.sym.Variable("data")
+    both = mx.sym.Convolution(data, num_filter=3, kernel=(1, 1), name="conv") + data
+    assert kinds(bfloat16_form(both)) == {("Convolution", BFLOAT16): 1, ("elemwise_add", str(np.float32)): 1}
+
+
+def test_where_there_is_no_bfloat16_it_is_refused(tmp_path):
+    processor = tmp_path / "cpuinfo"
+    processor.write_text("flags : avx2 avx512f avx512_bf16\n")
+    require_bfloat16([mx.cpu()], processor)
+    with pytest.raises(InputError, match="--bf16: MXNet 1.9.1 has it on CPUs only"):
+        require_bfloat16([mx.gpu(0)], processor)
+    processor.write_text("flags : avx2 avx512f\n")
+    with pytest.raises(InputError, match="--bf16: this processor has no avx512_bf16"):
+        require_bfloat16([mx.cpu()], processor)
+
+
+@pytest.mark.parametrize("flags, said", [({"fp16": True, "bf16": True}, "--fp16 --bf16: one of the two"),
+                                         ({"loss_scale": 1000.0}, "--loss-scale 1000: a power of two"),
+                                         ({"loss_scale": 0.5}, "--loss-scale 0.5"),
+                                         ({"loss_scale": float("nan")}, "--loss-scale nan")])
+def test_impossible_precisions_are_refused(flags, said):
+    with pytest.raises(InputError, match=said):
+        StepSettings(**flags)

@@ -56,7 +56,7 @@ def fit(image: np.ndarray, size: Optional[Tuple[int, int]]) -> np.ndarray:
 def is_whole(encoded: bytes) -> bool:
     """Whether a JPEG or PNG has its end marker; decoders fill what is cut off with grey in silence. Others: True."""
     if encoded.startswith(_JPEG):
-        return _JPEG_END in encoded[-_TAIL:]
+        return encoded.endswith(_JPEG_END) or _JPEG_END in encoded[-_TAIL:]
     if encoded.startswith(_PNG):
         return b"IEND" in encoded[-_TAIL:]
     return True

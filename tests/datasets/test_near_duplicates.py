@@ -7,10 +7,9 @@ from datasets.near_duplicates import REACH, distances, hashes, near_pairs, thumb
 
 
 def plain_hash(image):
-    """255 bits by OpenCV's own cosine transform."""
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (28, 28), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float64))[:16, :16].ravel()[1:]
-    return low > np.median(low)
+    """255 bits by OpenCV's own cosine transform of plain means, in float64."""
+    half = image[::2].astype(np.float64).reshape(28, 2, 28, 4, 3).mean((1, 3))
+    return cv2.dct(half @ (0.114, 0.587, 0.299))[:16, :16].ravel()[1:] > 0
 
 
 def noisy(picture, identity):
@@ -19,12 +18,22 @@ def noisy(picture, identity):
     return cv2.addWeighted(picture(identity, 0), 0.6, fine, 0.4, 0)
 
 
-def test_hash_is_the_cosine_transform_against_its_median(picture):
+def test_hash_is_the_sign_of_the_cosine_transform(picture):
     images = [noisy(picture, identity) for identity in range(20)]
     bits = np.unpackbits(hashes([thumbnail(image) for image in images]).view(np.uint8), axis=1)
     assert (bits[:, 255] == 0).all()
-    for row, image in zip(bits, images):
-        assert (row[:255] != plain_hash(image)).sum() <= 1, "rounding at the median may move one bit"
+    moved = [int((row[:255] != plain_hash(image)).sum()) for row, image in zip(bits, images)]
+    assert max(moved) <= 6 and np.mean(moved) <= 3, "grey levels are rounded: coefficients near 0 may change sign"
+
+
+@pytest.mark.parametrize("shape", [(112, 112), (112, 96), (28, 28), (90, 60), (250, 250), (1, 1)])
+def test_a_picture_of_one_colour_has_no_bits_and_size_does_not_matter(picture, shape):
+    plain = [np.full((*shape, 3), grey, np.uint8) for grey in range(0, 256, 15)]
+    assert not hashes([thumbnail(image) for image in plain]).any()
+    large = noisy(picture, 3)
+    if min(shape) > 80:
+        again = cv2.resize(large, shape[::-1], interpolation=cv2.INTER_AREA)
+        assert distances(hashes([thumbnail(large)]), hashes([thumbnail(again)]))[0] <= 12
 
 
 def test_distances_are_differing_bits():

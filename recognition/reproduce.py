@@ -98,7 +98,7 @@ def reproduce(name: str, order: Order) -> List[Path]:
 
 def print_plans(names: Sequence[str], order: Order) -> None:
     """Print what each table or figure needs at paper scale; raises InputError when a file of any is missing."""
-    plans = [paper_plan(name, order.paper, order.work, order.seeds) for name in names if name in SUBJECTS]
+    plans = [paper_plan(name, order.paper, order.work, order.seeds, order.losses) for name in names if name in SUBJECTS]
     for plan in plans:
         sys.stdout.write(plan.text() + "\n")
     sys.stdout.flush()

@@ -62,12 +62,21 @@ class PaperRecipe:
         if preset == OWN_DATASET or self.dataset in EPOCH_SETS or (steps or self.steps) != self.schedule[-1]:
             found["max_steps"] = steps or self.steps
         if self.batch != BATCH:
-            found["per_batch_size"] = self.batch
+            found["per_batch_size"] = whole_batch(loss, self.batch)
         return {**found, **self.where()}
 
     def where(self) -> Dict[str, Any]:
         """On which devices."""
         return {"gpus": self.devices} if self.devices else {}
+
+
+def whole_batch(loss: str, batch: int) -> int:
+    """At most `batch` images, whole identities where a triplet loss needs them; raises InputError for too few."""
+    preset = LOSSES[loss]
+    unit = 3 * preset.get("images_per_identity", 5) if "triplet" in preset.loss_name else 1
+    if batch < unit:
+        raise InputError(f"--per-batch-size {batch}: --loss {loss} needs at least {unit}")
+    return batch - batch % unit
 
 
 def _rising(steps: Sequence[int]) -> Tuple[int, ...]:
@@ -100,7 +109,7 @@ class Plan:
 
     def text(self) -> str:
         """The plan for a reader: runs, commands, missing files."""
-        lines = [f"{self.what} at paper scale: {len(self.runs)} runs"]
+        lines = [f"{self.what} at paper scale: {len(self.runs)} runs, each as by the command below"]
         for group in dict.fromkeys(recipe for recipe, _ in self.runs):
             losses = [loss for recipe, loss in self.runs if recipe == group]
             lines.append(f"  [{group.dataset}, {group.network}, loss*]: {', '.join(losses)}; {_length(group)} of "
@@ -118,9 +127,11 @@ def _length(recipe: PaperRecipe) -> str:
     return f"{recipe.schedule[-1]:,} steps"
 
 
-def paper_plan(what: str, scale: PaperScale, work: Path, seeds: Sequence[int] = (0,)) -> Plan:
-    """The plan of a table or figure; raises InputError when it needs no training or is unknown."""
-    runs = [(scale.recipe(network, dataset), loss) for network, dataset, loss in paper_subjects(what)]
+def paper_plan(what: str, scale: PaperScale, work: Path, seeds: Sequence[int] = (0,),
+               losses: Sequence[str] = ()) -> Plan:
+    """The plan of a table or figure, of some `losses` or (empty) of all; raises InputError when it trains nothing."""
+    runs = [(scale.recipe(network, dataset), loss) for network, dataset, loss in paper_subjects(what)
+            if not losses or loss in losses]
     folders = list(dict.fromkeys(recipe.data for recipe, _ in runs))
     needed = [folder / name for folder in folders for name in (*catalog.training_set("webface").files, *VALIDATION)]
     needed += [place(scale.root, folders[0], name) for name in NEEDS.get(what, ())]

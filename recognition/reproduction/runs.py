@@ -1,9 +1,9 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from datasets.pairs import read_pack
 from datasets.records import RecordSet
 from evaluation.angles import angle_statistics
 from evaluation.embedder import Embedder
+from evaluation.verification import evaluate_pack
 from graph.checkpoint import Checkpoint, save
-from recognition.engine.run_directory import METRICS, SETTINGS, RunDirectory
+from recognition.engine.run_directory import SETTINGS, RunDirectory
 from recognition.losses import attach
 from recognition.networks import build
 from recognition.presets import LOSSES
-from recognition.reproduction.plan import PaperRecipe
+from recognition.reproduction.plan import PaperRecipe, whole_batch
 from recognition.reproduction.provenance import commit
 from recognition.settings import Settings
 from recognition.train import make_trainer, settings_from
@@ -48,13 +49,11 @@ class Recipe:
 
     def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
         """The flags of train.py for one run; the batch fits the loss's identities where it needs them whole."""
-        images = LOSSES[loss].get("images_per_identity", 5)
-        batch = self.batch - self.batch % (3 * images) if "triplet" in LOSSES[loss].loss_name else self.batch
         return {"network": self.network, "loss": loss, "dataset": "own", "data_dir": str(data),
                 "run_dir": str(folder), **self.where(), "seed": seed, "max_steps": steps or self.steps,
-                "per_batch_size": batch,
+                "per_batch_size": whole_batch(loss, self.batch),
                 "lr": LOSSES[loss].get("lr", self.rate), "lr_steps": (self.steps * 3 // 5, self.steps * 9 // 10),
-                "verbose": self.steps, "frequent": 20, "ckpt": 0}
+                "verbose": self.steps + 1, "frequent": 20, "ckpt": 0}  # measured after, not while training
 
 
     def where(self) -> Dict[str, Any]:
@@ -63,6 +62,11 @@ class Recipe:
 
 
 AnyRecipe = Union[Recipe, PaperRecipe]
+
+
+def recipe_json(recipe: AnyRecipe) -> Dict[str, Any]:
+    """A recipe as plain values, for the files of a table."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(recipe).items()}
 
 
 class Run(NamedTuple):
@@ -98,12 +102,20 @@ def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) 
     """
     flags = {name: value for name, value in recipe.flags(loss, data, Path("."), seed).items()
              if name not in ("gpus", "run_dir")}
-    settings = settings_from(flags).as_json()
-    del settings["data"]["folder"], settings["step"]["max_steps"]
+    settings = settings_from(flags)
+    chosen = {part: _not_default(getattr(settings, part)) for part in ("network", "loss", "data", "step")}
+    chosen["data"].pop("folder", None)
+    chosen["step"].pop("max_steps", None)
     warm = (recipe.warm, recipe.warm_rate) if isinstance(recipe, Recipe) else None
-    told = json.dumps([settings, recipe.steps, data_hash(data), warm], sort_keys=True)
+    told = json.dumps([chosen, settings.original, recipe.steps, data_hash(data), warm], sort_keys=True)
     digest = hashlib.sha256(told.encode("utf-8")).hexdigest()[:8]
     return work / "runs" / f"{recipe.network}-{loss}-{data.name}-seed{seed}-{digest}"
+
+
+def _not_default(part: Any) -> Dict[str, Any]:
+    """The settings that were chosen: one that is added to the program later does not make a kept run another."""
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {field.name: values[field.name] for field in fields(part) if values[field.name] != field.default}
 
 
 def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:
@@ -180,21 +192,16 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
     folder = trained(loss, seed, data, work, recipe)
     if not (folder / RESULT).exists():
         settings, checkpoint, centres = network_of(folder)
-        last = {line["target"]: line for line in _validations(folder)}
+        embed = Embedder(checkpoint, batch_size=64).embed
+        accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
         plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
         angles = {}
         for name, (rows, labels), weights in (("train", training_embeddings(checkpoint, data), plain),
                                               ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin"), None)):
             angles[name] = asdict(angle_statistics(rows, labels, weights))
-        write_json(folder / RESULT, {"accuracies": {pack: 100 * last[pack]["accuracy"] for pack in PACKS},
-                                     "angles": angles})
+        write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})
     stored = read_json(folder / RESULT)
     return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
-
-
-def _validations(folder: Path) -> List[Dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line["kind"] == "validation"]
 
 
 def data_hash(data: Path) -> str:

@@ -1,5 +1,4 @@
 """The tables of the paper: a register, those of losses (2, 3), and those that need sets we cannot ship."""
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
@@ -12,7 +11,7 @@ from recognition.reproduction.figures import Order
 from recognition.reproduction.plan import paper_plan, require_files
 from recognition.reproduction.provenance import Produced
 from recognition.reproduction.run_list import PACKS, QUOTED, TABLE2, TABLE3
-from recognition.reproduction.runs import AnyRecipe, Recipe, Run, data_hash, measured
+from recognition.reproduction.runs import AnyRecipe, Recipe, Run, data_hash, measured, recipe_json
 from recognition.reproduction.small_faces import small_faces
 from recognition.reproduction.table_files import Comparison, write_table
 from runtime.progress import progress
@@ -43,7 +42,7 @@ def basis(order: Order, name: str) -> Tuple[Path, AnyRecipe]:
     """Data and recipe of a table's runs at the scale asked for; InputError where the paper's data is missing."""
     if order.scale == "demo":
         return small_faces(order.work), recipe_of(order)
-    plan = paper_plan(name, order.paper, order.work, order.seeds)
+    plan = paper_plan(name, order.paper, order.work, order.seeds, order.losses)
     require_files(plan)
     recipe = plan.runs[0][0]
     return recipe.data, recipe
@@ -62,7 +61,7 @@ def all_runs(order: Order, losses: Sequence[str], name: str) -> Dict[str, List[R
 def made_from(order: Order, name: str) -> Dict[str, Any]:
     """What stands behind a table of runs: recipe, seeds, the hash of the data."""
     data, recipe = basis(order, name)
-    return {"recipe": asdict(recipe), "seeds": list(order.seeds), "data": data_hash(data)}
+    return {"recipe": recipe_json(recipe), "seeds": list(order.seeds), "data": data_hash(data)}
 
 
 def trained_how(order: Order, name: str) -> str:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Dict, List, Optional, Sequence
 
 from recognition.launcher.job import AFTERWARDS, Running
-from recognition.launcher.plan import WORKER, Job, Place, free_port, own_address, places, read_hosts
+from recognition.launcher.plan import WORKER, Job, Place, addresses_of, free_port, own_address, places, read_hosts
 from runtime.errors import InputError, run_command
 
 EXAMPLES = """examples:
@@ -73,7 +73,8 @@ def job_from(flags: argparse.Namespace) -> Job:
         command = [sys.executable, *command[1:]]
     hosts = read_hosts(flags.hosts) if flags.hosts else ["localhost"]
     address = flags.address or own_address(hosts)
-    return Job(flags.workers, servers, hosts, address, flags.port or free_port(address), flags.interface, command)
+    return Job(flags.workers, servers, hosts, address, flags.port or free_port(address), flags.interface, command,
+               addresses_of(hosts))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

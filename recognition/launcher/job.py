@@ -13,6 +13,7 @@ from recognition.launcher.plan import WORKER, Job, Place, arguments, environment
 _PR_SET_PDEATHSIG = 1
 _POLL = 0.1
 CTRL_C = b"\x03"  # a terminal's interrupt: how a process behind ssh -tt is asked to stop
+SSH_FAILED = 255
 AFTERWARDS = 10.0  # seconds servers and scheduler get to leave once all workers are done
 
 
@@ -139,6 +140,16 @@ class Running:
     def _failure(self, process: Process) -> Ending:
         process.drain()
         status = process.status or 0
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         what = "all others were ended" if process.place.role == WORKER else "the job cannot go on without it"
-        return Ending(128 - status if status < 0 else status or 1, f"{self._name(process.place)} {how}; {what}")
+        return Ending(128 - status if status < 0 else status or 1,
+                      f"{self._name(process.place)} {how_it_ended(status, process.remote)}; {what}")
+
+
+def how_it_ended(status: int, remote: bool) -> str:
+    """What a status means: of a child, negative for a signal; of ssh, 128 + signal, or 255 of its own."""
+    if remote and status == SSH_FAILED:
+        return "could not be reached by ssh, or was lost"
+    number = -status if status < 0 else status - 128 if remote else 0
+    if number in {known.value for known in signal.Signals}:
+        return f"was killed by {signal.Signals(number).name}"
+    return f"ended with status {status}"

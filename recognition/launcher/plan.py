@@ -1,14 +1,16 @@
 """Which process of a job runs where, and what it is told: pure data, nothing is started here."""
+import os
 import shlex
 import socket
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 from runtime.errors import InputError
 
 LOOPBACK = "127.0.0.1"
 LOCAL = ("localhost", LOOPBACK)
+FORWARDED = ("OMP_NUM_THREADS", "MXNET_", "PS_")  # beginnings of variables that ssh would leave behind
 SCHEDULER, SERVER, WORKER = "scheduler", "server", "worker"
 
 
@@ -36,6 +38,7 @@ class Job(NamedTuple):
     port: int
     interface: str  # network interface to bind to, "" for that of the address
     command: Sequence[str]  # of a worker
+    addresses: Mapping[str, str] = {}  # of the machines in `hosts`, as this one reaches them
 
 
 def read_hosts(path: str) -> List[str]:
@@ -69,8 +72,10 @@ def environment(job: Job, place: Place) -> Dict[str, str]:
         said["DMLC_ROLE"] = WORKER
     if job.interface:
         said["DMLC_INTERFACE"] = job.interface
-    elif all(host in LOCAL for host in job.hosts):
-        said["DMLC_NODE_HOST"] = job.address
+        return said
+    here = job.address if place.host in LOCAL else job.addresses.get(place.host, "")
+    if here:  # left to itself, a process announces its first interface, which the others may not reach
+        said["DMLC_NODE_HOST"] = here
     return said
 
 
@@ -79,9 +84,31 @@ def arguments(job: Job, place: Place, folder: str, python: str = sys.executable)
     command = list(job.command) if place.role == WORKER else [python, "-m", "recognition.launcher.node", place.role]
     if place.host in LOCAL:
         return command
-    said = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment(job, place).items())
-    line = f"cd {shlex.quote(folder)} && exec env {said} {' '.join(map(shlex.quote, command))}"
+    carried = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    said = " ".join(f"{name}={shlex.quote(value)}" for name, value in {**carried, **environment(job, place)}.items())
+    # The shell stays, deaf to the interrupt of a terminal: it has a status for what a signal ended, ssh has none.
+    line = f"cd {shlex.quote(folder)} && trap : INT && env {said} {' '.join(map(shlex.quote, command))}; exit $?"
     return ["ssh", "-tt", "-o", "BatchMode=yes", place.host, line]
+
+
+def machine(host: str) -> str:
+    """The machine of an entry of the host list, which may begin with a user: user@machine."""
+    return host.rpartition("@")[2]
+
+
+def addresses_of(hosts: Sequence[str]) -> Dict[str, str]:
+    """The address of each other machine; a name that only ssh knows, or that means loopback, has none here."""
+    found = {}
+    for host in hosts:
+        if host in LOCAL:
+            continue
+        try:
+            address = socket.gethostbyname(machine(host))
+        except OSError:
+            continue
+        if not address.startswith("127."):
+            found[host] = address
+    return found
 
 
 def own_address(hosts: Sequence[str]) -> str:
@@ -91,7 +118,7 @@ def own_address(hosts: Sequence[str]) -> str:
         return LOOPBACK
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((others[0], 9))
+            probe.connect((machine(others[0]), 9))
         except OSError as error:
             raise InputError(f"machine {others[0]}: {error.strerror or error}; check the host list") from None
         return str(probe.getsockname()[0])

@@ -1,14 +1,27 @@
 """The launcher with workers that are a few lines of shell: what it starts, forwards, ends and says."""
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from recognition import launch
-from recognition.launcher.plan import Job, Place, arguments, environment, free_port, own_address, places, read_hosts
+from recognition.launcher.job import how_it_ended
+from recognition.launcher.plan import (
+    Job,
+    Place,
+    addresses_of,
+    arguments,
+    environment,
+    free_port,
+    own_address,
+    places,
+    read_hosts,
+)
 from runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +97,55 @@ def test_a_worker_elsewhere_is_reached_by_ssh_with_its_words_kept(tmp_path):
                             .replace("python -m", "printf '%s|' $DMLC_ROLE")], capture_output=True, text=True).stdout
     assert shown.endswith("recognition.train|--lr|0.1 x|")
     assert "DMLC_ROLE=worker" in line[5] and "DMLC_PS_ROOT_URI=10.0.0.1" in line[5] and "DMLC_NUM_SERVER=2" in line[5]
+
+
+def test_how_a_worker_elsewhere_ended_comes_back(tmp_path):
+    def status(*command):
+        line = arguments(JOB._replace(command=command), Place("worker", 1, "node7"), str(tmp_path))[5]
+        return subprocess.run(["sh", "-c", line]).returncode
+
+    assert how_it_ended(status("sh", "-c", "kill -9 $$"), remote=True) == "was killed by SIGKILL"
+    assert how_it_ended(status("sh", "-c", "exit 3"), remote=True) == "ended with status 3"
+    assert how_it_ended(255, remote=True) == "could not be reached by ssh, or was lost"
+    assert how_it_ended(-15, remote=False) == "was killed by SIGTERM"
+    assert how_it_ended(137, remote=False) == "ended with status 137"
+
+
+def test_an_interrupt_at_the_terminal_leaves_a_worker_elsewhere_time_to_save(tmp_path):
+    """As behind ssh -tt: one process group, which all get SIGINT."""
+    worker = ("sh", "-c", "trap 'sleep 0.3; touch saved; exit 130' INT; touch ready; while :; do sleep 0.05; done")
+    line = arguments(JOB._replace(command=worker), Place("worker", 1, "node7"), str(tmp_path))[5]
+    process = subprocess.Popen(["sh", "-c", line], start_new_session=True)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) == 130 and (tmp_path / "saved").exists()
+
+
+def test_each_machine_announces_the_address_it_is_reached_at(monkeypatch):
+    known = {"node7": "10.0.0.7", "node8": "127.0.1.1"}
+
+    def look_up(name):
+        if name not in known:
+            raise OSError("not known")
+        return known[name]
+
+    monkeypatch.setattr(socket, "gethostbyname", look_up)
+    found = addresses_of(["localhost", "me@node7", "node8", "alias"])
+    assert found == {"me@node7": "10.0.0.7"}
+    job = JOB._replace(hosts=("localhost", "me@node7", "alias"), addresses=found)
+    said = [environment(job, Place("worker", 0, host)).get("DMLC_NODE_HOST") for host in job.hosts]
+    assert said == ["10.0.0.1", "10.0.0.7", None]
+    assert "DMLC_NODE_HOST" not in environment(job._replace(interface="eth1"), Place("worker", 0, "localhost"))
+    assert own_address(["somebody@127.0.0.1"]) == "127.0.0.1"
+
+
+def test_settings_of_threads_and_engine_go_along(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MXNET_ENGINE_TYPE", "NaiveEngine")
+    monkeypatch.setenv("SECRET", "x")
+    line = arguments(JOB, Place("worker", 1, "node7"), "/")[5]
+    assert " OMP_NUM_THREADS=3 " in line and "MXNET_ENGINE_TYPE=NaiveEngine" in line and "SECRET" not in line
 
 
 def test_everything_binds_where_it_was_told():

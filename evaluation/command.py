@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation.embedder import Embedder
 from evaluation.results import file_hashes
+from evaluation.texts import read_lines
 from evaluation.vectors import check_embeddings
 from graph.checkpoint import params_path, parse_model, symbol_path
 from runtime.devices import contexts
@@ -67,17 +68,16 @@ def load_features(path: PathLike, rows: Optional[int] = None, dimensions: Option
     except FileNotFoundError:
         raise InputError(f"{path}: not found; give an array saved by recognition/extract.py or numpy.save") from None
     except (ValueError, EOFError, OSError):
+        features = None
+    if not isinstance(features, np.ndarray):
         raise InputError(f"{path}: no whole .npy array (half written, or of another format); "
-                         "extract the features again") from None
+                         "extract the features again")
     return check_embeddings(features, str(path), rows, dimensions)
 
 
 def read_ids(path: PathLike, rows: Optional[int] = None) -> List[str]:
     """Ids as text, one a line; raises InputError when they are not `rows` or one is empty."""
-    try:
-        ids = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give one id a line") from None
+    ids = read_lines(path, "give one id a line")
     if rows is not None and len(ids) != rows:
         raise InputError(f"{path}: {len(ids)} ids for {rows} features; give one id a line, in the order of the rows")
     for number, name in enumerate(ids, 1):

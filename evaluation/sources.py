@@ -7,6 +7,7 @@ import numpy as np
 
 from datasets.pairs import read_pack
 from datasets.records import RecordSet
+from evaluation.texts import read_lines
 from runtime.errors import InputError
 from runtime.files import PathLike
 
@@ -86,7 +87,7 @@ def list_source(path: PathLike, root: Optional[PathLike] = None) -> FileSource:
     place = Path(path)
     names: List[str] = []
     labels: List[int] = []
-    for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(place, "give a list of paths, one a line"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, tab, label = line.rstrip().partition("\t")

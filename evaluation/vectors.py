@@ -1,5 +1,5 @@
 """Rows of embeddings: normalising, distances of pairs, and refusing what cannot be compared."""
-from typing import Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
@@ -11,17 +11,31 @@ _BLOCK_ROWS = 1 << 12
 def normalise(embeddings: np.ndarray, copy: bool = True) -> np.ndarray:
     """L2-normalise each row of (n, d); a zero row stays zero (as scikit-learn does). Keeps the floating dtype.
 
-    With `copy=False` a floating array is normalised in place, block by block.
+    With `copy=False` a floating array is normalised in place, block by block. Rows whose squares would overflow or
+    vanish are scaled first.
     """
     rows = np.array(embeddings, copy=copy) if copy or not np.issubdtype(embeddings.dtype, np.floating) else embeddings
     if not np.issubdtype(rows.dtype, np.floating):
         rows = rows.astype(np.float64)
+    low, high = (float(limit) for limit in _sound_lengths(rows.dtype))
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = rows[start:start + _BLOCK_ROWS]
         lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+        odd = ~((lengths > low) & (lengths < high))
+        if odd.any():
+            largest = np.abs(block[odd]).max(axis=1, initial=0)
+            largest[largest == 0] = 1
+            scaled = block[odd] / largest[:, None]
+            block[odd], lengths[odd] = scaled, np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
         lengths[lengths == 0] = 1
         block /= lengths[:, None]
     return rows
+
+
+def _sound_lengths(dtype: "np.dtype[Any]") -> Tuple[float, float]:
+    """Between these a row's length is exact enough: no square of it overflows, and few underflow."""
+    kind = np.finfo(dtype)
+    return np.sqrt(float(kind.tiny)) / float(kind.eps), np.sqrt(float(kind.max)) / 2
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -37,7 +51,7 @@ def angles_of(distances: np.ndarray) -> np.ndarray:
 
 def check_embeddings(embeddings: np.ndarray, what: str, rows: Optional[int] = None,
                      dimensions: Optional[int] = None) -> np.ndarray:
-    """Return `embeddings` if it is (n, d), floating and finite; else raise InputError naming `what`.
+    """Return `embeddings` if it is (n, d), not empty, floating and finite; else raise InputError naming `what`.
 
     Works through blocks of rows, so a memory-mapped file of any size can be checked.
     """
@@ -49,6 +63,8 @@ def check_embeddings(embeddings: np.ndarray, what: str, rows: Optional[int] = No
     if dimensions is not None and embeddings.shape[1] != dimensions:
         raise InputError(f"{what}: {embeddings.shape[1]} dimensions where {dimensions} are needed; "
                          "use features of one model")
+    if not embeddings.size:
+        raise InputError(f"{what}: holds no value, its shape is {embeddings.shape}; extract the features again")
     for start in range(0, len(embeddings), _BLOCK_ROWS):
         finite = np.isfinite(embeddings[start:start + _BLOCK_ROWS]).all(axis=1)
         if not finite.all():

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from evaluation.texts import read_lines
 from runtime.errors import InputError
 
 
@@ -54,7 +55,7 @@ def _from_mat(place: Path) -> Tuple[List[str], np.ndarray]:
 def _from_text(place: Path) -> Tuple[List[str], np.ndarray]:
     numbers: Dict[str, int] = {}
     table = []
-    for line, text in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
+    for line, text in enumerate(read_lines(place, "use another copy of splits.txt"), 1):
         parts = [part.strip() for part in text.split(",")]
         if not text.strip() or (line == 1 and not parts[0].isdigit()):
             continue

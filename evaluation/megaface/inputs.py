@@ -8,7 +8,14 @@ import numpy as np
 from evaluation.command import embedder_of, load_features, model_hashes, read_ids
 from evaluation.complete import complete_embeddings
 from evaluation.megaface.features import read_tree
-from evaluation.megaface.lists import distractor_list, listed_sizes, names_in_tree, read_paths, read_probes
+from evaluation.megaface.lists import (
+    distractor_list,
+    listed_sizes,
+    names_in_tree,
+    read_distractors,
+    read_paths,
+    read_probes,
+)
 from evaluation.megaface.noise import DISTRACTOR_NOISES, PROBE_NOISES, clean_probes, mark_distractors, read_noises
 from evaluation.megaface.pairs import Features
 from evaluation.results import file_hashes
@@ -75,9 +82,9 @@ def distractor_sets(options: argparse.Namespace, dimensions: int) -> Iterator[Di
     if folder:
         for number in range(1, options.sets + 1):
             for size in options.distractors or listed_sizes(folder, number) or SIZES:
-                path = distractor_list(folder, size, number)
-                names = read_paths(path)
-                yield Distractors(number, [len(names)], _named(options, names, dimensions), str(path))
+                names = read_distractors(folder, size, number)
+                yield Distractors(number, [size], _named(options, names, dimensions),
+                                  str(distractor_list(folder, size, number)))
         return
     features, origin = _one_set(options, dimensions)
     counts = options.distractors or sorted({size for size in SIZES if size < len(features)} | {len(features)})
@@ -114,13 +121,16 @@ def _one_set(options: argparse.Namespace, dimensions: int) -> Tuple[Features, st
     """The only set: a list, or everything there is; and where its order is from."""
     if options.distractor_list:
         return _named(options, read_paths(options.distractor_list), dimensions), str(options.distractor_list)
-    if options.model and options.distractor_images:
-        names: Sequence[str] = folder_source(options.distractor_images).names
-        return _named(options, names, dimensions), f"every image in {options.distractor_images}, sorted by path"
+    if not options.distractor_dir and not (options.model and options.distractor_images):
+        return _saved(options), str(options.distractor_features)
+    root, names = options.distractor_images or options.distractor_dir, _everything(options)
+    return _named(options, names, dimensions), f"all {len(names)} images in {root}, sorted by path"
+
+
+def _everything(options: argparse.Namespace) -> Sequence[str]:
     if options.distractor_dir:
-        names = names_in_tree(options.distractor_dir, options.ending)
-        return _named(options, names, dimensions), f"every feature in {options.distractor_dir}, sorted by path"
-    return _saved(options), str(options.distractor_features)
+        return names_in_tree(options.distractor_dir, options.ending)
+    return folder_source(options.distractor_images).names
 
 
 def _saved(options: argparse.Namespace) -> Features:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import List, NamedTuple
 
+from evaluation.texts import read_text
 from runtime.errors import InputError
 from runtime.files import PathLike
 
@@ -33,8 +34,17 @@ def read_probes(path: PathLike) -> ProbeList:
     return ProbeList(paths, ids)
 
 
+def read_distractors(folder: PathLike, size: int, number: int) -> List[str]:
+    """The `size` names of the devkit's set `number` (1 is the published one); raises InputError."""
+    path = distractor_list(folder, size, number)
+    names = read_paths(path)
+    if len(names) != size:
+        raise InputError(f"{path}: names {len(names)} images instead of {size}; copy the list again")
+    return names
+
+
 def distractor_list(folder: PathLike, size: int, number: int) -> Path:
-    """The devkit's list of `size` distractors, set `number` (1 is the published one)."""
+    """Where the devkit's list of `size` distractors stands; raises InputError when it is not there."""
     path = Path(folder) / f"{DISTRACTOR_LIST}_{size}_{number}"
     if not path.exists():
         raise InputError(f"{path}: not found; give the devkit's templatelists folder, or sizes and sets it has")
@@ -58,10 +68,7 @@ def names_in_tree(root: PathLike, ending: str) -> List[str]:
 
 
 def _read(path: PathLike) -> "tuple[List[str], List[str]]":
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give a list of images") from None
+    text = read_text(path, "give a list of images")
     if text.lstrip().startswith("{"):
         return _from_json(path, text)
     lines = [line.split("\t")[-1].strip() for line in text.splitlines()]
@@ -82,5 +89,5 @@ def _from_json(path: PathLike, text: str) -> "tuple[List[str], List[str]]":
 
 def _filled(path: PathLike, names: List[str]) -> List[str]:
     if not names:
-        raise InputError(f"{path}: names no image")
+        raise InputError(f"{path}: names no image; copy the list again")
     return names

@@ -13,6 +13,7 @@ import numpy as np
 from evaluation.command import parser
 from evaluation.megaface.features import read_tree, write_tree
 from evaluation.megaface.lists import read_paths
+from evaluation.texts import read_lines
 from runtime.errors import InputError, run_command
 from runtime.files import PathLike
 
@@ -24,11 +25,10 @@ _DISTRACTORS_AT_ONCE = 50_000
 
 def read_noises(path: PathLike) -> FrozenSet[str]:
     """The distinct names of a noise list: comment lines (#) left out, the second column where there are tabs."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give the folder with {PROBE_NOISES} and {DISTRACTOR_NOISES}") from None
+    lines = read_lines(path, f"give the folder with {PROBE_NOISES} and {DISTRACTOR_NOISES}")
     names = [line.strip().split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        raise InputError(f"{path}: names no image; copy the list again")
     return frozenset(columns[1] if len(columns) > 1 else columns[0] for columns in names)
 
 

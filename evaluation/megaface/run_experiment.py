@@ -17,7 +17,7 @@ from evaluation.command import parser
 from evaluation.megaface.devkit import evaluate_devkit, write_files
 from evaluation.megaface.features import read_tree
 from evaluation.megaface.inputs import SIZES
-from evaluation.megaface.lists import DISTRACTOR_LIST, ProbeList, distractor_list, read_paths, read_probes
+from evaluation.megaface.lists import DISTRACTOR_LIST, ProbeList, read_distractors, read_probes
 from evaluation.megaface.pairs import Features
 from runtime.errors import InputError, run_command
 from runtime.files import atomic_open
@@ -68,7 +68,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     probes = read_probes(options.probe_list)
     sets = [(size, number) for number in range(1, options.num_sets + 1) for size in options.sizes]
     for size, number in sets:
-        paths = read_paths(distractor_list(options.distractor_list_path, size, number))
+        paths = read_distractors(options.distractor_list_path, size, number)
         _write_list(names.distractor_features(size, number), options.distractor_feature_path, paths,
                     options.file_ending)
     _write_list(names.probe_features(), options.probe_feature_path, probes.paths, options.file_ending, probes.ids)
@@ -85,7 +85,7 @@ def _run_here(options: argparse.Namespace, names: Names, probes: ProbeList, sets
                          f"put them into {options.bin}, or leave -m out")
     features = Features(read_tree(options.probe_feature_path, probes.paths, options.file_ending), unit=False)
     for size, number in sets:
-        paths = read_paths(distractor_list(options.distractor_list_path, size, number))
+        paths = read_distractors(options.distractor_list_path, size, number)
         distractors = read_tree(options.distractor_feature_path, paths, options.file_ending,
                                 dimensions=features.rows.shape[1])
         result = evaluate_devkit(features, np.array(probes.ids), Features(distractors, unit=False))

@@ -173,7 +173,7 @@ def test_trees_need_no_list_of_distractors(saved, capsys):
     for count in ("7", "120"):
         for figure in ("rank1", "cmc", "tar"):
             assert found[count][figure] == listed[count][figure]
-    assert "every feature" in found["7"]["about"]["notes"]["distractors"]
+    assert "all 120 images in" in found["7"]["about"]["notes"]["distractors"]
     assert "sorted by path" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"no file \*_x.bin"):
         main(without_list(from_trees(root, "--distractor-dir", str(root / "noises"), "--ending", "_x.bin",

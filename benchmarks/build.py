@@ -4,7 +4,7 @@
 
 SET is any record set; its images are unpacked into folders first. With --grain its images are first compressed again at
 quality 95, with noise of so many grey levels: crops of photographs larger than LFW's are 5 to 10 KB. im2rec runs as its
-users run it: once to make the list, once to pack with a worker for each core; with --pass-through it packs files without
+users run it: once to make the list, once to pack with a worker for each core; --pass-through packs files without
 looking at them. Ours lists, reads, decodes, checks, packs and writes the manifest in one command. Times are of whole
 commands.
 """

@@ -9,6 +9,7 @@ import sys
 from typing import Dict, Optional, Sequence
 
 from runtime.errors import run_command, unknown
+from runtime.loading import loading
 
 VERBS: Dict[str, str] = {
     "build": "datasets.build",
@@ -60,7 +61,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
     chosen = _overview().parse_args(given[:1])
     if chosen.verb not in VERBS:
         raise unknown("verb", chosen.verb, list(VERBS))
-    module = importlib.import_module(VERBS[chosen.verb])
+    with loading():
+        module = importlib.import_module(VERBS[chosen.verb])
     parser = argparse.ArgumentParser(prog=f"prepare.py {chosen.verb}", description=module.__doc__,
                                      epilog=f"example:\n{module.EXAMPLE}",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,6 +5,8 @@ import signal
 import sys
 from typing import Callable, NoReturn, Optional, Sequence
 
+from runtime.loading import give_back
+
 EXIT_BAD_INPUT = 2
 _ELSEWHERE = "choose another path"
 _REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "make room or choose another folder",
@@ -43,6 +45,7 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps its traceback.
     """
     try:
+        give_back()
         sys.exit(main(None) or 0)
     except InputError as error:
         leave(error)

@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Sequence
 
 from graph.checkpoint import load, save
 from graph.describe import description
+from graph.precision import bf16_form, int8_form
 from graph.to_onnx import write_onnx
 from graph.to_torch import to_torch
 from graph.untrained import untrained
@@ -21,7 +22,7 @@ from recognition.networks import build
 from recognition.settings import resolve
 from runtime.errors import run_command
 
-KINDS = ("mxnet", "torch", "torch-last", "torch-frozen", "torch-compile", "onnx")
+KINDS = ("mxnet", "mxnet-bf16", "mxnet-int8", "torch", "torch-last", "torch-frozen", "torch-compile", "torch-compile-last", "onnx")
 _WORKER = Path(__file__).with_name("peers_worker.py")
 
 
@@ -46,6 +47,9 @@ def _files(network: str, folder: str) -> str:
     checkpoint = load(path, 0)
     numpy.savez(f"{path}.npz", **to_torch(checkpoint))
     write_onnx(checkpoint, f"{path}.onnx", description(checkpoint))
+    images = numpy.random.RandomState(0).randint(0, 256, (8, *settings.input_shape[1:])).astype("float32")
+    save(bf16_form(checkpoint), f"{path}-bf16", 0)
+    save(int8_form(checkpoint, images), f"{path}-int8", 0)
     return path
 
 

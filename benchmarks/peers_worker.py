@@ -1,36 +1,50 @@
 """One contender of benchmarks/inference.py in a process of its own: reads commands on stdin, answers with seconds.
 
-`peers_worker.py KIND NETWORK FILE BATCH THREADS`; for each line on stdin it runs one forward pass and prints
-"wall cpu" in seconds. KIND: mxnet (needs the product), torch, torch-last, torch-frozen, torch-compile, onnx.
+`peers_worker.py KIND NETWORK FILE BATCH THREADS`; for each line on stdin it runs forward passes for about half a
+second, after one that is not counted (its turn begins with other people's data in the caches), and prints the median
+seconds of a pass and the mean processor seconds. KIND: mxnet, mxnet-bf16, mxnet-int8 (need the product), torch,
+torch-last, torch-frozen, torch-compile, torch-compile-last, onnx.
 """
+import statistics
 import sys
 import time
-from typing import Callable
+from typing import Callable, List, Tuple
 
 import numpy
+
+_TURN_SECONDS = 0.5
 
 
 def main() -> None:
     """Build the contender, say "ready", then answer every line."""
     kind, network, path, batch, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
     images = numpy.random.RandomState(0).randint(0, 256, (batch, 3, 112, 112)).astype("float32")
-    run = {"mxnet": _mxnet, "onnx": _onnx}.get(kind, _torch)(kind, network, path, images, threads)
+    run = _KINDS[kind.split("-")[0]](kind, network, path, images, threads)
     for _ in range(2):
         run()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for _ in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
-        run()
-        sys.stdout.write(f"{time.perf_counter() - wall} {time.process_time() - cpu}\n")
+        sys.stdout.write("{} {}\n".format(*_turn(run)))
         sys.stdout.flush()
+
+
+def _turn(run: Callable[[], object]) -> Tuple[float, float]:
+    run()
+    walls: List[float] = []
+    began, cpu = time.perf_counter(), time.process_time()
+    while len(walls) < 3 or time.perf_counter() - began < _TURN_SECONDS:
+        start = time.perf_counter()
+        run()
+        walls.append(time.perf_counter() - start)
+    return statistics.median(walls), (time.process_time() - cpu) / len(walls)
 
 
 def _mxnet(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
     from evaluation.embedder import Embedder
     from graph.checkpoint import load
 
-    embedder = Embedder(load(path, 0), batch_size=len(images))
+    embedder = Embedder(load(path + kind[len("mxnet"):], 0), batch_size=len(images))
     return lambda: embedder.embed(images)
 
 
@@ -45,6 +59,7 @@ def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: in
 
 def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
     import torch
+    import torch._inductor.config as inductor
     from torch_networks import network as peer
 
     torch.set_num_threads(threads)
@@ -52,18 +67,22 @@ def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: i
     state = numpy.load(f"{path}.npz")
     net.load_state_dict({name: torch.from_numpy(state[name]) for name in state.files})
     inputs = (torch.from_numpy(images) / 255 - 0.5) / 0.5
-    if kind == "torch-last":
+    if kind.endswith("-last"):
         net, inputs = net.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         if kind == "torch-frozen":
             net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, inputs)))
-        elif kind == "torch-compile":
+        elif kind.startswith("torch-compile"):
+            inductor.freezing = True  # constants folded, weights kept in the layout the kernels want
             net = torch.compile(net)
 
     def run() -> object:
         with torch.inference_mode():
             return net(inputs).numpy()
     return run
+
+
+_KINDS = {"mxnet": _mxnet, "onnx": _onnx, "torch": _torch}
 
 
 if __name__ == "__main__":

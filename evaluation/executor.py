@@ -1,39 +1,22 @@
 """One graph bound for inference on one context: parameters shared between batch sizes, outputs fetched late."""
 import contextlib
 import json
-import os
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
 from graph.checkpoint import Checkpoint
 from runtime.errors import InputError
 from runtime.mx import mx
+from runtime.subgraphs import subgraphs_off
 
 _MAX_BOUND = 3  # the full batch and a rest or two; never one executor per size ever seen
-_SUBGRAPH_SETTINGS = {"MXNET_SUBGRAPH_BACKEND": "NONE", "MXNET_SUBGRAPH_VERBOSE": "0"}
 
 
 def has_depthwise(symbol: "mx.sym.Symbol") -> bool:
     """Whether a graph holds a grouped convolution, the mark of networks whose second forward fails (facts, 0.11)."""
     nodes = json.loads(symbol.tojson())["nodes"]
     return any(node["op"] == "Convolution" and int(node.get("attrs", {}).get("num_group", 1)) > 1 for node in nodes)
-
-
-@contextlib.contextmanager
-def subgraphs_off(wanted: bool) -> Iterator[None]:
-    """While `wanted`, bind without oneDNN's subgraphs: with them the second forward of a depthwise network fails.
-
-    MXNet reads the setting at each bind, so that other graphs keep their subgraphs; a user's own setting stays.
-    """
-    changed = [name for name in _SUBGRAPH_SETTINGS if wanted and name not in os.environ]
-    for name in changed:
-        os.environ[name] = _SUBGRAPH_SETTINGS[name]
-    try:
-        yield
-    finally:
-        for name in changed:
-            del os.environ[name]
 
 
 def wrong_size(shape: Tuple[int, ...]) -> InputError:
@@ -78,7 +61,7 @@ class Executor:
             if name not in arguments:  # a label left in the graph, as the original's verification binds it
                 arguments[name] = mx.nd.ones((shape[0],), self.context)
         try:
-            with subgraphs_off(self._unsafe):
+            with subgraphs_off() if self._unsafe else contextlib.nullcontext():
                 return self.symbol.bind(self.context, arguments, aux_states=self._aux, grad_req="null")
         except mx.base.MXNetError:
             raise wrong_size(shape[1:]) from None

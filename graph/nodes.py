@@ -55,8 +55,8 @@ class Graph:
 
     @classmethod
     def of(cls, symbol: "mx.sym.Symbol") -> "Graph":
-        """Read a symbol."""
-        stored = json.loads(symbol.tojson())
+        """Read a symbol; casts of reduced precision are part of it (MXNet's own default drops them without a word)."""
+        stored = json.loads(symbol.tojson(remove_amp_cast=False))
         nodes: List[Node] = []
         for entry in stored["nodes"]:
             rest = {key: value for key, value in entry.items() if key not in ("op", "name", "attrs", "inputs")}

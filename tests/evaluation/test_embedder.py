@@ -6,11 +6,12 @@ import pytest
 
 from datasets.pairs import read_pack
 from evaluation.embedder import Embedder
-from evaluation.executor import has_depthwise, subgraphs_off
+from evaluation.executor import has_depthwise
 from evaluation.verification import evaluate_pack
 from graph.checkpoint import Checkpoint, load
 from runtime.errors import InputError
 from runtime.mx import mx
+from runtime.subgraphs import subgraphs_off
 
 
 def images(count, seed=1):
@@ -35,7 +36,7 @@ def test_the_second_forward_of_a_depthwise_network_works_and_leaves_no_setting(m
     np.testing.assert_array_equal(embedder.embed(images(4)), embedder.embed(images(4)))
     assert "MXNET_SUBGRAPH_BACKEND" not in os.environ
     monkeypatch.setenv("MXNET_SUBGRAPH_BACKEND", "mine")
-    with subgraphs_off(True):
+    with subgraphs_off():
         assert os.environ["MXNET_SUBGRAPH_BACKEND"] == "mine"
 
 

@@ -1,0 +1,161 @@
+"""Channels of one map brought to one range, for eight-bit integers: the same function, with less lost to rounding.
+
+A map has one range in int8, a convolution's weights one for each output channel. Where channels differ (folded
+BatchNorms make some a hundred times wider than others, and depthwise networks live on it) the narrow ones are rounded
+away. Dividing channel c by s_c where it is made and multiplying by s_c where it is used changes nothing else, as long
+as everything between commutes with positive factors: relu, sums, scalings by channel, hence PReLU.
+
+s_c = a_c where only depthwise convolutions follow (their weights have ranges of their own), sqrt(a_c / w_c) where the
+channels meet in one sum (a_c, w_c: largest activation and weight of the channel), which gives both the same spread:
+Nagel et al., Data-Free Quantization (2019), section 4.1, with measured activations as in Xiao et al., SmoothQuant
+(2023).
+"""
+from typing import Dict, List
+
+import numpy
+
+from graph.checkpoint import Checkpoint
+from graph.editing import Editing
+from graph.fold import scale_inputs
+from graph.nodes import Node, output_shapes
+from graph.shapes import Shape
+from runtime.mx import mx
+from runtime.subgraphs import subgraphs_off
+
+_WIDEST = 1e3  # of s_c over the median one: a channel that never lit up on the images gets no absurd factor
+_BATCH = 8
+
+
+def equalised(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
+    """The same network with its channels' ranges evened out; `images` (n, c, h, w) 0..255 show the ranges.
+
+    Takes the output of `inference_form`; the embeddings differ by float32 rounding only. Maps that touch an operator
+    this pass does not know keep their ranges.
+    """
+    editing = Editing(checkpoint)
+    shapes = output_shapes(checkpoint.symbol, (1,) + images.shape[1:])
+    groups = [group for group in _groups(editing, shapes) if _changeable(editing, group)]
+    if not groups:
+        return checkpoint
+    widest = _activations(checkpoint, images, [node.name for group in groups for node in group])
+    users = editing.graph.consumers()
+    for group in groups:
+        _scale(editing, group, users, numpy.max([widest[node.name] for node in group], axis=0))
+    return editing.finish()
+
+
+def _groups(editing: Editing, shapes: Dict[str, Shape]) -> List[List[Node]]:
+    """Maps whose channels must share their factors, since operators between them only scale or add."""
+    owner: Dict[int, List[Node]] = {}
+    for node in editing.graph.nodes():
+        if node.is_variable or len(shapes.get(node.name, ())) != 4:
+            continue
+        group = owner[id(node)] = [node]
+        if not _passes_factors(node):
+            continue
+        for source, _ in node.inputs:
+            other = owner.get(id(source))
+            if other is not None and other is not group:
+                other.extend(group)
+                for member in group:
+                    owner[id(member)] = other
+                group = other
+    return list({id(group): group for group in owner.values()}.values())
+
+
+def _passes_factors(node: Node) -> bool:
+    if node.op == "Activation":
+        return node.attrs.get("act_type") == "relu"
+    return node.op == "elemwise_add" or (_depthwise(node) and node.flag("no_bias")
+                                         and node.numbers("kernel", ()) == (1, 1))
+
+
+def _depthwise(node: Node) -> bool:
+    return node.op == "Convolution" and node.number("num_group", 1) == node.number("num_filter", 0) > 1
+
+
+def _takers(editing: Editing, group: List[Node], users: Dict[int, List[Node]]) -> List[Node]:
+    """Who uses the group's maps: each operator once, a dense layer in the place of the Flatten before it."""
+    inside = {id(node) for node in group}
+    takers: Dict[int, Node] = {}
+    for node in group:
+        for user in users.get(id(node), []):
+            if user.op == "Flatten":
+                user = editing.only_user(users, user) or user
+            if id(user) not in inside:
+                takers[id(user)] = user
+    return list(takers.values())
+
+
+def _changeable(editing: Editing, group: List[Node]) -> bool:
+    """Whether all who make and all who use a group of maps can take the factors into values of their own."""
+    users = editing.graph.consumers()
+    inside = {id(node) for node in group}
+
+    def own(node: Node) -> bool:
+        return all(len(users[id(source)]) == 1 for source, _ in node.inputs if source.is_variable)
+
+    for node in group:
+        if editing.graph.is_head(node):
+            return False
+        made_here = not _passes_factors(node) or not any(id(source) in inside for source, _ in node.inputs)
+        if made_here and (node.op not in ("Convolution", "BatchNorm") or not own(node)):
+            return False
+        if not made_here and any(not source.is_variable and id(source) not in inside for source, _ in node.inputs):
+            return False
+    return all(taker.op in ("Convolution", "BatchNorm", "FullyConnected") and own(taker)
+               for taker in _takers(editing, group, users))
+
+
+def _activations(checkpoint: Checkpoint, images: numpy.ndarray, names: List[str]) -> Dict[str, numpy.ndarray]:
+    """Largest magnitude of each channel of the named maps over the images."""
+    internals = checkpoint.symbol.get_internals()
+    symbol = mx.sym.Group([internals[f"{name}_output"] for name in names])
+    widest: Dict[str, numpy.ndarray] = {}
+    for start in range(0, len(images), _BATCH):
+        batch = mx.nd.array(images[start:start + _BATCH].astype("float32"))
+        wanted = set(symbol.list_arguments())
+        arguments = {name: value for name, value in checkpoint.args.items() if name in wanted}
+        states = {name: checkpoint.aux[name] for name in symbol.list_auxiliary_states()}
+        with subgraphs_off():
+            executor = symbol.bind(mx.cpu(), {**arguments, "data": batch}, aux_states=states, grad_req="null")
+        for name, output in zip(names, executor.forward(is_train=False)):
+            seen = mx.nd.max(mx.nd.abs(output), axis=(0, 2, 3)).asnumpy().astype("float64")
+            widest[name] = numpy.maximum(widest.get(name, 0), seen)
+    return widest
+
+
+def _scale(editing: Editing, group: List[Node], users: Dict[int, List[Node]], widest: numpy.ndarray) -> None:
+    takers = _takers(editing, group, users)
+    factor = _factors(editing, takers, widest)
+    inside = {id(node) for node in group}
+    for node in group:
+        if not _passes_factors(node) or not any(id(source) in inside for source, _ in node.inputs):
+            for source, _ in node.inputs[1:3]:  # weight and bias, or gamma and beta
+                value = editing.value(source)
+                editing.set_value(source, value / factor.reshape((-1,) + (1,) * (value.ndim - 1)))
+    for taker in takers:
+        if taker.op == "Convolution":
+            scale_inputs(editing, taker, factor)
+        elif taker.op == "FullyConnected":
+            weight = taker.inputs[1][0]
+            value = editing.value(weight)
+            editing.set_value(weight, value * numpy.repeat(factor, value.shape[1] // len(factor)))
+        else:
+            gamma, mean = taker.inputs[1][0], taker.inputs[3][0]
+            editing.set_value(gamma, editing.value(gamma) * factor)
+            editing.set_value(mean, editing.value(mean) / factor)
+
+
+def _factors(editing: Editing, takers: List[Node], widest: numpy.ndarray) -> numpy.ndarray:
+    """What each channel is divided by, given its largest activation."""
+    mixing = [taker for taker in takers if taker.op != "BatchNorm" and not _depthwise(taker)]
+    factor = widest
+    if mixing:
+        weights = [numpy.abs(editing.value(taker.inputs[1][0])) for taker in mixing]
+        by_channel = [value.reshape(len(value), len(widest), -1).max(axis=(0, 2)) for value in weights]
+        factor = numpy.sqrt(widest / numpy.maximum(numpy.max(by_channel, axis=0), numpy.finfo("float32").tiny))
+    if not (factor > 0).any():
+        return numpy.ones_like(factor)
+    middle = numpy.median(factor[factor > 0])
+    return numpy.clip(factor / middle, 1 / _WIDEST, _WIDEST)

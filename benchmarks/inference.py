@@ -22,7 +22,8 @@ from recognition.networks import build
 from recognition.settings import resolve
 from runtime.errors import run_command
 
-KINDS = ("mxnet", "mxnet-bf16", "mxnet-int8", "torch", "torch-last", "torch-frozen", "torch-compile", "torch-compile-last", "onnx")
+KINDS = ("mxnet", "mxnet-bf16", "mxnet-int8", "torch", "torch-last", "torch-frozen", "torch-compile",
+         "torch-compile-last", "onnx")
 _WORKER = Path(__file__).with_name("peers_worker.py")
 
 

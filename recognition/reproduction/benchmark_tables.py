@@ -27,6 +27,7 @@ from recognition.reproduction.runs import (
 from recognition.reproduction.small_faces import small_faces
 from recognition.reproduction.table_files import Comparison, write_table
 from recognition.reproduction.tables import recipe_of, table, trained_how
+from runtime.files import read_json, write_json
 from runtime.progress import progress
 
 Figures = Dict[str, float]
@@ -107,7 +108,17 @@ def measured_rows(order: Order, name: str, subjects: Mapping[str, Subject], meas
 
 
 def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
-    """The figures of a finished run: on the stand-ins at demo scale, by the evaluation commands at paper scale."""
+    """The figures of a finished run: on the stand-ins at demo scale, by the evaluation commands at paper scale.
+
+    They are kept in the run's folder, and measured again where the stand-ins are others.
+    """
+    kept = run / f"{name}{'-R' if row.endswith(', R') else ''}-{stand_ins.digest()}-{order.scale}.json"
+    if not kept.exists():
+        write_json(kept, _measured(run, order, name, measure, row))
+    return dict(read_json(kept))
+
+
+def _measured(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
     if order.scale == "demo":
         return measure(embed_of(run), order.work, row)
     data = Path(network_of(run)[0].data.folder)

@@ -1,13 +1,13 @@
 """Figures of our own runs: angles during training (4a), pair angles of losses (6) and of packs (7)."""
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 
 from datasets.pairs import read_pack
 from evaluation.angles import pair_angle_samples
 from evaluation.pairs import PairResult
-from evaluation.vectors import angles_of
+from evaluation.vectors import angles_of, normalise
 from evaluation.verification import evaluate_pack
 from recognition.reproduction import paper_benchmarks, stand_ins
 from recognition.reproduction.benchmark_tables import embed_of, made_of, recipe_and_data, subject_run
@@ -17,46 +17,61 @@ from recognition.reproduction.provenance import Produced
 from recognition.reproduction.run_list import FIGURE4A, FIGURE6, FIGURE7
 from recognition.reproduction.runs import (
     PACKS,
+    Recipe,
     data_hash,
     genuine_embeddings,
     network_of,
     trained,
     training_embeddings,
+    warm_recipe,
 )
 from recognition.reproduction.small_faces import small_faces
 from recognition.reproduction.tables import STAND_IN
 
 NEGATIVES = 500_000
-STAGE_COLOURS = {"start": "#1565c0", "middle": "#2e7d32", "end": "#c62828"}
+STAGE_COLOURS = ("#1565c0", "#2e7d32", "#c62828")  # start, middle, end
 
 
-def target_angles(order: Order, steps: int) -> np.ndarray:
-    """Degrees between each training image and its centre W after `steps` of a run kept for its stages."""
-    recipe, data = recipe_and_data(FIGURE4A, order)
-    folder = trained("arcface", order.seeds[0], data, order.work / "stages", recipe, steps)
+def target_angles(folder: Path, data: Path) -> np.ndarray:
+    """Degrees between each training image and its centre W, by the network a run has now."""
     _, checkpoint, centres = network_of(folder)
     rows, labels = training_embeddings(checkpoint, data)
-    assert centres is not None
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    own = centres[labels] / np.linalg.norm(centres[labels], axis=1, keepdims=True)
+    assert centres is not None  # softmax and ArcFace have them
+    unit, own = normalise(rows), normalise(centres[labels.astype(np.int64)])
     return np.degrees(np.arccos(np.clip((unit * own).sum(axis=1), -1, 1)))
+
+
+def stages(order: Order) -> Iterator[Tuple[str, np.ndarray]]:
+    """Name and target angles of a run's start, middle and end; it is trained that far between them.
+
+    At demo scale the run begins with its softmax steps, so that its start is a network that has seen nothing.
+    """
+    recipe, data = recipe_and_data(FIGURE4A, order)
+    seed, work = order.seeds[0], order.work / "stages"
+    if isinstance(recipe, Recipe) and recipe.warm:
+        begin = warm_recipe(recipe)
+        yield "start (step 1)", target_angles(trained("softmax", seed, data, work, begin, 1), data)
+        yield (f"middle (step {recipe.warm}, softmax until here)",
+               target_angles(trained("softmax", seed, data, work, begin), data))
+        yield (f"end (step {recipe.warm + recipe.steps}, ArcFace)",
+               target_angles(trained("arcface", seed, data, order.work, recipe), data))
+    else:
+        for name, steps in (("start", 1), ("middle", max(1, recipe.steps // 2)), ("end", recipe.steps)):
+            yield f"{name} (step {steps})", target_angles(trained("arcface", seed, data, work, recipe, steps), data)
 
 
 @figure("fig4a")
 def fig4a(order: Order) -> Produced:
     """Histogram of the target angle at the start, the middle and the end of an ArcFace run."""
-    recipe, data = recipe_and_data(FIGURE4A, order)
     picture, (axes,) = canvas()
     figures: Dict[str, Any] = {}
-    for stage, steps in (("start", 1), ("middle", recipe.steps // 2), ("end", recipe.steps)):
-        angles = target_angles(order, steps)
-        axes.hist(angles, bins=np.arange(0, 121, 1.0), histtype="stepfilled", alpha=0.5, color=STAGE_COLOURS[stage],
-                  label=f"{stage} (step {steps})")
-        figures[f"{stage}, step {steps}"] = {"mean": float(angles.mean()), "median": float(np.median(angles))}
+    for (name, angles), colour in zip(stages(order), STAGE_COLOURS):
+        axes.hist(angles, bins=np.arange(0, 121, 1.0), histtype="stepfilled", alpha=0.5, color=colour, label=name)
+        figures[name] = {"mean": float(angles.mean()), "median": float(np.median(angles))}
     axes.set(xlim=(20, 100), xlabel=r"$\theta_j$ in degrees", ylabel="Numbers")
-    axes.legend()
+    axes.legend(fontsize=8)
     return Produced("fig4a", save(picture, order.out, "fig4a"), f"ArcFace on {told(order)}; all training images",
-                    figures, {"data": data_hash(data)})
+                    figures, {"data": data_hash(recipe_and_data(FIGURE4A, order)[1])})
 
 
 def told(order: Order) -> str:

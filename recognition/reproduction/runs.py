@@ -79,9 +79,14 @@ class Run(NamedTuple):
     angles: Dict[str, Dict[str, Optional[float]]]
 
 
+def warm_recipe(recipe: Recipe) -> Recipe:
+    """The steps of softmax that the runs of a recipe go on from."""
+    return Recipe(recipe.network, recipe.warm, recipe.batch, recipe.warm_rate, warm=0)
+
+
 def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     """The prefix of the checkpoint (epoch 0) after the warm steps of a seed, centres included; trained once."""
-    begin = Recipe(recipe.network, recipe.warm, recipe.batch, recipe.warm_rate, warm=0)
+    begin = warm_recipe(recipe)
     prefix = run_folder("softmax", seed, data, work / "warm", begin) / "start" / "model"
     if not prefix.with_name("model-0000.params").exists():
         run = RunDirectory(trained("softmax", seed, data, work / "warm", begin))

@@ -3,6 +3,7 @@
 Each function takes `embed`, images uint8 (n, 3, 32, 32) to embeddings (n, d), and the folder of the pictures; what it
 returns is in the unit of the paper's table. ABOUT says how each differs from the benchmark it stands for.
 """
+import hashlib
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
@@ -23,7 +24,7 @@ from evaluation.trillion_pairs import evaluate as evaluate_trillion_pairs
 from evaluation.vectors import normalise, squared_distances
 from evaluation.video import centre_features, evaluate_videos
 from evaluation.video_splits import VideoPairs
-from recognition.reproduction.pictures import decoded, pictures
+from recognition.reproduction.pictures import KINDS, decoded, pictures
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -51,6 +52,11 @@ ABOUT: Dict[str, str] = {
     "iQIYI": f"iQIYI-VID: {IQIYI_PERSONS} people with {IQIYI_TRAINING} training and 3 test clips of 4 frames each, and "
              "as noise 20 people more; MAP@100 by our reading of its formula",
 }
+
+
+def digest() -> str:
+    """Eight digits that stand for the benchmarks: what is drawn for them and how they are described."""
+    return hashlib.sha256(repr((sorted(KINDS.items()), sorted(ABOUT.items()))).encode("utf-8")).hexdigest()[:8]
 
 
 class PairImages(NamedTuple):

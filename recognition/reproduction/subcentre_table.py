@@ -1,6 +1,6 @@
 """The sub-centre table of the later text: K centres on noisy labels, and plain ArcFace on what the drop step leaves."""
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from recognition.reproduction.run_list import DROPS, SUBCENTRE, Subject
 from recognition.reproduction.runs import network_of, trained, training_embeddings
 from recognition.reproduction.table_files import write_table
 from recognition.reproduction.tables import table
+from runtime.files import read_json, write_json
 from runtime.progress import progress
 
 NOISY = ("noisy", "celeb")
@@ -34,11 +35,10 @@ WHY = {row: "not in this house" for row in ("MS1MV0, K=3, softmax pooling", "MS1
 
 
 class Dropped(NamedTuple):
-    """What a drop step did: the folder of the set it left, the share of images that went, and of the wrong ones."""
+    """What a drop step took: shares of the images, of the wrong ones (None: none are known) and of the right ones."""
 
-    folder: Path
     share: float
-    wrong_found: float
+    wrong_found: Optional[float]
     right_lost: float
 
 
@@ -48,39 +48,46 @@ def templates(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
             for target in stand_ins.IJB_SUBJECTS}
 
 
-def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Dropped:
-    """The set of a sub-centre run without the images beyond `degrees` from their dominant centre; made once."""
+def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[Path, Dropped]:
+    """A sub-centre run's set without the images beyond `degrees` from their dominant centre, made once; what went."""
     run, data = subject_run(subject, seed, order), recipe_and_data(subject, order)[1]
+    folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
+    told = folder.with_name(f"{folder.name}.json")
+    if not told.exists():
+        write_json(told, _drop(run, data, folder, degrees, subject.demo in NOISY and order.scale == "demo")._asdict())
+    return folder, Dropped(**read_json(told))
+
+
+def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool) -> Dropped:
     settings, checkpoint, centres = network_of(run)
     assert centres is not None  # a sub-centre head always has them
     rows, labels = training_embeddings(checkpoint, data)
     kept = images_near_dominant(rows, labels, centres, settings.loss.loss_K, degrees)
-    folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
     if not folder.is_dir():
         with RecordSet.open(data) as records:
             write_kept(records, kept, folder, f"{data.name} without images beyond {degrees:g} degrees by {run.name}")
     wrong = np.zeros(len(kept), bool)
-    if subject.demo in NOISY and order.scale == "demo":
+    if noisy:
         wrong = wrong_images(np.bincount(labels.astype(np.int64)).tolist())
-    return Dropped(folder, float(np.mean(~kept)), float(np.mean(~kept[wrong])) if wrong.any() else float("nan"),
+    return Dropped(float(np.mean(~kept)), float(np.mean(~kept[wrong])) if noisy else None,
                    float(np.mean(~kept[~wrong])))
 
 
 def retrained(row: str, seed: int, order: Order) -> Tuple[Figures, Dropped]:
     """Plain ArcFace, from scratch, on what the drop step of a row leaves."""
     source, degrees = DROPS[row]
-    left = dropped(SUBCENTRE[source], degrees, seed, order)
-    run = trained("arcface", seed, left.folder, order.work, recipe_and_data(SUBCENTRE[source], order)[0])
-    return measured_run(run, order, "subcentre", templates, row), left
+    folder, what = dropped(SUBCENTRE[source], degrees, seed, order)
+    run = trained("arcface", seed, folder, order.work, recipe_and_data(SUBCENTRE[source], order)[0])
+    return measured_run(run, order, "subcentre", templates, row), what
 
 
 def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
     """What each drop step took, mean over seeds, in percent."""
     lines = []
     for row, found in drops.items():
-        share, wrong, right = (100 * np.mean([getattr(one, name) for one in found])
-                               for name in ("share", "wrong_found", "right_lost"))
-        of = f": {wrong:.1f} % of the wrong ones and {right:.1f} % of the right ones" if np.isfinite(wrong) else ""
+        share, right = (100 * np.mean([getattr(one, name) for one in found]) for name in ("share", "right_lost"))
+        wrong = [100 * one.wrong_found for one in found if one.wrong_found is not None]
+        of = f": {np.mean(wrong):.1f} % of the wrong ones and {right:.1f} % of the right ones" if wrong else ""
         lines.append(f"{row}: the step removes {share:.1f} % of the images{of}")
     return lines
 

@@ -175,8 +175,8 @@ def _about(options: argparse.Namespace, protocol: str, paths: Sequence[Path], li
 
 
 def _flags() -> argparse.ArgumentParser:
-    flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C. Lists whose counts are "
-                   "not the published ones are used as they are, and said on stderr, in result.json and in the table.",
+    flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C.\nLists whose counts are "
+                   "not the published ones are used as they are, and said on stderr,\nin result.json and in the table.",
                    "python -m evaluation.ijb verify --target ijbc --meta IJBC/meta --features F.npy "
                    "--flipped-features F2.npy --mode N1D1F2 --out results/ijbc")
     flags.add_argument("task", choices=("verify", "identify"))

@@ -18,6 +18,8 @@ from evaluation.vectors import check_embeddings
 from runtime.errors import InputError
 
 POINTS_PER_DECADE = 20
+LONGEST = 1e18
+"""Of a probe as stored: the squares of longer ones do not fit a float32."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,16 @@ class Trials:
 
     @classmethod
     def of(cls, probes: Features, ids: np.ndarray) -> "Trials":
-        """The trials of (P, d) probes with persons (P,); raises InputError when no person has two images."""
+        """The trials of (P, d) probes with persons (P,); raises InputError without two images of a person."""
         first, second = mates(ids)
         if not len(first):
             raise InputError("probe ids: no person has two images, so there is no trial; check the list of ids")
         single = probes.single(probes.rows)
         norms = np.linalg.norm(single.astype(np.float64), axis=1)
         longest = max(float(norms.max()), 1e-6)
+        if longest > LONGEST:
+            raise InputError(f"probe features: a row of length {longest:.3g} is too long to be compared as stored; "
+                             "normalise them")
         genuine = pair_scores(probes, first, probes, second)
         return cls(probes, np.r_[first, second], np.r_[second, first], np.r_[genuine, genuine], as_left(single), norms,
                    Bins(-2 * longest ** 2, 0.001 * longest ** 2))
@@ -127,7 +132,8 @@ def right_factor(distractors: Features) -> Callable[[np.ndarray], np.ndarray]:
     def prepare(part: np.ndarray) -> np.ndarray:
         single = as_right(distractors.single(part))
         if not np.isfinite(single[:, -1]).all():
-            raise InputError("distractor features: a row is not finite (NaN or infinity); extract the features again")
+            raise InputError("distractor features: a row is not finite (NaN or infinity) or too long to be compared as "
+                             "stored; extract the features again, or normalise them")
         return single
     return prepare
 

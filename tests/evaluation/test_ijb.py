@@ -144,6 +144,19 @@ def test_the_curve_and_tar_are_scikit_learns(count, levels):
     assert list(result.tar.values()) == pytest.approx(published_rule(pairs.same, scores), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_tar_is_read_from_the_curve_that_scikit_learn_leaves(seed):
+    """Pairs listed as genuine and as impostor rise along a diagonal whose inner points the scripts do not see."""
+    templates = units(30, seed)
+    left, right = np.repeat(templates.ids[:10], 6), np.tile(templates.ids[10:16], 10)
+    twice = TemplatePairs(np.tile(left, 2), np.tile(right, 2), np.arange(120) < 60)
+    scores = pair_scores(templates, twice)
+    found = list(verify(templates, twice).tar.values())
+    assert found == pytest.approx(published_rule(twice.same, scores), abs=1e-12)
+    far, tar, _ = sklearn.metrics.roc_curve(twice.same, scores, drop_intermediate=False)
+    assert found[-1] != tar[np.argmin(abs(far - FARS[-1]))]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
 def test_collinear_points_are_dropped_as_scikit_learn_does(rows):

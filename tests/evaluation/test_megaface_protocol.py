@@ -116,6 +116,39 @@ def test_tabled_and_sieved_queries_agree():
     assert evaluate(features, ids, others, [500], [0.1])[0].rank1 == np.mean(np.array(ranks) == 0)
 
 
+@pytest.mark.parametrize("unit", [True, False])
+def test_the_table_is_exact_beside_a_mate(unit):
+    """Every second distractor is a mate moved by 1e-7 to 1e-3: in the mate's bin or the next, on either side."""
+    probes, ids, distractors = clustered(12, 30.0, distractors=6000)
+    generator = np.random.default_rng(12)
+    lengths = np.linalg.norm(probes, axis=1).mean()
+    moved = lengths * 10.0 ** generator.uniform(-7, -3, (3000, 1)) * generator.standard_normal((3000, 8))
+    distractors = (distractors * 30).astype(np.float32)
+    distractors[::2] = probes[generator.integers(0, 24, 3000)] + moved
+    result = evaluate(Features(probes, unit), ids, Features(distractors, unit), [6000], [0.1])[0]
+    left, right = probes.astype(float), distractors.astype(float)
+    if unit:
+        left, right = slow.normalised(left), slow.normalised(right)
+    ranks = []
+    for query in range(24):
+        others = np.array([slow.score(left[query], row) for row in right])
+        ranks += [np.count_nonzero(others > slow.score(left[query], left[mate]))
+                  for mate in np.flatnonzero(ids == ids[query]) if mate != query]
+    assert result.trials == len(ranks)
+    np.testing.assert_array_equal(np.repeat(result.ranks, np.rint(np.diff(result.shares, prepend=0)
+                                                                  * len(ranks)).astype(int)), np.sort(ranks))
+
+
+@pytest.mark.parametrize("rows, others", [(1e30, 1), (1, 1e30), (1e19, 1e19)])
+def test_features_too_long_to_be_compared_as_stored_are_refused(rows, others):
+    """Their squares do not fit a float32, and every score would be minus infinity."""
+    probes, ids, distractors = clustered(13, 0.5)
+    given = Features(probes * np.float32(rows), False), ids, Features(distractors * np.float32(others), False)
+    with pytest.raises(InputError, match="features: a row .*; normalise them|is not finite"):
+        evaluate(*given, [200], [0.1])
+    evaluate(Features(given[0].rows, True), ids, Features(given[2].rows, True), [200], [0.1])
+
+
 @pytest.mark.parametrize("dimensions", [3, 128, 512])
 @pytest.mark.parametrize("shift", [0, 3])
 def test_the_product_stays_within_its_error_bound(dimensions, shift):

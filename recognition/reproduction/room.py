@@ -69,9 +69,10 @@ def measured_heads() -> Dict[str, List[Dict[str, float]]]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 ** 30
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "heads.json"
-        subprocess.run([sys.executable, str(COMMAND), "--classes", ",".join(map(str, IDENTITIES)),
-                        "--batch", str(BATCH), "--size", str(SIZE), "--rounds", str(ROUNDS), "--repeats", "1", "--limit", str(memory / 2.5),
-                        "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+        flags = {"classes": ",".join(map(str, IDENTITIES)), "batch": BATCH, "size": SIZE, "rounds": ROUNDS,
+                 "repeats": 1, "limit": memory / 2.5, "out": out}
+        words = [f"--{name}={value}" for name, value in flags.items()]
+        subprocess.run([sys.executable, str(COMMAND), *words], check=True, stdout=subprocess.DEVNULL)
         rows: Any = read_json(out)
     return {head: [{"identities": row["classes"], "GB": row["bytes"] / 2 ** 30, "images/s": BATCH / row["seconds"],
                     "over what is needed": row["bytes"] / row["needed"]} for row in rows if row["head"] == head]
@@ -100,6 +101,6 @@ def fig10(order: Order) -> Produced:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=6)
     protocol = (f"the head alone (no network), batch {BATCH}, E = {SIZE}, {available_cores()} cores, one context, "
-                "ArcFace; plain: all centres in the graph; sharded: class-parallel; sampled: a tenth of the classes a step; the "
-                "paper's curves are whole networks on 8 GPUs: compare shapes, not heights")
+                "ArcFace; plain: all centres in the graph; sharded: class-parallel; sampled: a tenth of the classes a "
+                "step; the paper's curves are whole networks on 8 GPUs: compare shapes, not heights")
     return Produced("fig10", save(picture, order.out, "fig10"), protocol, figures)

@@ -6,8 +6,8 @@ whatever the order of the list. JPEG and PNG files of the right size are kept by
 quality 95.
 
 Faces are aligned where the list gives points and says they are not aligned, or by --points or --detector (as `align`
-does). Nothing stands at OUT before the set is whole. An interrupted build (Ctrl-C, a full disk, a killed process)
-leaves OUT.partial; the same command goes on from there.
+does). Nothing stands at OUT before the set is whole. A build that was stopped (an unusable image, Ctrl-C, a full disk,
+a killed process) leaves OUT.partial; the same command goes on from there, also where images to come have changed.
 """
 import argparse
 import collections
@@ -24,7 +24,7 @@ from datasets import manifest
 from datasets.align import DETECTORS, align, open_detector
 from datasets.align_folder import Finder, find_by_detector, find_by_points
 from datasets.identity_names import write_names
-from datasets.image_sources import ImageList, open_source
+from datasets.image_sources import Fingerprint, ImageList, open_source
 from datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
 from datasets.list_files import from_list
 from datasets.partial_set import JOURNAL, PartialSet
@@ -55,7 +55,7 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
     """
     target = must_be_free(out)
     partial = PartialSet(target.with_name(target.name + ".partial"),
-                         source.fingerprint(size, resize, alignment))
+                         Fingerprint(source, size, resize, alignment))
     if partial.skipped and not skip:
         partial.close()
         raise InputError(f"{partial.folder}: was begun with --skip and left out {partial.skipped[0][0]}; go on with "
@@ -125,6 +125,7 @@ class _Preparing:
 def _fill(partial: PartialSet, source: ImageList, prepare: _Preparing, skip: bool, threads: int) -> None:
     """Prepare images on threads, a bounded number ahead, and append them identity by identity."""
     images: List[bytes] = []
+    left: List[List[str]] = []  # of identities not yet in: going on looks at them again
     shown = bar(len(source.names), "building", "images", initial=partial.next_image)
     try:
         for number, result in _prepared(prepare, partial.next_image, len(source.names), threads):
@@ -133,16 +134,18 @@ def _fill(partial: PartialSet, source: ImageList, prepare: _Preparing, skip: boo
                 if not skip:
                     raise InputError(f"{source.where}: {source.names[number]} {reason}; or leave such images out, "
                                      "listed in skipped.tsv, with --skip")
-                partial.skipped.append([source.names[number], reason])
+                left.append([source.names[number], reason])
             else:
                 images.append(result)
             last = number + 1 == len(source.names) or source.labels[number + 1] != source.labels[number]
             if last and images:
-                partial.add(partial.stream.last_label + 1, images, number + 1)
-                images = []
+                partial.add(partial.stream.last_label + 1, images, number + 1, left)
+                images, left = [], []
             shown.update(1)
     finally:
         shown.close()
+    partial.skipped += left
+    partial.next_image = len(source.names)
 
 
 def _prepared(prepare: _Preparing, start: int, end: int, threads: int) -> Iterator[Tuple[int, Prepared]]:
@@ -181,7 +184,7 @@ def _identities_kept(source: ImageList, partial: PartialSet) -> List[int]:
 
 def _write_skipped(partial: PartialSet) -> None:
     with atomic_open(partial.folder / SKIPPED) as stream:
-        for name, reason in dict.fromkeys((name, reason) for name, reason in partial.skipped):  # gone on from: twice
+        for name, reason in partial.skipped:
             stream.write(f"{name}\t{reason}\n".encode("utf-8", "surrogateescape"))
 
 

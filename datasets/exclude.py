@@ -16,7 +16,7 @@ from datasets.records import RecordSet
 from datasets.selected_set import positions_by_class, write_selected
 from datasets.whole_folder import must_be_free
 from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+from runtime.files import PathLike
 from runtime.progress import progress
 
 EXAMPLE = ("  python datasets/prepare.py exclude data/mine data/no_overlap --embeddings mine.npy "
@@ -83,12 +83,10 @@ def exclude(source: PathLike, out: PathLike, embeddings: PathLike, tests: Sequen
         gone = {overlap.label for overlap in removed}
         groups = [(label, places.tolist()) for label, places in positions_by_class(records).items()
                   if label not in gone]
-        write_selected(records, groups, out, f"without {len(gone)} identities within cosine {cosine:g} of test ones")
         names = read_names(records.folder)
-        with atomic_open(Path(out) / LIST_FILE, "w") as stream:
-            stream.write("class\tname\ttest identity\tcosine\n")
-            stream.writelines(f"{one.label}\t{names.get(one.label, '')}\t{one.test}\t{one.cosine:.4f}\n"
-                              for one in removed)
+        lines = [f"{one.label}\t{names.get(one.label, '')}\t{one.test}\t{one.cosine:.4f}" for one in removed]
+        write_selected(records, groups, out, f"without {len(gone)} identities within cosine {cosine:g} of test ones",
+                       {LIST_FILE: "\n".join(["class\tname\ttest identity\tcosine", *lines, ""])})
     return removed
 
 

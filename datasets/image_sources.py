@@ -42,12 +42,29 @@ class ImageList:
     unaligned: "set[int]" = field(default_factory=set)
     passed_over: List[str] = field(default_factory=list)
 
-    def fingerprint(self, *options: object) -> str:
-        """One hash of the names, labels, sizes and times of all images and of the options given."""
-        digest = hashlib.sha256(repr(options).encode("utf-8"))
-        for name, label, state in zip(self.names, self.labels.tolist(), self.states):
-            digest.update(f"{name}\0{label}\0{state}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+
+class Fingerprint:
+    """What the first images of a source are known by: their names, labels, sizes and times, and the options given.
+
+    fingerprint(count) is one hash of the first `count` images, for counts that never fall, and of whether the identity
+    of the last of them ends there: images added later on do not change it, one added to that identity does.
+    """
+
+    def __init__(self, source: ImageList, *options: object) -> None:
+        self._source, self._done = source, 0
+        self._digest = hashlib.sha256(repr(options).encode("utf-8"))
+
+    def __call__(self, count: int) -> str:
+        """Raises ValueError where the source has not so many images."""
+        source, labels = self._source, self._source.labels
+        if count > len(labels):
+            raise ValueError(f"{count} of {len(labels)} images")
+        for number in range(self._done, count):
+            line = f"{source.names[number]}\0{labels[number]}\0{source.states[number]}\n"
+            self._digest.update(line.encode("utf-8", "surrogateescape"))
+        self._done = count
+        ends = count in (0, len(labels)) or labels[count] != labels[count - 1]
+        return self._digest.hexdigest() + ("" if ends else " and more")
 
 
 def open_source(path: PathLike) -> ImageList:

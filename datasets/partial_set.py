@@ -6,8 +6,9 @@ cuts off what lies beyond, and finds index and ranges again in the record file i
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
+from datasets.image_sources import Fingerprint
 from datasets.record_writer import SetStream
 from datasets.recordindex import framed_length
 from datasets.recordio import unframe, unpack_image
@@ -23,16 +24,17 @@ _BUFFER = 1 << 20
 class PartialSet:
     """Open (or go on with) the unfinished set in `folder` for one input, known by its fingerprint.
 
+    What is in must be as it was; what comes after may have changed: the image a build stopped at was repaired, say.
     `next_image`: number of the first image of the source not yet in; `skipped`: what was left out so far.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Raises InputError where the folder holds an unfinished build of something else."""
         self.folder, self.fingerprint = folder, fingerprint
         self.next_image = 0
         self.skipped: List[List[str]] = []
         journal = _journal(folder)
-        if journal and journal.get("fingerprint") != fingerprint:
+        if journal and not _same(journal, fingerprint):
             raise InputError(f"{folder}: an unfinished build of other images or other options; finish that one, or "
                              "remove the folder")
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +53,11 @@ class PartialSet:
             self._note()
         self._noted = time.monotonic()
 
-    def add(self, label: int, images: Iterable[bytes], next_image: int) -> None:
-        """Append an identity; the journal follows every few seconds."""
+    def add(self, label: int, images: Iterable[bytes], next_image: int, left: Sequence[List[str]] = ()) -> None:
+        """Append an identity, and what was left out up to it; the journal follows every few seconds."""
         self.stream.add(label, images)
         self.next_image = next_image
+        self.skipped += left
         if time.monotonic() - self._noted > SECONDS_BETWEEN_JOURNALS:
             self.note()
 
@@ -79,8 +82,9 @@ class PartialSet:
         self._idx.close()
 
     def _note(self) -> None:
-        write_json(self.folder / JOURNAL, {"fingerprint": self.fingerprint, "offset": self.stream.offset,
-                                           "next_image": self.next_image, "skipped": self.skipped})
+        write_json(self.folder / JOURNAL, {"fingerprint": self.fingerprint(self.next_image),
+                                           "offset": self.stream.offset, "next_image": self.next_image,
+                                           "skipped": self.skipped})
 
     def _recover(self, end: int, journal: Dict[str, Any]) -> None:
         """Index and ranges from the records themselves."""
@@ -108,6 +112,14 @@ class PartialSet:
         self._rec.seek(at)
         stream.offset = at
         self.next_image, self.skipped = journal["next_image"], journal["skipped"]
+
+
+def _same(journal: Dict[str, Any], fingerprint: Fingerprint) -> bool:
+    """Whether the images in are still the first ones of the source."""
+    try:
+        return bool(journal["fingerprint"] == fingerprint(journal["next_image"]))
+    except (KeyError, ValueError):
+        return False
 
 
 def _journal(folder: Path) -> Dict[str, Any]:

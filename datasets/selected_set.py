@@ -1,5 +1,5 @@
 """A new record set of chosen images of another: classes numbered again, names and bytes kept."""
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,10 +22,12 @@ def positions_by_class(records: RecordSet) -> Dict[int, np.ndarray]:
     return dict(zip(classes.tolist(), np.split(order, first[1:])))
 
 
-def write_selected(records: RecordSet, groups: List[Group], out: PathLike, why: str) -> str:
+def write_selected(records: RecordSet, groups: List[Group], out: PathLike, why: str,
+                   lists: Optional[Mapping[str, str]] = None) -> str:
     """Write the groups as classes 0, 1, ... of a new set in `out` (whole or absent); returns its manifest's short hash.
 
-    `why` goes into the manifest. Raises InputError when nothing is left or `out` is taken.
+    `why` goes into the manifest; `lists` are texts by file name to stand beside the set.
+    Raises InputError when nothing is left or `out` is taken.
     """
     kept = [group for group in groups if len(group[1])]
     if not kept:
@@ -35,5 +37,7 @@ def write_selected(records: RecordSet, groups: List[Group], out: PathLike, why: 
         with RecordWriter(staging, records.image_size or (112, 112)) as writer:
             for label, (_, places) in enumerate(progress(kept, len(kept), "writing", "identities")):
                 writer.add(label, (records.read(int(records.keys[place]))[1] for place in places))
+        for name, text in (lists or {}).items():
+            (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         write_names(staging, {label: names.get(old, str(old)) for label, (old, _) in enumerate(kept)})
         return manifest.describe_set(staging, f"{records.path}: {why}", "as its source")

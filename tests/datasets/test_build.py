@@ -113,6 +113,10 @@ def test_gaps_close_on_request(tmp_path, picture):
     assert (tmp_path / "out" / "identities.tsv").read_text() == "0\t4\n1\t9\n"
 
 
+def jpeg_of(image):
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
 def spoil(photos, how):
     victim = photos / "bob" / "0 x.jpg"
     if how == "empty":
@@ -319,13 +323,77 @@ def test_a_stopped_build_goes_on_to_the_same_bytes(photos, tmp_path, monkeypatch
     assert sorted(os.listdir(tmp_path)) == ["out", "photos", "whole"]
 
 
-def test_another_input_does_not_go_on_with_it(photos, tmp_path):
+def stopped(photos, out):
+    """A build that stopped at bob's only image, the last: Ann Lee and Zoë are in."""
+    good = (photos / "bob" / "0 x.jpg").read_bytes()
     spoil(photos, "text")
-    with pytest.raises(InputError):
-        build(open_source(photos), tmp_path / "out")
-    (photos / "bob" / "new.jpg").write_bytes((photos / "Ann Lee" / "0 x.jpg").read_bytes())
+    with pytest.raises(InputError, match="bob/0 x.jpg"):
+        build(open_source(photos), out)
+    return good
+
+
+@pytest.mark.parametrize("repair", ["restored", "replaced", "removed", "more"])
+def test_a_build_goes_on_once_the_image_it_stopped_at_is_repaired(photos, tmp_path, picture, repair, monkeypatch):
+    good = stopped(photos, tmp_path / "out")
+    victim = photos / "bob" / "0 x.jpg"
+    if repair == "removed":
+        victim.unlink()
+    else:
+        victim.write_bytes(good if repair == "restored" else jpeg_of(picture(2, 5)))
+    if repair == "more":
+        (photos / "carl").mkdir()
+        (photos / "carl" / "1.jpg").write_bytes(good)
+    build(open_source(photos), tmp_path / "whole")
+    read = []
+    source = open_source(photos)
+    one = source.read
+    source.read = lambda number: (read.append(source.names[number]), one(number))[1]
+    build(source, tmp_path / "out")
+    assert all(name.startswith(("bob", "carl")) for name in read), "what is in is not read again"
+    for name in ("train.rec", "train.idx", "train.crc", "identities.tsv", "property"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_an_image_that_was_left_out_but_not_passed_yet_is_looked_at_again(photos, tmp_path, monkeypatch):
+    """With --skip, stopped within Zoë's images after her second one was found unusable; it is repaired meanwhile."""
+    build(open_source(photos), tmp_path / "whole")
+    victim = photos / "Zoë Ångström" / "1 x.jpg"
+    good = victim.read_bytes()
+    victim.write_bytes(b"")
+    add = partial_set.PartialSet.add
+
+    def second_stops(self, label, *more):
+        if label:
+            raise KeyboardInterrupt
+        add(self, label, *more)
+    monkeypatch.setattr(partial_set.PartialSet, "add", second_stops)
+    with pytest.raises(KeyboardInterrupt):
+        build(open_source(photos), tmp_path / "out", skip=True)
+    monkeypatch.undo()
+    victim.write_bytes(good)
+    build(open_source(photos), tmp_path / "out", skip=True)
+    assert (tmp_path / "out" / "train.rec").read_bytes() == (tmp_path / "whole" / "train.rec").read_bytes()
+    assert not (tmp_path / "out" / "skipped.tsv").exists()
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "gone", "grown"])
+def test_another_input_does_not_go_on_with_it(photos, tmp_path, picture, change):
+    """An image that is in already changed or went; one came before, or to a person whose images are all in."""
+    good = stopped(photos, tmp_path / "out")
+    (photos / "bob" / "0 x.jpg").write_bytes(good)
+    first = photos / "Ann Lee" / "0 x.jpg"
+    if change == "changed":
+        first.write_bytes(good)
+    elif change == "gone":
+        first.unlink()
+    else:
+        (photos / ("Ann Lee" if change == "added" else "Zoë Ångström") / "9.jpg").write_bytes(good)
     with pytest.raises(InputError, match="unfinished build of other images"):
         build(open_source(photos), tmp_path / "out")
+
+
+def test_a_folder_that_is_no_unfinished_build_is_left_alone(photos, tmp_path):
     (tmp_path / "two.partial").mkdir()
     (tmp_path / "two.partial" / "train.rec").write_bytes(b"mine")
     with pytest.raises(InputError, match="is no unfinished build"):

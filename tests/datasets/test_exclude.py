@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from datasets import whole_folder
 from datasets.exclude import find_overlap, test_centres
 from datasets.prepare import main
 from datasets.records import RecordSet
@@ -49,6 +50,19 @@ def test_the_set_is_written_without_them(sets):
     assert lines[1:] == ["1\t\tBob\t1.0000"]
     assert (folder / "out" / "identities.tsv").read_text() == "0\t0\n1\t2\n"
     assert (folder / "set" / "train.rec").read_bytes() == before
+
+
+def test_the_list_is_there_when_the_set_appears(sets, monkeypatch):
+    """Killed right after the renaming, the folder is whole."""
+    folder, _ = sets
+    inside = []
+    place = whole_folder.put_in_place
+    monkeypatch.setattr(whole_folder, "put_in_place", lambda temporary, target: (
+        inside.extend(path.name for path in temporary.iterdir()), place(temporary, target)))
+    main(["exclude", str(folder / "set"), str(folder / "out"), "--embeddings", str(folder / "train.npy"),
+          "--test", str(folder / "test.npy")])
+    assert "excluded.tsv" in inside
+    assert sorted(inside) == sorted(path.name for path in (folder / "out").iterdir())
 
 
 def test_bad_input_is_named_and_nothing_written(sets):

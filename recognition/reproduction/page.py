@@ -1,21 +1,28 @@
 """docs/reproduction.md from what lies in the results folder: nothing on it is typed in."""
 import re
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Mapping, Sequence
 
 from runtime.files import PathLike, atomic_open, read_json
 
 HEADING = """# The paper again
 
-This page is written by `python recognition/reproduce.py page` from the results beside it (`reproduction/*.json`); every
+This page is written by `python recognition/reproduce.py page` from the results beside it (`{folder}/*.json`); every
 figure and table names what produced it. One of them again: `python recognition/reproduce.py table2`; all:
-`python recognition/reproduce.py all`. At paper scale: `--scale paper`.
+`python recognition/reproduce.py all`. At paper scale: `--scale paper --data DIR`, which names the missing files first.
+
+At demo scale every run is a small network on drawn faces of nobody, and every benchmark a stand-in of the paper's: the
+figures show how the methods stand to one another here, not how well they do on photographs. The paper's own numbers are
+in `evaluation/paper.json`.
 """
+
+
+SUMMARISED = ("table2", "table3")
 
 
 def _order(path: Path) -> Any:
     kind, number, rest = re.fullmatch(r"([a-z]+)(\d*)(.*)", path.stem).groups()  # type: ignore[union-attr]
-    return kind != "table", kind, int(number or 99), rest
+    return kind == "fig", int(number or 99), rest
 
 
 def _figures(value: Any, depth: int = 0) -> List[str]:
@@ -36,10 +43,19 @@ def _figures(value: Any, depth: int = 0) -> List[str]:
     return lines
 
 
+def _made(document: Mapping[str, Any]) -> str:
+    """Training sets with their hashes, and the commits the runs were trained at, where a result names them."""
+    source = document.get("made_from", {})
+    data = source.get("data", {})
+    sets = [f"{name} {digest}" for name, digest in data.items()] if isinstance(data, dict) else [str(data)]
+    commits = sorted({commit[:12] for commit in source.get("runs", {}).values()})
+    return (f"; data {', '.join(sets)}" if sets else "") + (f"; runs of {', '.join(commits)}" if commits else "")
+
+
 def _section(folder: Path, place: Path) -> List[str]:
     document = read_json(place)
     made = document.get("provenance", {})
-    foot = f"*commit {made.get('commit', 'unknown')[:12]}, `{made.get('command', '')}`*"
+    foot = f"*commit {made.get('commit', 'unknown')[:12]}, `{made.get('command', '')}`{_made(document)}*"
     table = place.with_suffix(".md")
     if table.exists():
         return [table.read_text(encoding="utf-8"), foot, ""]
@@ -48,11 +64,19 @@ def _section(folder: Path, place: Path) -> List[str]:
             document["protocol"], "", *_figures(document["figures"]), "", foot, ""]
 
 
+def _findings(places: Sequence[Path]) -> List[str]:
+    """What comes out of the tables of losses, in front of everything: the findings of Tables 2 and 3."""
+    lines = [f"- {finding}" for place in places if place.stem in SUMMARISED
+             for finding in read_json(place).get("findings", [])]
+    return ["## What comes out", "", *lines, ""] if lines else []
+
+
 def write_page(results: PathLike, page: PathLike) -> Path:
     """Write the page of all results in a folder (tables first, in the paper's order); returns its path."""
     folder, target = Path(results), Path(page)
-    lines = [HEADING]
-    for place in sorted(folder.glob("*.json"), key=_order):
+    places = sorted(folder.glob("*.json"), key=_order)
+    lines = [HEADING.format(folder=folder.name), *_findings(places)]
+    for place in places:
         lines += _section(folder, place)
     with atomic_open(target, "w") as stream:
         stream.write("\n".join(lines))

@@ -18,7 +18,6 @@ from recognition.reproduction.run_list import FIGURE4A, FIGURE6, FIGURE7
 from recognition.reproduction.runs import (
     PACKS,
     Recipe,
-    data_hash,
     genuine_embeddings,
     network_of,
     trained,
@@ -71,7 +70,7 @@ def fig4a(order: Order) -> Produced:
     axes.set(xlim=(20, 100), xlabel=r"$\theta_j$ in degrees", ylabel="Numbers")
     axes.legend(fontsize=8)
     return Produced("fig4a", save(picture, order.out, "fig4a"), f"ArcFace on {told(order)}; all training images",
-                    figures, {"data": data_hash(recipe_and_data(FIGURE4A, order)[1])})
+                    figures, made_of(order, [FIGURE4A]))
 
 
 def told(order: Order) -> str:

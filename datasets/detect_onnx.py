@@ -11,7 +11,7 @@ from runtime.files import PathLike
 
 THRESHOLD = 0.5
 OVERLAP = 0.4
-_SIDE = 640  # input of an SCRFD file that leaves its size open
+_SIDE = 640  # input of an SCRFD file that leaves its size open, and the largest for YuNet
 _STRIDES = (8, 16, 32)
 _ANCHORS = 2
 
@@ -68,7 +68,10 @@ class Scrfd:
 
 
 class YuNet:
-    """OpenCV's own face detector on its .onnx file."""
+    """OpenCV's own face detector on its .onnx file; it knows faces of 10 to 300 pixels, so photographs are scaled down.
+
+    Its points are right eye, left eye, nose, right and left mouth corner of the person: left to right in the picture.
+    """
 
     def __init__(self, path: PathLike, threshold: float = 0.7) -> None:
         try:
@@ -78,11 +81,14 @@ class YuNet:
             raise InputError(f"{path}: OpenCV cannot read it ({error.err}); give YuNet's .onnx file") from None
 
     def detect(self, bgr: np.ndarray) -> List[Face]:
-        """Faces in a BGR uint8 (h, w, 3) image, the surest first."""
-        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
-        rows = self._net.detect(bgr)[1]
+        """Faces in a BGR uint8 (h, w, 3) image, the surest first; a larger one than 640 is scaled down to it."""
+        scale = min(1.0, _SIDE / max(bgr.shape[:2]))
+        fitted = bgr if scale == 1.0 else letterbox(bgr, (_SIDE, _SIDE))[0]
+        self._net.setInputSize((fitted.shape[1], fitted.shape[0]))
+        rows = self._net.detect(fitted)[1]
         if rows is None:
             return []
-        faces = [Face(np.array([r[0], r[1], r[0] + r[2], r[1] + r[3]], np.float64), float(r[14]),
-                      r[4:14].reshape(5, 2).astype(np.float64)) for r in rows]
+        rows = rows.astype(np.float64)
+        faces = [Face(np.array([r[0], r[1], r[0] + r[2], r[1] + r[3]]) / scale, float(r[14]),
+                      r[4:14].reshape(5, 2) / scale) for r in rows]
         return sorted(faces, key=lambda face: -face.score)

@@ -84,7 +84,8 @@ def test_box_points_and_score_of_one_face(model, shape):
 
 
 def test_several_faces_the_surest_first_and_weak_ones_not(model):
-    picture = painted((480, 600), ((40, 40), 0.8, 0.8), ((40, 200), 1, 1), ((200, 400), 0.9, 0.9), ((296, 40), 0.6, 0.7))
+    picture = painted((480, 600), ((40, 40), 0.8, 0.8), ((40, 200), 1, 1), ((200, 400), 0.9, 0.9),
+                      ((296, 40), 0.6, 0.7))
     faces = YuNet(model).detect(picture)
     assert [round(face.score, 2) for face in faces] == [1.0, 0.9, 0.8]
     for face, place in zip(faces, [(40, 200), (200, 400), (40, 40)]):

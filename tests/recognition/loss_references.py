@@ -265,7 +265,7 @@ def age(values, settings, fixed):
     years = values["age_label"]
     known = [i for i in range(len(years)) if years[i] >= 0]
     lengths = np.linalg.norm(values["embedding"], axis=1)
-    squares = [(values["age_slope"][0] * lengths[i] + values["age_bias"][0] - years[i] / 100) ** 2 for i in known]
+    squares = [(values["age_slope"][0] * lengths[i] + values["age_bias"][0] - years[i]) ** 2 for i in known]
     term = settings.options["weight"] / 2 * (np.mean(squares) if known else 0.0)
     return {"loss": margin_entropy(values, settings), "objective:age": term}
 

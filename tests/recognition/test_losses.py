@@ -26,8 +26,15 @@ def make(name, **more):
     return attach(embedding, settings_of(name, **more), CLASSES, IMAGES)
 
 
+RUNNING = {"curricular_t": (0.3, 0.7), "adaface_mean": (15.0, 3.0), "adaface_deviation": (6.0, 0.5),
+           "adacos_scale": (7.0, 3.0), "sphereface_iteration": (150.0, 9000.0)}  # in the middle of a run, and late
+
+
 def values_for(head, seed, extreme=False):
-    """Random float64 values for every variable of a head; `extreme` puts embeddings on and against their centres."""
+    """Random float64 values for every variable of a head; `extreme` puts embeddings on and against their centres.
+
+    States are given values other than the first, so that a rule that only fits the first step is seen.
+    """
     rng = np.random.RandomState(seed)
     shapes = dict(zip(head.symbol.list_arguments(), head.symbol.infer_shape(softmax_label=(IMAGES,))[0]))
     values = {name: rng.randn(*shape) for name, shape in shapes.items()}
@@ -41,7 +48,7 @@ def values_for(head, seed, extreme=False):
     if "fc7_bias" in values:
         values["fc7_weight"] *= 0.05  # free lengths: keep the softmax from saturating
     for name, first in head.states.items():
-        values[name] = first.astype(np.float64)
+        values[name] = np.full(1, RUNNING[name][extreme]) if name in RUNNING else first.astype(np.float64)
     if "age_label" in values:
         values["age_label"][:] = -1  # unknown
         values["age_label"][::2] = [20, 31, 45, 60, 18, 77]
@@ -100,6 +107,17 @@ def test_each_state_has_its_next_value_and_each_preset_its_source(name):
     assert len(head.roles) == len(head.symbol.list_outputs()) and head.roles[0] == "embedding"
     assert "loss" in head.roles and settings_of(name).source
     assert all(array.dtype == np.float32 for array in head.states.values())
+
+
+def test_states_begin_as_published():
+    def first(name):
+        return {state: value.ravel().tolist() for state, value in make(name).states.items()}
+
+    assert first("adaface") == {"adaface_mean": [20.0], "adaface_deviation": [100.0]}
+    assert first("curricularface") == {"curricular_t": [0.0]}
+    assert first("sphereface") == {"sphereface_iteration": [0.0]}
+    assert first("adacos")["adacos_scale"] == pytest.approx([2 ** 0.5 * np.log(CLASSES - 1)])
+    assert first("centre") == {"identity_centres": [0.0] * CLASSES * SIZE}
 
 
 def test_unknown_family_option_and_impossible_batches_are_named():

@@ -1,0 +1,115 @@
+"""`train.py --loss NAME` learns: one preset of every family on built-in faces; drop and CVC on what came of it.
+
+All presets, for longer: benchmarks/losses.py and docs/losses.md.
+"""
+import json
+import math
+
+import numpy as np
+import pytest
+
+from datasets.ages import read_ages
+from datasets.pairs import write_pack
+from datasets.record_writer import RecordWriter
+from datasets.records import RecordSet
+from datasets.synthetic import draw_pack, write_training_set
+from recognition import drop, train
+from recognition.presets import LOSSES
+from recognition.reproduction.runs import network_of, training_embeddings
+from recognition.reproduction.small_faces import reduced
+
+IDENTITIES, IMAGES, PAIRS, STEPS = 10, 48, 400, 120
+FAMILIES = {**{LOSSES[name].loss_name: name for name in reversed(list(LOSSES))}, "margin_softmax": "arcface",
+            "intra_inter": "arcface_intra_inter", "atriplet": "atriplet_bag", "mv_softmax": "mvarc"}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """10 drawn people at 32x32 with ages; `lfw`: pairs of others; `known`: pairs of the people trained on."""
+    folder = tmp_path_factory.mktemp("faces32")
+    full = tmp_path_factory.mktemp("faces112")
+    write_training_set(full, IDENTITIES, IMAGES, seed=5, workers=1)
+    records = RecordSet.open(full)
+    pictures = [reduced(records.read(int(key))[1]) for key in records.keys]
+    with RecordWriter(folder, (32, 32)) as writer:
+        for label in range(IDENTITIES):
+            writer.add(label, pictures[label * IMAGES:(label + 1) * IMAGES])
+    (folder / "ages.tsv").write_bytes((full / "ages.tsv").read_bytes())
+    images, same = draw_pack("lfw", PAIRS, 5, 1)
+    write_pack(folder / "lfw.bin", [reduced(image) for image in images], same)
+    chance = np.random.RandomState(0)
+    known, truth = [], []
+    for number in range(PAIRS):
+        person, other = chance.choice(IDENTITIES, 2, replace=False)
+        first, second = chance.choice(IMAGES, 2, replace=False)
+        known += [pictures[person * IMAGES + first], pictures[(other if number % 2 else person) * IMAGES + second]]
+        truth.append(number % 2 == 0)
+    write_pack(folder / "known.bin", known, truth)
+    return folder
+
+
+def accuracies(faces, folder, loss, *more):
+    """Train by the command; the accuracies of its last validation."""
+    train.main(["--network", "small", "--loss", loss, "--dataset", "own", "--recipe", "demo", "--data-dir", str(faces),
+                "--run-dir", str(folder), "--gpus", "cpu", "--per-batch-size", "32" if "triplet" not in loss else "30",
+                "--max-steps", str(STEPS), "--verbose", str(STEPS), "--lr-steps", "90,110", "--val-targets",
+                "lfw,known", "--ckpt", "0", "--threads", "1", *more])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {line["target"]: line["accuracy"] for line in lines if line["kind"] == "validation"}
+
+
+@pytest.fixture(scope="module")
+def untrained(faces, tmp_path_factory):
+    """The network as it begins, with BatchNorm statistics of these images."""
+    return accuracies(faces, tmp_path_factory.mktemp("untrained") / "run", "arcface", "--lr", "1e-12")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where the runs of the families are, one folder each."""
+    return tmp_path_factory.mktemp("families")
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_each_family_learns(faces, untrained, runs, family):
+    """Unseen people above chance, and people trained on above the untrained network: by three standard deviations."""
+    reached = accuracies(faces, runs / family, FAMILIES[family])
+    assert reached["lfw"] - 0.5 > 3 * math.sqrt(0.25 / PAIRS)
+    rates = (reached["known"], untrained["known"])
+    assert rates[0] - rates[1] > 3 * math.sqrt(sum(rate * (1 - rate) for rate in rates) / PAIRS)
+
+
+def lengths_against_ages(folder, faces):
+    """Correlation of |x| with the age over the training images."""
+    _, checkpoint, _ = network_of(folder)
+    rows, _ = training_embeddings(checkpoint, faces)
+    records = RecordSet.open(faces)
+    return np.corrcoef(np.linalg.norm(rows, axis=1), read_ages(records)[records.keys])[0, 1]
+
+
+def test_lengths_follow_the_ages_that_are_fed(faces, runs):
+    """OE-CNN's |x| tells the age; without the term (ArcFace) it does not."""
+    with_ages, without = (lengths_against_ages(runs / family, faces) for family in ("age", "margin_softmax"))
+    assert with_ages - without > 3 / np.sqrt(IDENTITIES * IMAGES)
+
+
+def test_the_drop_step_removes_wrongly_labelled_images(faces, tmp_path, capsys):
+    """A quarter of the images is given to somebody else; the sub-centre run and its drop leave far fewer of them."""
+    clean, noisy, chance = RecordSet.open(faces), tmp_path / "noisy", np.random.RandomState(3)
+    noisy.mkdir()
+    wrong = chance.rand(clean.images) < 0.25
+    given = (clean.labels + np.where(wrong, chance.randint(1, IDENTITIES, clean.images), 0)) % IDENTITIES
+    bytes_of = [clean.read(int(key))[1] for key in clean.keys]
+    with RecordWriter(noisy, (32, 32)) as writer:
+        for label in range(IDENTITIES):
+            writer.add(label, [bytes_of[place] for place in np.flatnonzero(given == label)])
+    train.main(["--network", "small", "--loss", "subcentre", "--scale", "16", "--dataset", "own", "--recipe", "demo",
+                "--data-dir", str(noisy), "--run-dir", str(tmp_path / "run"), "--gpus", "cpu", "--per-batch-size", "32",
+                "--max-steps", "250", "--lr-steps", "180,220", "--val-targets", "", "--ckpt", "0"])
+    drop.main(["--run-dir", str(tmp_path / "run"), "--data-dir", str(noisy), "--out", str(tmp_path / "clean")])
+    assert "kept" in capsys.readouterr().out
+    left = RecordSet.open(tmp_path / "clean")
+    kept = np.isin(bytes_of, [left.read(int(key))[1] for key in left.keys])
+    assert (~kept[wrong]).mean() > 2 * (~kept[~wrong]).mean()
+    assert wrong[kept].mean() < 0.6 * wrong.mean()

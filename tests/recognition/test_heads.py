@@ -115,6 +115,23 @@ def test_the_papers_four_gpus_split_the_batch_as_asked():
     assert [executor.arg_dict["data"].context for executor in four.executors] == [mx.cpu(index) for index in range(4)]
 
 
+@pytest.mark.parametrize("head", ["plain", "sharded"])
+def test_a_half_precision_run_of_four_contexts_binds_and_is_filled(head):
+    """All but the convolutions themselves, which MXNet has on GPUs only."""
+    half = dataclasses.replace(settings(head=head, fp16=True), network=dataclasses.replace(TINY, fp16=True))
+    four = step_of(half, 4)
+    network = four if head == "plain" else four.backbone
+    for executor in network.executors:
+        weight = executor.arg_dict["conv_1_conv2d_weight"]
+        assert weight.dtype is np.float16 and executor.arg_dict["conv_1_batchnorm_gamma"].dtype is np.float32
+        assert executor.arg_dict["loss_scale"].asscalar() == 65536
+    saved, whole = four.restart_arrays(), step_of(settings(head=head)).restart_arrays()
+    assert saved["master:conv_1_conv2d_weight"].dtype is np.float32
+    full = whole["arg:conv_1_conv2d_weight"].asnumpy()
+    np.testing.assert_array_equal(saved["arg:conv_1_conv2d_weight"].asnumpy(), full.astype(np.float16))
+    assert saved["arg:fc7_weight"].dtype is np.float32
+
+
 def test_the_half_precision_graph_has_float32_masters_and_logits():
     with mx.name.NameManager():
         graph = build(dataclasses.replace(TINY, fp16=True))

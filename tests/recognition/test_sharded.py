@@ -1,22 +1,33 @@
 import numpy as np
 import pytest
 
+from recognition import presets
 from recognition.engine import class_block
 from recognition.engine.class_block import ClassBlock, Summary, merge, split
-from recognition.engine.target_margin import check_family
+from recognition.engine.target_margin import FAMILIES, check_family
 from recognition.losses import LossSettings
+from recognition.settings import take
 from runtime.errors import InputError
 from runtime.mx import mx
 from tests.recognition import head_lab as lab
 
 ARCFACE = LossSettings(loss_m2=0.5)
-LOSSES = {
-    "nsoftmax": LossSettings(), "arcface": ARCFACE, "cosface": LossSettings(loss_m3=0.35),
-    "sphereface": LossSettings(loss_m1=1.35), "combined": LossSettings(loss_m2=0.3, loss_m3=0.2),
-    "cm2": LossSettings(loss_m1=0.9, loss_m2=0.4, loss_m3=0.15),
-    "original": LossSettings(loss_m2=0.5, original=True), "head2018": LossSettings(loss_m2=0.5, head_2018=True),
-    "subcentre": LossSettings(loss_name="subcentre", loss_m2=0.5, loss_K=3),
-}
+
+
+def forms_of_presets():
+    """The presets the head takes, by name: the first of each combination of margins, scale and number of centres."""
+    forms = {}
+    for name, preset in presets.LOSSES.items():
+        loss = take(LossSettings, preset)
+        if loss.loss_name in FAMILIES:
+            margins = (loss.loss_m1 != 1, loss.loss_m2 != 0, loss.loss_m3 != 0)
+            forms.setdefault((margins, loss.loss_s, loss.loss_K), (name, loss))
+    return dict(forms.values())
+
+
+LOSSES = forms_of_presets()
+LOSSES.update(original=LossSettings(loss_m2=0.5, original=True), head2018=LossSettings(loss_m2=0.5, head_2018=True),
+              every_margin=LossSettings(loss_m1=0.9, loss_m2=0.4, loss_m3=0.15, original=True))
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,12 @@
-"""One contender of benchmarks/inference.py in a process of its own: reads commands on stdin, answers with seconds.
+"""One contender of benchmarks/peers.py in a process of its own: reads commands on stdin, answers with seconds.
 
 `peers_worker.py KIND NETWORK FILE BATCH THREADS`; for each line on stdin it runs forward passes for about half a
 second, after one that is not counted (its turn begins with other people's data in the caches), and prints the median
 seconds of a pass and the mean processor seconds. KIND: mxnet, mxnet-bf16, mxnet-int8 (need the product), torch,
-torch-last, torch-frozen, torch-compile, torch-compile-last, onnx.
+torch-last, torch-frozen, torch-compile, torch-compile-last, onnx; and whole training steps under ArcFace with 10,000
+identities: train-mxnet, train-torch, train-torch-last (FILE is not read).
 """
+import argparse
 import statistics
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import Callable, List, Tuple
 
 import numpy
 
+CLASSES = 10000
 _TURN_SECONDS = 0.5
 
 
@@ -57,6 +60,19 @@ def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: in
     return lambda: session.run(None, {"data": images})[0]
 
 
+def _training(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
+    if kind == "train-mxnet":
+        from training import prepared
+
+        return prepared(network, argparse.Namespace(batch=len(images), classes=CLASSES, head="plain", gpus="cpu",
+                                                    mirror=False, bf16=False))[0]
+    import torch
+    from torch_networks import training_step
+
+    torch.set_num_threads(threads)
+    return training_step(network, torch.from_numpy(images), CLASSES, kind.endswith("-last"))
+
+
 def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
     import torch
     import torch._inductor.config as inductor
@@ -82,7 +98,7 @@ def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: i
     return run
 
 
-_KINDS = {"mxnet": _mxnet, "onnx": _onnx, "torch": _torch}
+_KINDS = {"mxnet": _mxnet, "onnx": _onnx, "torch": _torch, "train": _training}
 
 
 if __name__ == "__main__":

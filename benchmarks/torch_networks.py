@@ -2,10 +2,12 @@
 
 Never imported by the product; run by an interpreter that has PyTorch. Loads what `recognition/export.py torch` writes.
 """
-from typing import Dict, List, Sequence
+import math
+from typing import Callable, Dict, List, Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 STAGES: Dict[str, Sequence[int]] = {"r18": (2, 2, 2, 2), "r34": (3, 4, 6, 3), "r50": (3, 4, 14, 3),
                                     "r100": (3, 13, 30, 3)}
@@ -126,3 +128,27 @@ class MobileFaceNet(nn.Module):
 def network(name: str) -> nn.Module:
     """The peer of a preset: y1, r18, r34, r50 or r100."""
     return MobileFaceNet() if name == "y1" else ResNet(STAGES[name])
+
+
+def training_step(name: str, images: torch.Tensor, classes: int, channels_last: bool) -> Callable[[], None]:
+    """A step of eager PyTorch: ArcFace (s 64, m 0.5) over `classes` identities, SGD with momentum and decay."""
+    net = network(name).train()
+    inputs = (images / 255 - 0.5) / 0.5
+    if channels_last:
+        net, inputs = net.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
+    label = torch.randint(0, classes, (len(images),), generator=torch.Generator().manual_seed(0))
+    centres = nn.Parameter(torch.randn(classes, net(inputs).shape[1]) * 0.01)
+    optimizer = torch.optim.SGD([*net.parameters(), centres], lr=0.01, momentum=0.9, weight_decay=5e-4)
+    rows = torch.arange(len(label))
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        cosine = functional.linear(functional.normalize(net(inputs)), functional.normalize(centres))
+        target = cosine[rows, label]
+        sine = (1 - target * target).clamp(min=0).sqrt()
+        moved = torch.where(target > -math.cos(0.5), target * math.cos(0.5) - sine * math.sin(0.5),
+                            target - 0.5 * math.sin(0.5))
+        logits = cosine.index_put((rows, label), moved) * 64
+        functional.cross_entropy(logits, label).backward()
+        optimizer.step()
+    return run

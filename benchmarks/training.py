@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from runtime.mx import available_cores, mx
 PLAIN = "float32"
 
 
-def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
-    """Median seconds of a step and the peak memory of this process in bytes."""
+def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None], int]:
+    """A whole training step of the product on images of noise, to be called again and again, and its images."""
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
                                                    "mirror": flags.mirror, "bf16": flags.bf16})
     where = contexts(flags.gpus)
@@ -36,17 +36,26 @@ def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
     shapes = parameter_shapes(model, flags.batch, settings.data.image_shape)
     step.set_parameters(*fresh(model.head.symbol, shapes, settings.network.net_name, model.head.initializers, 0))
     step.set_optimizer(0.9, 5e-4, "uniform")
-    rng, seconds = np.random.RandomState(0), []
+    rng = np.random.RandomState(0)
     data = mx.nd.array(rng.randint(0, 256, (step.batch_size, 3, 112, 112)))
     label = mx.nd.array(rng.randint(0, flags.classes, step.batch_size))
-    for _ in range(flags.rounds + 1):
-        mx.nd.waitall()
-        start = time.perf_counter()
+
+    def run() -> None:
         step.forward_backward(data, label)
         step.update(0.01)
         mx.nd.waitall()
+    return run, step.batch_size
+
+
+def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
+    """Median seconds of a step and the peak memory of this process in bytes."""
+    run, images = prepared(network, flags)
+    seconds = []
+    for _ in range(flags.rounds + 1):
+        start = time.perf_counter()
+        run()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds[1:]), "images": step.batch_size,
+    return {"seconds": statistics.median(seconds[1:]), "images": images,
             "peak": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 

@@ -1,5 +1,6 @@
 """The fast form of a checkpoint: the same embeddings from fewer operators."""
-from typing import Dict, Sequence
+import warnings
+from typing import Dict, List, Sequence
 
 from graph.checkpoint import Checkpoint
 from graph.editing import Editing
@@ -8,15 +9,34 @@ from graph.nodes import Graph, Node, output_shapes
 from graph.prelu import rewrite_prelus
 from graph.shapes import Shape
 from graph.training import IMAGE
+from runtime.errors import Notice
+from runtime.mx import mx
+
+_KNOWN = frozenset((
+    "Activation", "BatchNorm", "BlockGrad", "Concat", "Convolution", "Dropout", "Flatten", "FullyConnected",
+    "L2Normalization", "LeakyReLU", "Pooling", "SoftmaxActivation", "SoftmaxOutput", "_copy", "_minus_scalar",
+    "_mul_scalar", "amp_cast", "broadcast_div", "broadcast_mul", "elemwise_add", "elemwise_mul", "identity", "make_loss",
+    "mean", "null", "sqrt", "square", "sum"))
+_REDUCED = ("_contrib_quantize", "_contrib_dequantize", "_contrib_requantize", "_sg_mkldnn")
+
+
+def left_alone(symbol: "mx.sym.Symbol") -> List[str]:
+    """Operators of a graph that no pass of this room was written for, by type; every pass leaves them as they are."""
+    return sorted({node.op for node in Graph.of(symbol).nodes()
+                   if node.op not in _KNOWN and not node.op.startswith(_REDUCED)})
 
 
 def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE, move: bool = True) -> Checkpoint:
     """Rewrite a checkpoint for speed at inference; embeddings differ by rounding only (below 1e-5, relatively).
 
-    Works on any symbol: what a pass does not know stays as it is. `input_shape` is (1, c, h, w). The given checkpoint
-    is not changed. The result has other parameters than the published names and is meant to be run, not to be trained.
+    Works on any symbol: what a pass does not know stays as it is, and a `Notice` names it. `input_shape` is
+    (1, c, h, w). The given checkpoint is not changed. The result has other parameters than the published names and is meant to be run, not to be trained.
     `move` False keeps the activations at their own size (graph.prelu), for eight-bit ranges.
     """
+    foreign = left_alone(checkpoint.symbol)
+    if foreign:
+        warnings.warn(f"{', '.join(foreign)}: operators the rewriting of graphs does not know; they are left as they "
+                      "are (--exact leaves the whole graph so)", Notice, stacklevel=2)
     shapes = output_shapes(checkpoint.symbol, input_shape)
     editing = Editing(checkpoint)
     drop_training_only(editing)

@@ -3,7 +3,8 @@ import errno
 import os
 import signal
 import sys
-from typing import Callable, NoReturn, Optional, Sequence
+import warnings
+from typing import Callable, NoReturn, Optional, Sequence, TextIO, Type, Union
 
 from runtime.loading import give_back
 
@@ -13,6 +14,10 @@ _REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "
              errno.EFBIG: "choose a file system that holds larger files", errno.EACCES: _ELSEWHERE,
              errno.EROFS: _ELSEWHERE, errno.EEXIST: f"it is no folder; {_ELSEWHERE}", errno.ENOTDIR: _ELSEWHERE,
              errno.EISDIR: _ELSEWHERE}
+
+
+class Notice(UserWarning):
+    """Something a user should know that stops nothing; a command shows it as one line on stderr."""
 
 
 class InputError(Exception):
@@ -38,6 +43,13 @@ def leave(error: InputError) -> NoReturn:
     sys.exit(EXIT_BAD_INPUT)
 
 
+def _show(message: Union[Warning, str], category: Type[Warning], filename: str, lineno: int,
+          file: Optional[TextIO] = None, line: Optional[str] = None) -> None:
+    """A warning as a command shows it: our notices in one line, a library's as Python writes them."""
+    own = issubclass(category, Notice)
+    sys.stderr.write(f"note: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno, line))
+
+
 def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     """Run a command-line `main(argv)` and leave the process with its status.
 
@@ -45,6 +57,7 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps its traceback.
     """
     try:
+        warnings.showwarning = _show
         give_back()
         sys.exit(main(None) or 0)
     except InputError as error:

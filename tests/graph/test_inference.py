@@ -5,10 +5,13 @@ import numpy
 import pytest
 
 from graph.checkpoint import Checkpoint, load
-from graph.inference import exact_form, inference_form
+from graph.inference import exact_form, inference_form, left_alone
 from graph.nodes import Graph
 from graph.untrained import untrained
 from recognition.networks import NetworkSettings, build
+from recognition.presets import NETWORKS
+from recognition.settings import resolve
+from runtime.errors import Notice
 from runtime.mx import mx
 
 NOISE = numpy.random.RandomState(0).randint(0, 256, (3, 3, 112, 112)).astype("float32")
@@ -167,7 +170,13 @@ def test_a_dense_layer_takes_the_normalisation_before_it_position_by_position():
     numpy.testing.assert_allclose(_embed(fast, images), _embed(checkpoint, images), rtol=1e-4, atol=1e-5)
 
 
-def test_unknown_operators_are_left_alone():
+def test_unknown_operators_are_left_alone_and_named():
     net = mx.sym.LRN(mx.sym.Variable("data"), nsize=3, name="own")
     checkpoint = _single(net)
-    assert inference_form(checkpoint, (1, 3, 5, 5)).symbol.tojson() == Graph.of(net).symbol().tojson()
+    with pytest.warns(Notice, match="LRN: operators the rewriting"):
+        assert inference_form(checkpoint, (1, 3, 5, 5)).symbol.tojson() == Graph.of(net).symbol().tojson()
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_every_operator_of_our_networks_is_known(name):
+    assert left_alone(build(resolve(name, "arcface", "own", {}).network)) == []

@@ -1,10 +1,11 @@
 import errno
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from runtime.errors import InputError, run_command, unknown
+from runtime.errors import InputError, Notice, run_command, unknown
 
 
 def test_unknown_lists_the_known_names_sorted():
@@ -49,3 +50,14 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_the_status_of_main_is_the_status_of_the_process():
     code = "from runtime.errors import run_command\nrun_command(lambda argv: 143)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143
+
+
+def test_a_notice_is_one_line_and_another_warning_is_pythons_own(capsys):
+    def main(argv):
+        warnings.warn("LRN is left alone", Notice, stacklevel=1)
+        warnings.warn("old", FutureWarning, stacklevel=1)
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        warnings.simplefilter("always")
+        run_command(main)
+    first, second = capsys.readouterr().err.splitlines()[:2]
+    assert first == "note: LRN is left alone" and "test_errors.py" in second and "FutureWarning: old" in second

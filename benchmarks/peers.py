@@ -1,4 +1,4 @@
-"""Inference beside PyTorch and ONNX Runtime, interleaved: `python benchmarks/inference.py --torch-python PYTHON`.
+"""Networks beside PyTorch and ONNX Runtime, interleaved: `python benchmarks/peers.py --torch-python PYTHON [--train]`.
 
 Each contender is a process that keeps its network; rounds go round the contenders, so that other work on the machine
 meets all of them. Wall time is what a user waits for; processor time with one thread is what a busy machine still
@@ -24,6 +24,7 @@ from runtime.errors import run_command
 
 KINDS = ("mxnet", "mxnet-bf16", "mxnet-int8", "torch", "torch-last", "torch-frozen", "torch-compile",
          "torch-compile-last", "onnx")
+TRAINING = ("train-mxnet", "train-torch", "train-torch-last")
 _WORKER = Path(__file__).with_name("peers_worker.py")
 
 
@@ -32,7 +33,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = _flags().parse_args(argv)
     for network in options.networks.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            path = _files(network, folder)
+            path = "-" if options.train else _files(network, folder)
             for batch in map(int, options.batch_sizes.split(",")):
                 rows = _rounds(network, path, batch, options)
                 sys.stdout.write(_table(network, batch, rows, options.threads))
@@ -56,8 +57,8 @@ def _files(network: str, folder: str) -> str:
 
 def _rounds(network: str, path: str, batch: int, options: argparse.Namespace) -> Dict[str, List[List[float]]]:
     workers = {}
-    for kind in options.kinds.split(","):
-        python = options.torch_python if kind.startswith("torch") else sys.executable
+    for kind in (options.kinds or ",".join(TRAINING if options.train else KINDS)).split(","):
+        python = options.torch_python if "torch" in kind else sys.executable
         command = [python, str(_WORKER), kind, network, path, str(batch), str(options.threads)]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                   stderr=subprocess.DEVNULL, env=_environment(options.threads))
@@ -97,7 +98,8 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--torch-python", default=sys.executable, help="an interpreter that has PyTorch")
     flags.add_argument("--networks", default="y1,r18,r50,r100")
     flags.add_argument("--batch-sizes", default="1,32")
-    flags.add_argument("--kinds", default=",".join(KINDS), help=f"contenders (default: {','.join(KINDS)})")
+    flags.add_argument("--train", action="store_true", help="whole training steps instead of inference")
+    flags.add_argument("--kinds", help=f"contenders (default: {','.join(KINDS)}; with --train {','.join(TRAINING)})")
     flags.add_argument("--threads", type=int, default=2)
     flags.add_argument("--rounds", type=int, default=5)
     return flags

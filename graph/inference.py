@@ -15,8 +15,8 @@ from runtime.mx import mx
 _KNOWN = frozenset((
     "Activation", "BatchNorm", "BlockGrad", "Concat", "Convolution", "Dropout", "Flatten", "FullyConnected",
     "L2Normalization", "LeakyReLU", "Pooling", "SoftmaxActivation", "SoftmaxOutput", "_copy", "_minus_scalar",
-    "_mul_scalar", "amp_cast", "broadcast_div", "broadcast_mul", "elemwise_add", "elemwise_mul", "identity", "make_loss",
-    "mean", "null", "sqrt", "square", "sum"))
+    "_mul_scalar", "amp_cast", "broadcast_div", "broadcast_mul", "elemwise_add", "elemwise_mul", "identity",
+    "make_loss", "mean", "null", "sqrt", "square", "sum"))
 _REDUCED = ("_contrib_quantize", "_contrib_dequantize", "_contrib_requantize", "_sg_mkldnn")
 
 
@@ -30,8 +30,9 @@ def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE, m
     """Rewrite a checkpoint for speed at inference; embeddings differ by rounding only (below 1e-5, relatively).
 
     Works on any symbol: what a pass does not know stays as it is, and a `Notice` names it. `input_shape` is
-    (1, c, h, w). The given checkpoint is not changed. The result has other parameters than the published names and is meant to be run, not to be trained.
-    `move` False keeps the activations at their own size (graph.prelu), for eight-bit ranges.
+    (1, c, h, w). The given checkpoint is not changed. The result has other parameters than the published names and is
+    meant to be run, not to be trained. `move` False keeps the activations at their own size (graph.prelu), for
+    eight-bit ranges.
     """
     foreign = left_alone(checkpoint.symbol)
     if foreign:

@@ -1,12 +1,15 @@
 """The export command: each form on disk, its card, and what it refuses."""
 import json
 
+import cv2
 import numpy
 import pytest
 
+from evaluation.embedder import Embedder
 from graph.checkpoint import load, save
 from graph.untrained import untrained
 from recognition import export
+from recognition.calibration import calibration_images
 from recognition.networks import NetworkSettings, build
 from runtime.errors import InputError
 from runtime.files import verify_checksum
@@ -90,3 +93,28 @@ def _other(folder):
     settings = NetworkSettings(net_name="fmobilefacenet", net_output="J", emb_size=8, net_multiplier=0.25)
     save(untrained(build(settings), IMAGE, images=2), str(folder / "other"), 0)
     return f"{folder}/other,0"
+
+
+@pytest.mark.parametrize("form,precision", [("int8", "int8, calibrated on 12 images"), ("bf16", "bfloat16")])
+def test_reduced_precision_is_a_checkpoint_that_embeds(model, tmp_path, form, precision):
+    """Calibrated on the drawn faces; evaluated as any checkpoint, near the full network."""
+    options = ["--count", "12"] if form == "int8" else []
+    export.main([form, "--model", model, "--out", str(tmp_path / form), *options])
+    assert precision in _card(tmp_path / f"{form}-0000.params")
+    faces = calibration_images((3, 112, 112), None, 6, seed=5)
+    full, reduced = (Embedder.load(one, mx.cpu()).embed(faces).astype("float64")
+                     for one in (model, f"{tmp_path / form},0"))
+    assert (full != reduced).any()
+    cosine = (full * reduced).sum(1) / numpy.linalg.norm(full, axis=1) / numpy.linalg.norm(reduced, axis=1)
+    assert cosine.min() > 0.95
+
+
+def test_int8_calibrates_on_the_images_given(model, tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number, face in enumerate(calibration_images((3, 112, 112), None, 3)):
+        cv2.imwrite(str(folder / f"{number}.png"), face.transpose(1, 2, 0)[..., ::-1])
+    export.main(["int8", "--model", model, "--images", str(folder), "--out", str(tmp_path / "model")])
+    assert "calibrated on 3 images" in _card(tmp_path / "model-0000.params")
+    with pytest.raises(InputError, match="--count 0"):
+        export.main(["int8", "--model", model, "--count", "0", "--out", str(tmp_path / "none")])

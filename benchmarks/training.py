@@ -4,6 +4,7 @@ Forward, backward and SGD with momentum under ArcFace, on images of noise. Each 
 """
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from runtime.errors import run_command
 from runtime.mx import available_cores, mx
 
 PLAIN = "float32"
+_SHOWN = 10
 
 
 def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None], int]:
@@ -59,6 +61,24 @@ def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
             "peak": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
+def profile(network: str, flags: argparse.Namespace) -> str:
+    """Where a step's time goes: operators of the executed graph by their share, from MXNet's own profiler."""
+    os.environ["MXNET_EXEC_BULK_EXEC_TRAIN"] = "0"  # or many operators are timed as one
+    run, _ = prepared(network, flags)
+    run()
+    mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True)
+    mx.profiler.set_state("run")
+    for _ in range(flags.rounds):
+        run()
+    mx.profiler.set_state("stop")
+    stats = json.loads(mx.profiler.dumps(reset=True, format="json", sort_by="total", ascending=False))
+    totals = {name: row["Total"] for name, row in stats["Time"]["operator"].items()}
+    whole = sum(totals.values())
+    rows = sorted(totals.items(), key=lambda item: -item[1])[:_SHOWN]
+    lines = [f"\n{network}: share of the operators' time\n", "| operator | share |", "|---|---|"]
+    return "\n".join(lines + [f"| {name} | {100 * total / whole:.1f} % |" for name, total in rows]) + "\n"
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -70,12 +90,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--gpus", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", default="float32,mirror,bf16,bf16+mirror", help="columns of the table")
+    parser.add_argument("--profile", action="store_true", help="show instead which operators take a step's time")
     parser.add_argument("--mirror", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
     if flags.case:
         sys.stdout.write(json.dumps(measure(flags.case, flags)))
+        return 0
+    if flags.profile:
+        for network in flags.networks.split(","):
+            sys.stdout.write(profile(network, flags))
         return 0
     variants = flags.variants.split(",")
     sys.stdout.write(f"{available_cores()} cores, batch {flags.batch}, {flags.classes} identities, head {flags.head}\n"

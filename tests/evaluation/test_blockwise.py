@@ -99,6 +99,7 @@ def test_histogram_counts_every_score_once_and_clips_the_rest():
     histogram.add(scores[5000:])
     places = np.clip(np.floor((scores.astype(np.float64) + 1) / bins.width), 0, BINS - 1)
     assert histogram.total == len(scores)
+    assert bins.index(np.float32([-7, -1, 1, 7])).tolist() == [0, 0, BINS - 1, BINS - 1]
     assert np.abs(bins.index(scores) - places).max() <= 1
     np.testing.assert_array_equal(histogram.counts, np.bincount(bins.index(scores), minlength=BINS))
 

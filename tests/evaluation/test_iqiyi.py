@@ -149,6 +149,18 @@ def test_a_classifier_of_nothing_is_refused(table_9, flag):
         iqiyi.main([*table_9[1], flag, "0"])
 
 
+def test_a_test_video_of_an_unknown_person_is_noise(table_9):
+    """It takes a place in every ranking and is nobody's; not even of the first person."""
+    root, arguments = table_9
+    path = root / "test.labels"
+    path.write_text(path.read_text().replace("person6", "stranger"))
+    iqiyi.main(arguments)
+    found = json.loads((root / "out/result.json").read_text())["iqiyi"]
+    path.write_text(path.read_text().replace("stranger", "0"))
+    iqiyi.main(arguments)
+    assert json.loads((root / "out/result.json").read_text())["iqiyi"]["map"] == found["map"]
+
+
 def append(path, text):
     path.write_text(path.read_text() + text)
 

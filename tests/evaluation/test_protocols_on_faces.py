@@ -1,14 +1,15 @@
-"""The commands on the built-in faces, from pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs."""
+"""The commands on the built-in faces, from pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs, YTF."""
 import json
 
 import pytest
 
 from datasets.synthetic_sets import write_megaface, write_templates
-from evaluation import trillion_pairs
+from evaluation import trillion_pairs, video
 from evaluation.ijb.__main__ import main as ijb
 from evaluation.megaface import generate
 from evaluation.megaface.__main__ import main as megaface
 from graph.checkpoint import save
+from recognition import extract
 from tests.evaluation.small_network import network
 
 
@@ -62,3 +63,31 @@ def test_ijbc(tmp_path, model):
     assert (found["ijbc_N0D0F0"]["templates"], found["ijbc_N0D0F0"]["genuine_pairs"]) == (8, 4)
     ijb(["identify", *given, "--mode", "N1D1F2", "--out", str(tmp_path / "out")])
     assert figures(tmp_path / "out")["ijbc_N1D1F2_separate"]["gallery"] == [2, 2]
+
+
+@pytest.mark.parametrize("variant", video.VARIANTS)
+def test_ytf(tmp_path, model, variant):
+    """From frame folders, and from what recognition/extract.py saves of them: the same figures."""
+    root = write_megaface(tmp_path / "faces", identities=4, images=6, distractors=1, seed=1, workers=1)
+    people = sorted((root / "facescrub_images").iterdir())
+    for person in people:
+        for number, picture in enumerate(sorted(person.iterdir())):
+            frame = tmp_path / "frames" / person.name / str(number // 3) / picture.name
+            frame.parent.mkdir(parents=True, exist_ok=True)
+            picture.rename(frame)
+    names = [person.name for person in people]
+    rows = [f"{split}, {pair}, {names[pair]}/0, {names[(pair + (split if pair > 1 else 0)) % 4]}/1, {int(pair < 2)}"
+            for split in (1, 2) for pair in range(4)]
+    (tmp_path / "splits.txt").write_text("\n".join(rows))
+    given = ["--splits", str(tmp_path / "splits.txt"), "--variant", variant, "--flip", "sum"]
+    video.main([*model, *given, "--frames", str(tmp_path / "frames"), "--out", str(tmp_path / "run")])
+    found = figures(tmp_path / "run")["ytf"]
+    assert found["pairs"] == 8 and found["genuine"] == 4 and found["variant"] == variant
+    assert len(found["fold_accuracies"]) == 2 and found["about"]["notes"]["videos"] == 7
+    assert (tmp_path / "run/ytf_angles.png").exists() and "ytf accuracy" in (tmp_path / "run/result.md").read_text()
+    extract.main([*model, "--images", str(tmp_path / "frames"), "--flip", "sum", "--out", str(tmp_path / "saved")])
+    video.main(["--features", str(tmp_path / "saved/embeddings.npy"), "--ids", str(tmp_path / "saved/ids.txt"), *given,
+                "--out", str(tmp_path / "from_saved")])
+    again = figures(tmp_path / "from_saved")["ytf"]
+    for figure in ("accuracy", "auc", "val_at_far"):
+        assert again[figure] == pytest.approx(found[figure], abs=1e-6)

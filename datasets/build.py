@@ -65,9 +65,9 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
             _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or available_cores())
             partial.finish(size)
     except BaseException:
-        with contextlib.suppress(OSError, ValueError):
-            partial.note()
-        partial.close()
+        for end in (partial.note, partial.close):
+            with contextlib.suppress(OSError, ValueError):  # on a full disk these fail too, and name nothing
+                end()
         raise
     kept = _identities_kept(source, partial)
     write_names(partial.folder, {label: source.identities[stored] for label, stored in enumerate(kept)})

@@ -78,8 +78,8 @@ class PartialSet:
 
     def close(self) -> None:
         """Close the files as they are."""
-        self._rec.close()
-        self._idx.close()
+        with self._idx, self._rec:
+            pass
 
     def _note(self) -> None:
         write_json(self.folder / JOURNAL, {"fingerprint": self.fingerprint(self.next_image),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 from runtime.errors import InputError
-from runtime.files import PathLike, naming
+from runtime.files import PathLike
 
 
 def must_be_free(folder: PathLike) -> Path:
@@ -28,8 +28,12 @@ def whole_folder(folder: PathLike) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
-        with naming(target):
+        try:
             yield temporary
+        except OSError as error:
+            if error.filename is None or str(temporary) in str(error.filename):
+                error.filename = str(target)  # the name the user knows
+            raise
         put_in_place(temporary, target)
     finally:
         if temporary.exists():

@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Callable, NoReturn, Optional, Sequence, TextIO, Type, Union
 
-from runtime.loading import give_back
+from runtime.loading import give_back, take_over
 
 EXIT_BAD_INPUT = 2
 _ELSEWHERE = "choose another path"
@@ -59,7 +59,9 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     try:
         warnings.showwarning = _show
         give_back()
-        sys.exit(main(None) or 0)
+        status = main(None) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        sys.exit(status)
     except InputError as error:
         leave(error)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
@@ -74,3 +76,5 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(128 + signal.SIGINT)
+    finally:
+        take_over()  # the work is over: Python must not answer with a traceback from its own end either

@@ -15,6 +15,7 @@ from datasets.build import build
 from datasets.image_sources import open_source
 from datasets.landmarks import REFERENCE_112
 from datasets.records import RecordSet
+from datasets.whole_folder import whole_folder
 from runtime.errors import InputError
 
 
@@ -430,3 +431,20 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, picture):
     build(open_source(tmp_path / "in"), tmp_path / "out")
     for name in ("train.rec", "train.idx", "train.crc"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_disk_that_is_full_to_the_end_names_the_folder(photos, tmp_path, monkeypatch):
+    """What is written on the way out fails as well, and must not hide what failed first."""
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    for method in ("add", "note", "close"):
+        monkeypatch.setattr(partial_set.PartialSet, method, full)
+    with pytest.raises(OSError) as caught:
+        build(open_source(photos), tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out.partial")
+
+
+def test_an_error_in_a_hidden_folder_names_the_one_asked_for(tmp_path):
+    with pytest.raises(OSError) as caught, whole_folder(tmp_path / "out") as staging:
+        raise OSError(28, "No space left on device", str(staging / "train.rec"))
+    assert caught.value.filename == str(tmp_path / "out") and not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 import warnings
@@ -61,3 +62,13 @@ def test_a_notice_is_one_line_and_another_warning_is_pythons_own(capsys):
         run_command(main)
     first, second = capsys.readouterr().err.splitlines()[:2]
     assert first == "note: LRN is left alone" and "test_errors.py" in second and "FutureWarning: old" in second
+
+
+def test_a_reader_that_has_gone_ends_it_in_silence():
+    """`prepare.py catalog | head -1`: what is left in the buffer is written where the error is understood."""
+    code = "from runtime.errors import run_command; run_command(lambda argv: print('x'))"
+    left, right = os.pipe()
+    os.close(left)
+    done = subprocess.run([sys.executable, "-c", code], stdout=right, stderr=subprocess.PIPE, text=True)
+    os.close(right)
+    assert (done.returncode, done.stderr) == (128 + 13, "")

@@ -19,6 +19,7 @@ code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-rad
 .pictures img { width: 100%; height: auto; background: #fff; border-radius: .4rem; }
 details { margin: .8rem 0; } summary { cursor: pointer; }
 nav a { margin-right: 1rem; display: inline-block; padding: .3rem 0; color: var(--accent); }
+@media (min-width: 40.01rem) { table.cards td:first-child { min-width: 12rem; } }
 @media (max-width: 40rem) {
   table.cards thead { display: none; }
   table.cards tr { display: block; border: 1px solid var(--line); border-radius: .4rem; margin-bottom: .8rem; }

@@ -105,8 +105,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         rows = load_features(options.features)
         features = features_from_rows(rows, read_ids(options.ids, len(rows)), pairs.videos, options.variant)
     result = evaluate_videos(features, pairs, options.variant)
-    about = About("ytf", f"{options.variant}, {pairs.splits} splits, flip {options.flip}", source_hashes(options),
-                  file_hashes([options.splits]), {"videos": len(pairs.videos)})
+    flip = options.flip if options.model else "as in the saved features"
+    about = About("ytf", f"{options.variant}, {pairs.splits} splits, flip {flip}", source_hashes(options),
+                  file_hashes([options.splits, *([] if options.model else [options.ids])]),
+                  {"videos": len(pairs.videos)})
     sys.stdout.write(f"ytf ({options.variant}): accuracy {result.accuracy:.5f} +- {result.std:.5f}, "
                      f"AUC {result.auc:.5f}, {result.pairs} pairs\n")
     entry = pair_entry("ytf", result, about, {"variant": options.variant})

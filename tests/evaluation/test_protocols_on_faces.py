@@ -1,4 +1,4 @@
-"""The commands on the built-in faces, from pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs, YTF."""
+"""The commands on the built-in faces, pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs, YTF."""
 import json
 
 import pytest
@@ -89,5 +89,6 @@ def test_ytf(tmp_path, model, variant):
     video.main(["--features", str(tmp_path / "saved/embeddings.npy"), "--ids", str(tmp_path / "saved/ids.txt"), *given,
                 "--out", str(tmp_path / "from_saved")])
     again = figures(tmp_path / "from_saved")["ytf"]
+    assert again["about"]["protocol"].endswith("flip as in the saved features") and "ids.txt" in again["about"]["data"]
     for figure in ("accuracy", "auc", "val_at_far"):
         assert again[figure] == pytest.approx(found[figure], abs=1e-6)

@@ -2,6 +2,7 @@
 #   make demo                     draw the built-in faces, train, validate, draw the curves
 #   make test                     run the tests
 #   make lint                     ruff and mypy
+#   make gpu-requirements         install the GPU stack into .venv-gpu and import it with a stub for the driver; no GPU needed
 #   PYTHON=python3.9 make setup   choose the Python; REQUIREMENTS=requirements-cpu.txt chooses the stack
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 CORES := $(shell nproc 2>/dev/null || echo 2)
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test lint gpu-requirements
 
 setup:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
@@ -33,3 +34,7 @@ test: setup
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+gpu-requirements:
+	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
+	@$(PYTHON) -m tests.runtime.gpu_requirements --venv .venv-gpu

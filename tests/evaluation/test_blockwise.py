@@ -104,6 +104,13 @@ def test_histogram_counts_every_score_once_and_clips_the_rest():
     np.testing.assert_array_equal(histogram.counts, np.bincount(bins.index(scores), minlength=BINS))
 
 
+def test_a_bin_holds_more_than_a_float32_counts():
+    """OpenCV counts in float32, where 2^24 + 1 is 2^24."""
+    histogram = Histogram(Bins(-1, 1))
+    histogram.add_indices(np.full((1 << 24) + 3, 7, np.uint16))
+    assert histogram.counts[7] == histogram.total == (1 << 24) + 3
+
+
 def test_operating_points_lie_on_the_roc_curve():
     generator = np.random.default_rng(4)
     genuine, impostor = generator.normal(0.5, 0.2, 300), generator.normal(0, 0.2, 3000)

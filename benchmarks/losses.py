@@ -20,7 +20,7 @@ from recognition.losses import LossSettings
 from recognition.presets import LOSSES
 from recognition.reproduction.small_faces import small_faces
 from recognition.settings import take
-from runtime.errors import run_command
+from runtime.errors import InputError, run_command
 from runtime.files import atomic_open
 from runtime.progress import progress
 
@@ -83,8 +83,10 @@ def measured(name: str, data: Path, work: Path, steps: int, pairs: int) -> Row:
     if len(_validations(folder)) < len(PACKS):
         begun = (folder / SETTINGS).exists()
         with contextlib.redirect_stdout(io.StringIO()):
-            train.main(["--resume", "--run-dir", str(folder), "--gpus", "cpu"] if begun
-                       else flags(name, data, folder, steps))
+            status = train.main(["--resume", "--run-dir", str(folder), "--gpus", "cpu"] if begun
+                                else flags(name, data, folder, steps))
+        if status:
+            raise InputError(f"{folder}: stopped; the same command goes on from there")
     return Row(name, _validations(folder), pairs * len(PACKS), steps)
 
 
@@ -147,18 +149,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--identities", type=int, default=200, help="people in the training set (default 200)")
     parser.add_argument("--images", type=int, default=40, help="pictures of each (default 40)")
     parser.add_argument("--pairs", type=int, default=600, help="pairs of each pack (default 600)")
+    parser.add_argument("--table", action="store_true", help="train nothing: the table of the runs that are there")
     parser.add_argument("--out", help="write the page here instead of printing it")
     given = parser.parse_args(argv)
     work = Path(given.work)
     data = small_faces(work, given.identities, given.images, given.pairs)
     untrained = measured(UNTRAINED, data, work, given.steps, given.pairs)
-    rows = []
+    rows, absent = [], []
     for name in progress(given.losses, len(given.losses), "training", "losses"):
+        there = [steps for steps in (LONGER * given.steps, given.steps)
+                 if len(_validations(work / f"{name}-{steps}")) == len(PACKS)]
+        if given.table:
+            rows += [measured(name, data, work, there[0], given.pairs)] if there else []
+            absent += [] if there else [name]
+            continue
         row = measured(name, data, work, given.steps, given.pairs)
         if verdict(row, untrained) == "no":
             row = measured(name, data, work, LONGER * given.steps, given.pairs)
         rows.append(row)
     text = page(rows, untrained, given.steps)
+    short = [row.name for row in rows if row.steps == given.steps and verdict(row, untrained) == "no"]
+    if short:
+        text += f"\nNot learned in {given.steps} steps, and not trained for longer yet: {', '.join(short)}.\n"
+    if absent:
+        text += f"\nNot measured yet: {', '.join(absent)}.\n"
     if given.out:
         with atomic_open(given.out, "w") as stream:
             stream.write(text)

@@ -20,7 +20,8 @@ from recognition.reproduction.small_faces import reduced
 
 IDENTITIES, IMAGES, PAIRS, STEPS = 10, 48, 400, 120
 FAMILIES = {**{LOSSES[name].loss_name: name for name in reversed(list(LOSSES))}, "margin_softmax": "arcface",
-            "intra_inter": "arcface_intra_inter", "atriplet": "atriplet_bag", "mv_softmax": "mvarc"}
+            "intra_inter": "arcface_intra_inter", "atriplet": "atriplet_bag", "mv_softmax": "mvam"}
+SLOWER = {"mv_softmax": 3 * STEPS}  # its hard negatives weigh more than the target for long
 pytestmark = pytest.mark.slow
 
 
@@ -49,12 +50,13 @@ def faces(tmp_path_factory):
     return folder
 
 
-def accuracies(faces, folder, loss, *more):
+def accuracies(faces, folder, loss, *more, steps=STEPS):
     """Train by the command; the accuracies of its last validation."""
     train.main(["--network", "small", "--loss", loss, "--dataset", "own", "--recipe", "demo", "--data-dir", str(faces),
-                "--run-dir", str(folder), "--gpus", "cpu", "--per-batch-size", "32" if "triplet" not in loss else "30",
-                "--max-steps", str(STEPS), "--verbose", str(STEPS), "--lr-steps", "90,110", "--val-targets",
-                "lfw,known", "--ckpt", "0", "--threads", "1", *more])
+                "--run-dir", str(folder), "--gpus", "cpu", "--scale", "16", "--per-batch-size",
+                "32" if "triplet" not in loss else "30", "--max-steps", str(steps), "--verbose", str(steps),
+                "--lr-steps", f"{steps * 3 // 4},{steps * 11 // 12}", "--val-targets", "lfw,known", "--ckpt", "0",
+                "--threads", "1", *more])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {line["target"]: line["accuracy"] for line in lines if line["kind"] == "validation"}
 
@@ -74,7 +76,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_each_family_learns(faces, untrained, runs, family):
     """Unseen people above chance, and people trained on above the untrained network: by three standard deviations."""
-    reached = accuracies(faces, runs / family, FAMILIES[family])
+    reached = accuracies(faces, runs / family, FAMILIES[family], steps=SLOWER.get(family, STEPS))
     assert reached["lfw"] - 0.5 > 3 * math.sqrt(0.25 / PAIRS)
     rates = (reached["known"], untrained["known"])
     assert rates[0] - rates[1] > 3 * math.sqrt(sum(rate * (1 - rate) for rate in rates) / PAIRS)

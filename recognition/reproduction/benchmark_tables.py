@@ -143,8 +143,10 @@ def cells_of(printed: PaperTable, subjects: Mapping[str, Subject], found: Found,
 def gaps(found: Found, better: str, worse: str) -> List[str]:
     """One row minus another in each column, paired by seed: mean, spread and how often ahead."""
     lines: List[str] = []
-    for column in found[better][0]:
-        pairs = [a[column] - b[column] for a, b in zip(found[better], found[worse])]
+    for column in dict.fromkeys(column for figures in found[better] for column in figures):
+        pairs = [a[column] - b[column] for a, b in zip(found[better], found[worse]) if column in a and column in b]
+        if not pairs:
+            continue
         spread = f" ± {np.std(pairs, ddof=1):.3g}" if len(pairs) > 1 else ""
         lines.append(f"{better} minus {worse}, {column}: {np.mean(pairs):+.3g}{spread} "
                      f"(ahead in {sum(gap > ROUNDING for gap in pairs)} of {len(pairs)} seeds)")

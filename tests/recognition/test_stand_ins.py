@@ -177,3 +177,14 @@ def test_a_setting_left_at_its_default_does_not_name_a_run():
     ((2.0,), 1.0, "+2.00 degrees, above 0 in 1 of 1 seeds: as in the paper")])
 def test_findings_say_what_is_not_shown(gaps, expected, said):
     assert said in told_gap("a", gaps, "degrees", expected)
+
+
+def test_rows_without_figures_and_rows_at_chance_are_said():
+    from recognition.reproduction.benchmark_tables import gaps
+    from recognition.reproduction.subcentre_table import Dropped, drop_lines, untrained
+    found = {"a": [{"IJB-B": 40.0}, {}], "b": [{"IJB-B": 2.0}, {"IJB-B": 4.0}], "c": [{}, {}]}
+    assert gaps(found, "a", "b") == ["a minus b, IJB-B: +38 (ahead in 1 of 1 seeds)"] and gaps(found, "c", "b") == []
+    assert "do not show the paper's effect in b; c." in untrained(found)[0]
+    told = drop_lines({"x": [Dropped(0.5, 0.9, 0.2), Dropped(0.5, 0.7, 0.4)], "y": [Dropped(0.25, None, 0.25)]})
+    assert told == ["x: the step removes 50.0 % of the images: 80.0 % of the wrong ones and 30.0 % of the right ones",
+                    "y: the step removes 25.0 % of the images"]

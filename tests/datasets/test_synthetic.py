@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.ages import AGES_FILE
 from datasets.faces.head import height_field, rotation, view
 from datasets.faces.identity import MARKS, TRAITS, draw_identity
 from datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
@@ -21,7 +22,7 @@ from datasets.manifest import check
 from datasets.pairs import decode, read_pack
 from datasets.prepare import main
 from datasets.records import RecordSet
-from datasets.synthetic import AGES, draw_pack, write_dataset
+from datasets.synthetic import draw_pack, write_dataset
 from runtime.errors import InputError
 
 PLAIN = replace(NuisanceRanges(), glasses_rate=0.0, hat_rate=0.0, hand_rate=0.0, noise_most=0.5, blur_most=0.0)
@@ -145,7 +146,7 @@ def test_the_dataset_has_the_published_layout(tiny_faces):
         assert np.array_equal(records.labels, np.repeat(np.arange(12), 8))
         images = decode([records.read(int(key))[1] for key in records.keys[:16]])
     assert images.shape == (16, 3, 112, 112)
-    ages = [line.split("\t") for line in (tiny_faces / AGES).read_text().splitlines()]
+    ages = [line.split("\t") for line in (tiny_faces / AGES_FILE).read_text().splitlines()]
     assert [int(key) for key, _ in ages] == list(range(1, 97))
     assert all(17 <= float(age) < 90 for _, age in ages)
     assert check(tiny_faces) is not None

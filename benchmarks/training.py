@@ -66,7 +66,8 @@ def profile(network: str, flags: argparse.Namespace) -> str:
     os.environ["MXNET_EXEC_BULK_EXEC_TRAIN"] = "0"  # or many operators are timed as one
     run, _ = prepared(network, flags)
     run()
-    mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True)
+    mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True,
+                           filename=os.devnull)
     mx.profiler.set_state("run")
     for _ in range(flags.rounds):
         run()

@@ -171,6 +171,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     short = [row.name for row in rows if row.steps == given.steps and verdict(row, untrained) == "no"]
     if short:
         text += f"\nNot learned in {given.steps} steps, and not trained for longer yet: {', '.join(short)}.\n"
+    stuck = [row.name for row in rows if row.steps != given.steps and verdict(row, untrained) == "no"]
+    if stuck:
+        text += f"\nAbove chance but not above the untrained network even then: {', '.join(stuck)}.\n"
     if absent:
         text += f"\nNot measured yet: {', '.join(absent)}.\n"
     if given.out:

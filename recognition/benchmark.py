@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy
 
+from evaluation import paper
 from graph import checkpoint as checkpoints
 from graph.checkpoint import Checkpoint
 from graph.describe import image_shape, parameter_count
@@ -29,8 +30,8 @@ from runtime.mx import mx
 from runtime.progress import progress
 
 PRECISIONS = ("stored", "fast", "bf16", "int8")
-PAPER = {"r50": (8.9, 160.0), "r100": (15.4, 250.0)}
-"""ms per face on a P40, model size in MB (paper, section on the networks)."""
+PAPER = {row.name: row.values for row in paper.table("networks").rows}
+"""By preset: ms per face on a P40, model size in MB."""
 _WARM_UP = 2
 _CALIBRATION = 32
 _EXAMPLE = """example:
@@ -93,9 +94,9 @@ def table(result: Dict[str, Any]) -> str:
     lines = [f"{result['machine']['processor']}, {result['machine']['cores']} cores, MXNet "
              f"{result['machine']['mxnet']}", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in result["rows"]:
-        paper = result["paper"].get(row["network"])
+        beside = result["paper"].get(row["network"])
         cells = [row["network"], row["precision"], *(f"{row['ms_per_face'][batch]:.2f}" for batch in batches),
-                 f"{row['size_mb']:.1f}", f"{paper[0]}, {paper[1]:.0f}" if paper else "-",
+                 f"{row['size_mb']:.1f}", f"{beside[0]}, {beside[1]:.0f}" if beside else "-",
                  f"{row['flops'] / 1e9:.2f}", f"{row['peak_mb']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

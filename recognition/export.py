@@ -8,6 +8,7 @@ from typing import Callable, Dict, Mapping, Optional, Sequence
 
 import numpy
 
+from evaluation import paper
 from graph import checkpoint as checkpoints
 from graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
 from graph.describe import description, image_shape
@@ -20,7 +21,8 @@ from recognition.settings import resolve
 from runtime.errors import InputError, run_command
 from runtime.files import atomic_open, atomic_path, sha256, write_checksum
 
-PAPER_SIZES = "the paper's: 160 MB (R50), 250 MB (R100)"
+PAPER_SIZES = "the paper's: " + ", ".join(
+    f"{row.values[1]} MB ({row.name.upper()})" for row in paper.table("networks").rows)
 _EXAMPLE = """examples:
   python recognition/export.py slim --model runs/r50/model,1 --out deploy/model
   python recognition/export.py onnx --model models/model,0 --out deploy/model.onnx

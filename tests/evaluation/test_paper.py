@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import iqiyi, trillion_pairs
 from evaluation.ijb.published import RANK_1, published_tar
 from evaluation.megaface.published import TABLE_6, published
 from evaluation.paper import figure, table
-from evaluation.published import ANGLES, IQIYI, PAIRS, TRILLION_PAIRS
+from evaluation.published import ANGLES, PAIRS
 from runtime.errors import InputError
 
 REFERENCE = Path("/work/shared/reference/paper_tables.md")
@@ -64,8 +63,3 @@ def test_what_is_not_published_is_none_and_not_a_number():
         table("table99")
     with pytest.raises(InputError, match="fig4b"):
         figure("fig5")
-
-
-def test_no_benchmark_says_another_number():
-    assert dict(trillion_pairs.PAPER) == TRILLION_PAIRS
-    assert dict(iqiyi.PAPER) == IQIYI

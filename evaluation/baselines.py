@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import cv2
 import numpy as np
 from sklearn.decomposition import PCA

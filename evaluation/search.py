@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy as np
 
 from evaluation.command import add_out_flag, load_features, parser, read_ids

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy as np
 
 from evaluation.blockwise import Survivors, block_borders, score_blocks, sieve

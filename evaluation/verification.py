@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy as np
 
 from datasets import manifest

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import pandas as pd
 
 from logs.catalogue import FOLDER, PROVENANCE

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy
 
 from evaluation import paper

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy as np
 
 from datasets.manifest import describe_set

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Callable, Dict, Mapping, Optional, Sequence
 
+import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+
 import numpy
 
 from evaluation import paper

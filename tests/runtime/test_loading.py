@@ -1,4 +1,5 @@
 """Ctrl-C while libraries load: one line and 130 at any moment; a program that only uses the rooms keeps its signals."""
+import ast
 import signal
 import subprocess
 import sys
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.loading import ROOMS
+
 HOUSE = Path(__file__).parents[2]
-COMMANDS = [["datasets/prepare.py", "verify", "nowhere"], ["-m", "evaluation.verification", "-h"],
+LIBRARIES = ("numpy", "pandas", "cv2", "matplotlib", "scipy", "sklearn", "skimage", "onnx", "tqdm")
+COMMANDS = [["datasets/prepare.py", "verify", "nowhere"], ["evaluation/verification.py", "-h"],
             ["-m", "logs.parse", "-h"]]
 
 
@@ -67,3 +71,16 @@ def test_ignored_stays_ignored():
              "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"]
     done = subprocess.run([sys.executable, "-c", code, sys.executable, *asked], capture_output=True, text=True)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("path", sorted(
+    path for room in ROOMS for path in (HOUSE / room).rglob("*.py")
+    if path.name != "__main__.py" and "run_command(main)" in path.read_text(encoding="utf-8")), ids=lambda path: str(path.relative_to(HOUSE)))
+def test_every_command_imports_a_room_before_any_library(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+            first = names[0].split(".")[0]
+            if first in ROOMS:
+                return
+            assert first not in LIBRARIES, f"{first} before any room: import runtime first"

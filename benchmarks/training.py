@@ -15,10 +15,12 @@ from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
+from graph.flops import count_flops
 from recognition.engine.distributed import ALONE
 from recognition.engine.heads import make_step
 from recognition.engine.initial import fresh
 from recognition.engine.program import compose, parameter_shapes
+from recognition.networks import build
 from recognition.settings import resolve
 from runtime.devices import contexts
 from runtime.errors import run_command
@@ -59,6 +61,24 @@ def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:
         seconds.append(time.perf_counter() - start)
     return {"seconds": statistics.median(seconds[1:]), "images": images,
             "peak": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+
+
+def sgemm_rate(side: int = 4096, rounds: int = 5) -> float:
+    """Operations a second of a float32 matrix product by the library that convolves (oneDNN), best of some."""
+    values = mx.nd.random.normal(shape=(side, side))
+    seconds = []
+    for _ in range(rounds):
+        mx.nd.waitall()
+        start = time.perf_counter()
+        mx.nd.FullyConnected(values, values, no_bias=True, num_hidden=side).wait_to_read()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side ** 3 / min(seconds)
+
+
+def limit(network: str, rate: float) -> float:
+    """Images a second if a step were its convolutions alone (forward and both gradients) at `rate`."""
+    settings = resolve(network, "arcface", "own", {}).network
+    return rate / (3 * count_flops(build(settings), settings.input_shape))
 
 
 def profile(network: str, flags: argparse.Namespace) -> str:
@@ -103,9 +123,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         for network in flags.networks.split(","):
             sys.stdout.write(profile(network, flags))
         return 0
-    variants = flags.variants.split(",")
-    sys.stdout.write(f"{available_cores()} cores, batch {flags.batch}, {flags.classes} identities, head {flags.head}\n"
-                     f"\n| images/s (peak GB) | {' | '.join(variants)} |\n|---|{'---|' * len(variants)}\n")
+    variants, rate = flags.variants.split(","), sgemm_rate()
+    sys.stdout.write(f"{available_cores()} cores, batch {flags.batch}, {flags.classes} identities, head {flags.head}; "
+                     f"sgemm {rate / 1e9:.0f} GFLOP/s\n\n| images/s (peak GB) | {' | '.join(variants)} | limit in "
+                     f"float32 |\n|---|{'---|' * (len(variants) + 1)}\n")
     for network in flags.networks.split(","):
         cells = []
         for variant in variants:
@@ -115,7 +136,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 command += [f"--{name}", str(getattr(flags, name))]
             case = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             cells.append(f"{case['images'] / case['seconds']:.1f} ({case['peak'] / 2 ** 30:.2f})")
-        sys.stdout.write(f"| {network} | {' | '.join(cells)} |\n")
+        sys.stdout.write(f"| {network} | {' | '.join(cells)} | {limit(network, rate):.1f} |\n")
         sys.stdout.flush()
     return 0
 

@@ -21,7 +21,8 @@ from evaluation.video_splits import read_splits
 Figures = Dict[str, float]
 MEGAFACE = ("facescrub_lst", "facescrub_images", "megaface_lst", "megaface_images", "facescrub_noises.txt",
             "megaface_noises.txt")
-IJB = tuple(f"{folder}/{name}" for folder in ("IJBB", "IJBC") for name in ("meta", "loose_crop"))
+TEMPLATE_SETS = {"IJB-B": "IJBB", "IJB-C": "IJBC"}
+IJB = tuple(f"{folder}/{name}" for folder in TEMPLATE_SETS.values() for name in ("meta", "loose_crop"))
 MILLION, MEGAFACE_FAR, IJB_FAR = 1_000_000, 1e-6, 1e-4
 
 NEEDS: Dict[str, Tuple[str, ...]] = {
@@ -35,6 +36,8 @@ NEEDS: Dict[str, Tuple[str, ...]] = {
                                                      "test_labels.txt")),
     "subcentre": IJB,
     "fig7": ("calfw.bin", "cplfw.bin", "ytf/splits.txt", "ytf/frames"),
+    "fig8": MEGAFACE,
+    "fig9": IJB,
 }
 """Below the data root; a pack (.bin) stands in the folder of the training set, or else in the root itself."""
 
@@ -76,23 +79,43 @@ def age_and_pose(root: Path, data: Path, model: str, out: Path, row: str) -> Fig
     return _packs(("lfw", "calfw", "cplfw"), root, data, model, out)
 
 
+def _distractors(root: Path) -> int:
+    return min(MILLION, len((root / "megaface_lst").read_text(encoding="utf-8").splitlines()))
+
+
+def identification_folder(out: Path, row: str) -> Path:
+    """Where Table 6 keeps a row's result and curves: apart with and without the noise lists."""
+    return out / ("refined" if row.endswith(", R") else "all")
+
+
+def identification_curves(root: Path, out: Path, row: str) -> Tuple[Path, Path]:
+    """The CSV files of CMC and ROC that `identified` left for a row."""
+    folder, count = identification_folder(out, row), _distractors(root)
+    return folder / f"{count}_cmc.csv", folder / f"{count}_roc.csv"
+
+
 def identified(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
     """Table 6: set 1, all distractors up to a million, percent; with the noise lists where the row's name says R."""
-    refined = row.endswith(", R")
-    count = min(MILLION, len((root / "megaface_lst").read_text(encoding="utf-8").splitlines()))
+    refined, count = row.endswith(", R"), _distractors(root)
     words = ["--model", model, "--probe-list", str(root / "facescrub_lst"), "--probe-images",
              str(root / "facescrub_images"), "--distractor-list", str(root / "megaface_lst"), "--distractor-images",
              str(root / "megaface_images"), "--distractors", str(count), "--far", str(MEGAFACE_FAR), "--protocol",
-             "small" if row.startswith("CASIA") else "large", "--out", str(out / ("refined" if refined else "all"))]
+             "small" if row.startswith("CASIA") else "large", "--out", str(identification_folder(out, row))]
     megaface.main([*words, *(["--noises", str(root)] if refined else [])])
     found = read_results(words[-1])[str(count)]
     return {"Id": 100 * found["rank1"], "Ver": 100 * found["tar"][str(MEGAFACE_FAR)]}
 
 
+def template_curve(out: Path, title: str) -> Path:
+    """The CSV file of the ROC that `templates` left; `title` is IJB-B or IJB-C."""
+    target = TEMPLATE_SETS[title].lower()
+    return out / target / f"{target}_{PAPER_MODE}_roc.csv"
+
+
 def templates(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
     """Table 7: TAR at FAR 1e-4 in the paper's mode, as a share."""
     figures = {}
-    for title, folder in (("IJB-B", "IJBB"), ("IJB-C", "IJBC")):
+    for title, folder in TEMPLATE_SETS.items():
         target = folder.lower()
         ijb.main(["verify", "--target", target, "--meta", str(root / folder / "meta"), "--images",
                   str(root / folder / "loose_crop"), "--model", model, "--mode", PAPER_MODE, "--out",

@@ -91,6 +91,16 @@ PACKS: Dict[str, str] = {"LFW": "lfw", "CFP-FP": "cfp_fp", "AgeDB-30": "agedb_30
 FIGURE4A = Subject("arcface", paper=("r34", "emore"))
 FIGURE6 = {"ArcFace": Subject("arcface", paper=_CASIA), "Triplet-Loss": Subject("atriplet", paper=_CASIA)}
 FIGURE7 = Subject("arcface", paper=_MS1MV2)
+FIGURE8: Dict[str, str] = {
+    "CASIA, R50, ArcFace, Original": "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, Refine": "CASIA, R50, ArcFace, R",
+    "MS1MV2, R100, ArcFace, Original": "MS1MV2, R100, ArcFace",
+    "MS1MV2, R100, ArcFace, Refine": "MS1MV2, R100, ArcFace, R",
+    "MS1MV2, R100, CosFace, Original": "MS1MV2, R100, CosFace",
+    "MS1MV2, R100, CosFace, Refine": "MS1MV2, R100, CosFace, R",
+}
+"""Curve of figure 8 to row of Table 6."""
+FIGURE9 = ("VGG2, R50, ArcFace", "MS1MV2, R100, ArcFace")
+"""Curves of figure 9: rows of Table 7."""
 
 SUBJECTS: Dict[str, Tuple[Subject, ...]] = {
     "table2": tuple(Subject(loss, paper=_CASIA) for loss in TABLE2.values()),
@@ -98,7 +108,8 @@ SUBJECTS: Dict[str, Tuple[Subject, ...]] = {
     "table4": tuple(TABLE4.values()), "table5": tuple(TABLE5.values()), "table6": tuple(TABLE6.values()),
     "table7": tuple(TABLE7.values()), "table8": tuple(TABLE8.values()), "table9": (*TABLE9.values(), ENSEMBLE9),
     "subcentre": tuple(SUBCENTRE.values()), "fig4a": (FIGURE4A,), "fig6": tuple(FIGURE6.values()),
-    "fig7": (FIGURE7,),
+    "fig7": (FIGURE7,), "fig8": tuple(TABLE6[row] for row in FIGURE8.values()),
+    "fig9": tuple(TABLE7[row] for row in FIGURE9),
 }
 """What each table or figure trains."""
 

@@ -1,13 +1,16 @@
 """reproduce.py --scale paper from the data root to the tables, on a made-up root and a network of no weight."""
+import csv
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from datasets.published_sets import TRAINING_SETS
 from recognition import reproduce
 from recognition.presets import NETWORKS
-from recognition.reproduction.run_list import DROPS, SUBCENTRE, TABLE2, TABLE6, TABLE9
+from recognition.reproduction import identification, paper_benchmarks
+from recognition.reproduction.run_list import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
 from runtime.errors import InputError
 from tests.recognition.paper_root import write_paper_root
 
@@ -79,3 +82,79 @@ def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, ro
 @pytest.mark.parametrize("what", ["table3", "fig4a", "fig6", "fig7"])
 def test_angles_at_paper_scale(what, root, small_world, tmp_path):
     assert made(what, root, tmp_path)["provenance"]["commit"]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """{panel: {label: (x, y)}} of the picture that was saved last."""
+    panels = {}
+    whole = identification.save
+
+    def save(picture, folder, name):
+        for axes in picture.axes:
+            panels[axes.get_title()] = {line.get_label(): line.get_xydata().T for line in axes.get_lines()}
+        return whole(picture, folder, name)
+
+    monkeypatch.setattr(identification, "save", save)
+    return panels
+
+
+def refuse(words):
+    raise AssertionError(f"evaluated or trained again: {words}")
+
+
+def cells(document):
+    return {(cell["row"], cell["column"]): cell["ours"] for cell in document["cells"] if cell["ours"] is not None}
+
+
+def points(path):
+    with open(path, newline="") as stream:
+        return np.array([[float(x), float(y)] for _, x, y in list(csv.reader(stream))[1:]]).T
+
+
+@pytest.mark.slow
+def test_figure_8_draws_what_table_6_left(root, small_world, tmp_path, monkeypatch, drawn):
+    table = cells(made("table6", root, tmp_path))
+    monkeypatch.setattr(paper_benchmarks.megaface, "main", refuse)
+    monkeypatch.setattr("recognition.reproduction.runs.make_trainer", refuse)
+    document = made("fig8", root, tmp_path)
+    assert (tmp_path / "out" / "fig8.png").exists() and (tmp_path / "out" / "fig8.svg").exists()
+    assert set(drawn["CMC"]) == set(drawn["ROC"]) == set(document["figures"]) == set(FIGURE8)
+    for label, row in FIGURE8.items():
+        part = "refined" if row.endswith(", R") else "all"
+        network, loss = ("r50" if row.startswith("CASIA") else "r100"), ("cosface" if "CosFace" in row else "arcface")
+        folder, = (tmp_path / "work" / "runs").glob(f"{network}-{loss}-*/table6/{part}")
+        for panel in ("CMC", "ROC"):
+            path, = folder.glob(f"*_{panel.lower()}.csv")
+            np.testing.assert_allclose(drawn[panel][label], points(path))
+        assert drawn["CMC"][label][1, 0] == pytest.approx(table[row, "Id"])
+        assert document["figures"][label] == {"rank-1 %": table[row, "Id"], "TAR at 1e-06 %": table[row, "Ver"]}
+    assert len({tuple(line[1]) for line in drawn["CMC"].values()}) > 1
+    assert document["made_from"]["runs"] and "stand-in" not in document["protocol"]
+
+
+@pytest.mark.slow
+def test_table_7_takes_up_what_figure_9_measured(root, small_world, tmp_path, monkeypatch, drawn):
+    document = made("fig9", root, tmp_path)
+    monkeypatch.setattr(paper_benchmarks.ijb, "main", refuse)
+    monkeypatch.setattr("recognition.reproduction.runs.make_trainer", refuse)
+    table = cells(made("table7", root, tmp_path))
+    for title, target in (("IJB-B", "ijbb"), ("IJB-C", "ijbc")):
+        panel = drawn[f"ROC on {title}"]
+        assert set(panel) == set(FIGURE9)
+        for row, network in zip(FIGURE9, ("r50", "r100")):
+            path, = (tmp_path / "work" / "runs").glob(f"{network}-arcface-*/table7/{target}/*_roc.csv")
+            np.testing.assert_allclose(panel[row] * [[1], [100]], points(path))
+            assert document["figures"][f"{title}, {row}"]["TAR at 0.0001"] == table[row, title]
+
+
+def test_a_curve_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone_roc.csv: not found; delete .*table6-.*json"):
+        identification.left_by("table6", tmp_path, tmp_path / "gone_roc.csv")
+
+
+@pytest.mark.parametrize("what, needed", [("fig8", "megaface_noises.txt"), ("fig9", "IJBC/loose_crop")])
+def test_the_plan_of_figures_8_and_9_names_their_files(what, needed, tmp_path, capsys):
+    with pytest.raises(InputError, match=f"{what}: .* files are missing"):
+        made(what, tmp_path / "nowhere", tmp_path)
+    assert f"missing: {tmp_path / 'nowhere' / needed}" in capsys.readouterr().out

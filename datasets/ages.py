@@ -1,12 +1,13 @@
 """ages.tsv beside a set: `key TAB age in years` for each image whose age is known; the key is that of its record."""
 import math
 from pathlib import Path
-from typing import Tuple
+from typing import Iterable, Sequence, Tuple
 
 import numpy as np
 
 from datasets.records import RecordSet
 from runtime.errors import InputError
+from runtime.files import PathLike, atomic_open
 
 AGES_FILE = "ages.tsv"
 UNKNOWN_AGE = -1.0
@@ -23,6 +24,36 @@ def read_ages(records: RecordSet) -> np.ndarray:
     if not path.exists():
         raise InputError(f"{path}: not found; a loss on ages needs it: one line `key<TAB>age in years` for each image, "
                          "its record's key in train.idx (the built-in faces have it)")
+    ages = _by_key(records, path)
+    if (ages[records.keys] == UNKNOWN_AGE).all():
+        raise InputError(f"{path}: not one age of the {records.images} images; the file belongs to another set")
+    return ages
+
+
+def has_ages(records: RecordSet) -> bool:
+    """Whether a set has an ages.tsv."""
+    return (Path(records.folder) / AGES_FILE).exists()
+
+
+def carry_ages(folder: PathLike, sources: Sequence[RecordSet], images: Iterable[Tuple[int, int]],
+               first: int = 1) -> None:
+    """Write ages.tsv for a new set in `folder`, of those of its images whose age a source knows; nothing where none is.
+
+    images: (which source, key there) of each image in the order of its new key, the first of which is `first`. Call it
+    before manifest.describe_set, which lists the file. Raises InputError for a source's file that is none.
+    """
+    known = [_by_key(records, Path(records.folder) / AGES_FILE) if has_ages(records) else None for records in sources]
+    if all(ages is None for ages in known):
+        return
+    moved = ((number, ages[key]) for number, (which, key) in enumerate(images, first)
+             for ages in [known[which]] if ages is not None)
+    lines = [f"{number}\t{age!s}\n" for number, age in moved if age != UNKNOWN_AGE]
+    if lines:
+        with atomic_open(Path(folder) / AGES_FILE, "w") as stream:
+            stream.writelines(lines)
+
+
+def _by_key(records: RecordSet, path: Path) -> np.ndarray:
     ages = np.full(int(records.index.keys.max()) + 1, UNKNOWN_AGE, dtype=np.float32)
     for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
         if not line.strip():
@@ -33,8 +64,6 @@ def read_ages(records: RecordSet) -> np.ndarray:
         if ages[key] != UNKNOWN_AGE:
             raise InputError(f"{path}: line {number}: record {key} comes twice; delete one of the two lines")
         ages[key] = age
-    if (ages[records.keys] == UNKNOWN_AGE).all():
-        raise InputError(f"{path}: not one age of the {records.images} images; the file belongs to another set")
     return ages
 
 

@@ -17,6 +17,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
+from datasets.ages import AGES_FILE
 from datasets.pairs import read_pack
 from datasets.record_blocks import blocks
 from datasets.records import CRC_FILE, RecordSet
@@ -35,14 +36,15 @@ _TOOL = "arcface-mxnet 0.1.0"
 def describe_set(folder: PathLike, source: str, alignment: str = "as given") -> str:
     """Write the record set of a folder into its manifest (made if there is none); returns the new short hash.
 
-    source: where the images came from; alignment: how they were aligned. Reads the .rec once; writes `train.crc`.
+    source: where the images came from; alignment: how they were aligned. Reads the .rec once; writes `train.crc`. Lists
+    ages.tsv where the set has one.
     """
     place = Path(folder)
     with RecordSet.open(place) as records:
         digest = write_record_crcs(records)
         facts = {"identities": records.identities, "images": records.images, "source": source, "alignment": alignment,
                  "image_size": list(records.image_size or ()), "header": list(records.header or ())}
-    names = [name for name in SET_FILES if (place / name).exists()]
+    names = [name for name in (*SET_FILES, AGES_FILE) if (place / name).exists()]
     files = {name: _entry(place / name, digest if name == "train.rec" else None) for name in names}
     return _write(place, files, "record_set", facts)
 

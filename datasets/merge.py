@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from datasets import manifest
+from datasets.ages import AGES_FILE, carry_ages, has_ages
 from datasets.identity_angles import load_embeddings
 from datasets.identity_names import read_names, write_names
 from datasets.record_writer import RecordWriter
@@ -87,6 +88,8 @@ def merge(sources: Sequence[PathLike], out: PathLike, embeddings: Optional[Seque
           threshold: float = THRESHOLD) -> Tuple[str, List[Joined]]:
     """Write several record sets as one to the folder `out`, with joined.tsv; returns its short hash and the joins.
 
+    ages.tsv holds the ages that the sets know; images of a set without that file have none in it.
+
     embeddings: an .npy for each set; None joins nothing. Raises InputError where sets differ in image size or files do
     not belong together; `out` appears when it is whole.
     """
@@ -134,10 +137,12 @@ def _write(folder: Path, opened: Sequence[RecordSet], joined: Sequence[Joined]) 
         parts.setdefault(one.becomes, []).append(one)
     keys = [_keys_by_class(records) for records in opened]
     names = [read_names(records.folder) for records in opened]
+    taken = [[(one.which, key) for one in parts[label] for key in keys[one.which][one.label]]
+             for label in range(len(parts))]
     with RecordWriter(folder, opened[0].image_size or (112, 112)) as writer:
-        for label in progress(range(len(parts)), len(parts), "merging", "identities"):
-            writer.add(label, (opened[one.which].read(key)[1] for one in parts[label]
-                               for key in keys[one.which][one.label]))
+        for label, images in enumerate(progress(taken, len(taken), "merging", "identities")):
+            writer.add(label, (opened[which].read(key)[1] for which, key in images))
+    carry_ages(folder, opened, (image for images in taken for image in images))
     first = {label: parts[label][0] for label in parts}
     write_names(folder, {label: names[one.which].get(one.label, f"{opened[one.which].folder.name}:{one.label}")
                          for label, one in first.items()})
@@ -147,6 +152,12 @@ def _keys_by_class(records: RecordSet) -> Dict[int, List[int]]:
     order = np.argsort(records.labels, kind="stable")
     classes, first = np.unique(records.labels[order], return_index=True)
     return {int(label): keys.tolist() for label, keys in zip(classes, np.split(records.keys[order], first[1:]))}
+
+
+def _without_ages(sources: Sequence[str]) -> List[str]:
+    """The sources without ages where others have them."""
+    without = [source for source in sources if not has_ages(RecordSet.open(source))]
+    return without if len(without) < len(sources) else []
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,6 +179,9 @@ def run(args: argparse.Namespace) -> Optional[int]:
         raise InputError(f"--embeddings names {len(args.embeddings)} files for {len(args.sources)} sets; one for each")
     short, joined = merge(args.sources, args.out, args.embeddings, args.threshold)
     matched = sum(one.cosine is not None for one in joined)
+    without = _without_ages(args.sources)
+    if without:
+        sys.stdout.write(f"{AGES_FILE}: none beside {', '.join(without)}; ages of images from there stay unknown\n")
     sys.stdout.write(f"{args.out}: {len(joined)} identities became {len(joined) - matched}, {matched} joined "
                      f"({JOINED} says which), manifest {short}\n")
     return 0

@@ -1,9 +1,10 @@
-"""A new record set of chosen images of another: classes numbered again, names and bytes kept."""
+"""A new record set of chosen images of another: classes numbered again, names, ages and bytes kept."""
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from datasets import manifest
+from datasets.ages import carry_ages
 from datasets.identity_names import read_names, write_names
 from datasets.record_writer import RecordWriter
 from datasets.records import RecordSet
@@ -37,6 +38,7 @@ def write_selected(records: RecordSet, groups: List[Group], out: PathLike, why: 
         with RecordWriter(staging, records.image_size or (112, 112)) as writer:
             for label, (_, places) in enumerate(progress(kept, len(kept), "writing", "identities")):
                 writer.add(label, (records.read(int(records.keys[place]))[1] for place in places))
+        carry_ages(staging, [records], ((0, int(records.keys[place])) for _, places in kept for place in places))
         for name, text in (lists or {}).items():
             (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         write_names(staging, {label: names.get(old, str(old)) for label, (old, _) in enumerate(kept)})

@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 
 from datasets import manifest
+from datasets.ages import carry_ages
 from datasets.recordio import frame, pack_image
 from datasets.records import RecordSet
 from datasets.set_property import write_property
@@ -36,6 +37,7 @@ def shuffle(source: PathLike, out: PathLike, seed: int = 0, copy_packs: bool = F
                 stream.write(frame(pack_image(float(label), place, encoded)))
         write_property(folder / "property", records.num_classes, records.image_size or (112, 112), records.images,
                        datetime.datetime.now().isoformat(" ", "seconds"))
+        carry_ages(folder, [records], ((0, key) for key in keys.tolist()), first=0)
         short = manifest.describe_set(folder, f"{records.path} shuffled with seed {seed}", "as its source")
         for pack in sorted(records.folder.glob("*.bin")) if copy_packs else []:
             shutil.copyfile(pack, folder / pack.name)

@@ -7,11 +7,12 @@ who they were.
 import argparse
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 import numpy as np
 
 from datasets import manifest
+from datasets.ages import carry_ages
 from datasets.identity_names import read_names, write_names
 from datasets.record_writer import RecordWriter
 from datasets.records import RecordSet
@@ -36,12 +37,16 @@ def subset(source: PathLike, out: PathLike, identities: Optional[int] = None, im
         order = np.argsort(records.labels, kind="stable")
         labels, first, counts = np.unique(records.labels[order], return_index=True, return_counts=True)
         chosen = _choose(records, counts, identities, chance)
+        taken: List[int] = []
         with RecordWriter(folder, records.image_size or (112, 112)) as writer:
             for label, which in enumerate(progress(chosen.tolist(), chosen.size, "choosing", "identities")):
                 own = order[first[which]:first[which] + counts[which]]
                 if images is not None and own.size > images:
                     own = np.sort(chance.choice(own, images, replace=False))
-                writer.add(label, [records.read(key)[1] for key in records.keys[own].tolist()])
+                keys = records.keys[own].tolist()
+                writer.add(label, [records.read(key)[1] for key in keys])
+                taken += keys
+        carry_ages(folder, [records], ((0, key) for key in taken))
         write_names(folder, {label: names.get(int(labels[which]), str(labels[which]))
                              for label, which in enumerate(chosen.tolist())})
         return manifest.describe_set(folder, f"{records.path}: subset with seed {seed}", "as its source")

@@ -5,16 +5,14 @@ Identities that lose every image are left out and the others renumbered; plain A
 import argparse
 import sys
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
 
 import numpy as np
 
-from datasets.manifest import describe_set
-from datasets.record_writer import RecordWriter
 from datasets.records import RecordSet
-from datasets.whole_folder import whole_folder
+from datasets.selected_set import positions_by_class, write_selected
 from recognition.losses.subcentre import images_near_dominant
 from recognition.reproduction.runs import network_of, training_embeddings
 from runtime.errors import InputError, run_command
@@ -22,18 +20,12 @@ from runtime.errors import InputError, run_command
 EXAMPLE = "example: python recognition/drop.py --run-dir runs/r50-subcentre --data-dir data/faces_emore --out clean"
 
 
-def write_kept(records: RecordSet, kept: np.ndarray, out: Path, source: str) -> int:
-    """Write the kept images of a set as a set of its own, labels renumbered; returns the number of identities left."""
-    labels = np.asarray(records.labels)
-    left = 0
-    with whole_folder(out) as staging:
-        with RecordWriter(staging, records.image_size or (112, 112)) as writer:
-            for label in np.unique(labels[kept]):
-                images: List[bytes] = [records.read(int(key))[1] for key in records.keys[kept & (labels == label)]]
-                writer.add(left, images)
-                left += 1
-        describe_set(staging, source)
-    return left
+def write_kept(records: RecordSet, kept: np.ndarray, out: Path, why: str) -> int:
+    """Write the kept images (bool, by position) as a set of its own, labels renumbered; returns the identities left."""
+    groups = [(label, places[kept[places]].tolist()) for label, places in positions_by_class(records).items()]
+    left = [group for group in groups if group[1]]
+    write_selected(records, left, out, why)
+    return len(left)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -54,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     kept = images_near_dominant(rows, labels, centres, settings.loss.loss_K, flags.degrees)
     if not kept.any():
         raise InputError(f"--degrees {flags.degrees}: no image is that near; train longer or take a wider angle")
-    left = write_kept(records, kept, Path(flags.out), f"{flags.data_dir} without images beyond {flags.degrees} degrees")
+    left = write_kept(records, kept, Path(flags.out), f"without images beyond {flags.degrees} degrees")
     sys.stdout.write(f"kept {int(kept.sum())} of {len(kept)} images, {left} of {len(np.unique(labels))} identities: "
                      f"{flags.out}\n")
     return 0

@@ -67,7 +67,7 @@ def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool) -> D
     kept = images_near_dominant(rows, labels, centres, settings.loss.loss_K, degrees)
     if not folder.is_dir() and len(np.unique(labels[kept])) >= FEWEST:
         with RecordSet.open(data) as records:
-            write_kept(records, kept, folder, f"{data.name} without images beyond {degrees:g} degrees by {run.name}")
+            write_kept(records, kept, folder, f"without images beyond {degrees:g} degrees by {run.name}")
     wrong = np.zeros(len(kept), bool)
     if noisy:
         wrong = wrong_images(np.bincount(labels.astype(np.int64)).tolist())

@@ -26,7 +26,11 @@ def whole_folder(folder: PathLike) -> Iterator[Path]:
     """
     target = must_be_free(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    except OSError as error:
+        error.filename = str(target)
+        raise
     try:
         try:
             yield temporary

@@ -13,7 +13,8 @@ _ELSEWHERE = "choose another path"
 _REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "make room or choose another folder",
              errno.EFBIG: "choose a file system that holds larger files", errno.EACCES: _ELSEWHERE,
              errno.EROFS: _ELSEWHERE, errno.EEXIST: f"it is no folder; {_ELSEWHERE}", errno.ENOTDIR: _ELSEWHERE,
-             errno.EISDIR: _ELSEWHERE}
+             errno.EISDIR: _ELSEWHERE, errno.EPERM: _ELSEWHERE}
+_NO_FILES = "no file can be made there, choose another path"
 
 
 class Notice(UserWarning):
@@ -50,11 +51,20 @@ def _show(message: Union[Warning, str], category: Type[Warning], filename: str, 
     sys.stderr.write(f"note: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno, line))
 
 
+def _remedy(error: OSError) -> Optional[str]:
+    """What a user can do about it; None where it is a defect of ours."""
+    path = os.path.abspath(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    if error.errno == errno.ENOENT and path.startswith("/proc/"):  # so it answers whoever would make a file there
+        return _NO_FILES
+    return _REMEDIES.get(error.errno or 0)
+
+
 def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     """Run a command-line `main(argv)` and leave the process with its status.
 
-    Bad input ends with one line on stderr and status 2; a full disk, and a folder where a file belongs or the other way
-    round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps its traceback.
+    Bad input ends with one line on stderr and status 2; a full disk, a place that takes no files, and a folder where a
+    file belongs or the other way round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps
+    its traceback.
     """
     try:
         warnings.showwarning = _show
@@ -68,10 +78,10 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        remedy = _remedy(error)
+        if remedy is None:
             raise
-        place = error.filename or "writing"
-        sys.stderr.write(f"error: {place}: {error.strerror}; {_REMEDIES[error.errno]}\n")
+        sys.stderr.write(f"error: {error.filename or 'writing'}: {error.strerror}; {remedy}\n")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

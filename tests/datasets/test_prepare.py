@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from datasets import prepare
@@ -38,3 +40,18 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, program):
                           text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: nothing here") and "not found" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+@pytest.mark.parametrize("arguments", [["synthetic", "--kind", "sheet", "--out"], ["synthetic", "--out"],
+                                       ["build", "photos"]])
+def test_an_output_where_no_file_can_be_made_is_one_line(tmp_path, arguments):
+    """/proc answers the making of a file as if it were not there: that is no defect of ours."""
+    (tmp_path / "photos" / "one").mkdir(parents=True)
+    (tmp_path / "photos" / "one" / "1.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((112, 112, 3), np.uint8))[1])
+    done = subprocess.run([sys.executable, str(HERE / "datasets" / "prepare.py"), *arguments, "/proc/out"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: /proc/out") and last.endswith("choose another path")
+    assert "Traceback" not in done.stderr

@@ -21,6 +21,10 @@ def test_unknown_lists_the_known_names_sorted():
      "error: train.idx: Is a directory; choose another path\n"),
     (OSError(errno.EEXIST, "File exists", "run"), 2,
      "error: run: File exists; it is no folder; choose another path\n"),
+    (OSError(errno.EPERM, "Operation not permitted", "/sys/out"), 2,
+     "error: /sys/out: Operation not permitted; choose another path\n"),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/nowhere/out"), 2,
+     "error: /proc/nowhere/out: No such file or directory; no file can be made there, choose another path\n"),
     (KeyboardInterrupt(), 130, "interrupted\n"),
 ])
 def test_bad_input_ends_with_one_line_and_its_status(error, status, said, capsys):
@@ -33,9 +37,11 @@ def test_bad_input_ends_with_one_line_and_its_status(error, status, said, capsys
     assert capsys.readouterr().err == said
 
 
-def test_a_defect_of_ours_keeps_its_traceback():
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "bad descriptor"),
+                                   FileNotFoundError(errno.ENOENT, "No such file or directory", "/tmp/forgotten")])
+def test_a_defect_of_ours_keeps_its_traceback(error):
     def main(argv):
-        raise OSError(errno.EBADF, "bad descriptor")
+        raise error
 
     with pytest.raises(OSError):
         run_command(main)

@@ -90,7 +90,7 @@ LOSSES = EasyDict({
     "mvam": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m3": 0.35, "options": {"emphasis": 0.2, "fixed": 1.0},
              "source": "MV-Softmax, AAAI 2020, fixed"},
     "mvarc": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m2": 0.5, "options": {"emphasis": 0.2},
-              "source": "MV-Softmax, AAAI 2020, adaptive"},
+              "source": "MV-Softmax, AAAI 2020, adaptive, t = 0.2: equals svarc"},
     "adacos": {"loss_name": "adacos", "options": {"dynamic": 1.0}, "source": "AdaCos, CVPR 2019, dynamic"},
     "adacos_fixed": {"loss_name": "adacos", "options": {"dynamic": 0.0}, "source": "AdaCos, CVPR 2019, fixed"},
     "dpsoftmax": {"loss_name": "dominant", "loss_m3": 0.35, "options": {"length": 20.0},

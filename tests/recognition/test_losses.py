@@ -109,6 +109,32 @@ def test_each_state_has_its_next_value_and_each_preset_its_source(name):
     assert all(array.dtype == np.float32 for array in head.states.values())
 
 
+@pytest.mark.parametrize("name, margin", [("svam", lambda cosine: cosine - 0.35),
+                                          ("svarc", lambda cosine: np.cos(np.arccos(cosine) + 0.5))])
+def test_sv_softmax_equals_its_own_formula(name, margin):
+    """arXiv 1812.11317: negatives above the changed target weigh exp(s (t - 1) (cos + 1)) as much, t = 1.2."""
+    head = make(name, loss_s=6.0)
+    values = values_for(head, 9)
+    weight, rows = values["fc7_weight"], values["embedding"]
+    cosine = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ (weight / np.linalg.norm(weight, axis=1)[:, None]).T
+    entropies, emphasised = [], 0
+    for line, label in zip(cosine, values["softmax_label"].astype(int)):
+        target, others = margin(line[label]), np.delete(line, label)
+        hard = target < others
+        emphasised += hard.sum()
+        h = np.exp(6.0 * (1.2 - 1) * (others + 1) * hard)
+        entropies.append(-np.log(np.exp(6.0 * target) / (np.exp(6.0 * target) + (h * np.exp(6.0 * others)).sum())))
+    assert emphasised > 5
+    np.testing.assert_allclose(run(head, values).outputs["loss"].ravel(), [np.mean(entropies)], rtol=1e-7)
+
+
+def test_adaptive_mv_softmax_is_sv_softmax():
+    """MV-Softmax's t is SV-Softmax's t - 1: at the published 0.2 and 1.2 the two are one loss, fixed ones another."""
+    one, other, fixed = (settings_of(name, source="") for name in ("svarc", "mvarc", "mvam"))
+    assert one == other and "svarc" in LOSSES["mvarc"].source
+    assert fixed != settings_of("svam", source="") and fixed.options["fixed"] == 1.0
+
+
 def test_states_begin_as_published():
     def first(name):
         return {state: value.ravel().tolist() for state, value in make(name).states.items()}

@@ -34,7 +34,7 @@ from runtime.progress import progress
 PRECISIONS = ("stored", "fast", "bf16", "int8")
 PAPER = {row.name: row.values for row in paper.table("networks").rows}
 """By preset: ms per face on a P40, model size in MB."""
-_WARM_UP = 2
+_WARM_UP = 5
 _CALIBRATION = 32
 _EXAMPLE = """example:
   python recognition/benchmark.py --networks y1,r50 --precisions stored,fast,int8 --batch-sizes 1,32 --out bench
@@ -45,7 +45,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure every cell, then print the table and write OUT/benchmark.md and OUT/benchmark.json."""
     options = _flags().parse_args(argv)
     if options.cell:
-        sys.stdout.write(json.dumps(measure(*json.loads(options.cell))) + "\n")
+        part, *rest = json.loads(options.cell)
+        sys.stdout.write(json.dumps(prepare(*rest) if part == "prepare" else measure(*rest)) + "\n")
         return
     networks, precisions = options.networks.split(","), options.precisions.split(",")
     batches = [_positive("--batch-sizes", text) for text in options.batch_sizes.split(",")]
@@ -56,9 +57,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for network in networks:
         resolve(network, "arcface", "own", {})  # an unknown name is refused before anything runs
     rows: List[Dict[str, Any]] = []
-    cells = [(network, precision, batches, rounds) for network in networks for precision in precisions]
-    for cell in progress(cells, len(cells), "measuring", "cells"):
-        rows.append(_in_its_own_process(cell))
+    cells = [(network, precision) for network in networks for precision in precisions]
+    for network, precision in progress(cells, len(cells), "measuring", "cells"):
+        with tempfile.TemporaryDirectory() as folder:
+            about = _in_its_own_process("prepare", network, precision, f"{folder}/model")
+            rows.append({**about, **_in_its_own_process("measure", network, f"{folder}/model", batches, rounds)})
     result = {"machine": machine(), "rows": rows, "paper": {name: list(value) for name, value in PAPER.items()}}
     text = table(result)
     sys.stdout.write(text)
@@ -68,17 +71,26 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             stream.write(text)
 
 
-def measure(network: str, precision: str, batches: Sequence[int], rounds: int) -> Dict[str, Any]:
-    """One network in one precision: ms per face by batch size, MB on disk, parameters, operations, peak memory."""
+def prepare(network: str, precision: str, prefix: str) -> Dict[str, Any]:
+    """Save a network of random parameters in one precision as PREFIX, epoch 0; its size, parameters and operations."""
     settings = resolve(network, "arcface", "own", {}).network
     symbol = build(settings)
     stored = untrained(symbol, settings.input_shape, images=2)
     form = _form(stored, precision)
-    before = _peak_megabytes()
-    times = {str(batch): _milliseconds(form, batch, rounds, settings.input_shape[1:]) for batch in batches}
-    return {"network": network, "precision": precision, "ms_per_face": times, "size_mb": size_megabytes(form),
-            "parameters": parameter_count(stored)[0], "flops": count_flops(symbol, settings.input_shape),
-            "peak_mb": _peak_megabytes(), "peak_before_mb": before}
+    checkpoints.save(form, prefix, 0)
+    return {"network": network, "precision": precision, "size_mb": size_megabytes(form),
+            "parameters": parameter_count(stored)[0], "flops": count_flops(symbol, settings.input_shape)}
+
+
+def measure(network: str, prefix: str, batches: Sequence[int], rounds: int) -> Dict[str, Any]:
+    """ms per face by batch size and peak memory of a saved network; the process should do nothing else before.
+
+    Calibration, above all, leaves memory behind, and large copies after which OpenMP's threads no longer wait awake.
+    """
+    form = checkpoints.load(prefix, 0)
+    before, shape = _peak_megabytes(), resolve(network, "arcface", "own", {}).network.input_shape[1:]
+    times = {str(batch): _milliseconds(form, batch, rounds, shape) for batch in batches}
+    return {"ms_per_face": times, "peak_mb": _peak_megabytes(), "peak_before_mb": before}
 
 
 def size_megabytes(checkpoint: Checkpoint) -> float:
@@ -139,12 +151,12 @@ def _milliseconds(form: Checkpoint, batch: int, rounds: int, image: Sequence[int
     return round(1000 * statistics.median(times[_WARM_UP:]) / batch, 3)
 
 
-def _in_its_own_process(cell: Sequence[Any]) -> Dict[str, Any]:
-    """Peak memory is a process's: each cell has one."""
-    done = subprocess.run([sys.executable, "-m", "recognition.benchmark", "--cell", json.dumps(cell)],
+def _in_its_own_process(part: str, name: str, *rest: Any) -> Dict[str, Any]:
+    """Peak memory is a process's: each cell has one to be made in and one to run in."""
+    done = subprocess.run([sys.executable, "-m", "recognition.benchmark", "--cell", json.dumps([part, name, *rest])],
                           capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"{cell[0]} {cell[1]}: could not be measured: "
+        raise InputError(f"{name}: could not be measured: "
                          f"{(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from recognition import benchmark
-from recognition.benchmark import PAPER, measure, size_megabytes, table
+from recognition.benchmark import PAPER, measure, prepare, size_megabytes, table
 from runtime.errors import InputError
 
 
@@ -44,6 +44,7 @@ def test_wrong_flags_are_refused(flags, message):
         benchmark.main(flags)
 
 
-def test_one_cell_names_its_network():
-    row = measure("demo", "fast", [1], 1)
+def test_one_cell_names_its_network_and_runs_what_was_saved(tmp_path):
+    row = prepare("demo", "fast", str(tmp_path / "model"))
     assert row["network"] == "demo" and row["parameters"] > 1e5 and row["flops"] > 1e7
+    assert list(measure("demo", str(tmp_path / "model"), [2], 1)["ms_per_face"]) == ["2"]

@@ -77,3 +77,14 @@ def test_the_whole_catalogue_is_printed(tmp_path, capsys):
     assert not main(["catalog", "--root", str(tmp_path)])
     printed = capsys.readouterr().out
     assert all(f"{name}: " in printed for name in [*TRAINING_SETS, *TEST_SETS]) and "withdrew" in printed
+
+
+def test_the_command_says_another_edition_by_its_status(tmp_path, capsys):
+    """A file of the published name with other bytes: told in the paragraph, status 1; unhashed it is only here."""
+    entry = next(one for one in [*TRAINING_SETS.values(), *TEST_SETS.values()] if one.known_hashes)
+    name = next(iter(entry.known_hashes))
+    (tmp_path / entry.folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / entry.folder / name).write_bytes(b"made up")
+    assert main(["catalog", entry.name, "--root", str(tmp_path), "--verify"]) == 1
+    assert f"{name}: another edition" in capsys.readouterr().out
+    assert main(["catalog", entry.name, "--root", str(tmp_path)]) in (None, 0)

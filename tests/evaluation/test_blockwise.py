@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 
+from evaluation import order
 from evaluation.blockwise import block_borders, score_blocks, sieve
 from evaluation.histogram import BINS, Bins, Histogram, operating_points
-from evaluation.order import Largest, RowBest
+from evaluation.order import Largest, RowBest, RowLargest
 from runtime.errors import InputError
 
 
@@ -121,3 +122,19 @@ def test_operating_points_lie_on_the_roc_curve():
     for place in range(0, BINS, 4096):
         assert abs(far[place] - np.mean(impostor >= edges[place])) <= 1 / len(impostor)
         assert abs(tar[place] - np.mean(genuine >= edges[place])) <= 1 / len(genuine)
+
+
+def test_a_score_exactly_the_margin_below_the_largest_is_scored_again():
+    largest = RowLargest(1, 0.5, lambda rows, columns: np.array([0.7, 0.75])[columns])
+    largest.take(np.array([[1.0, 0.5]], np.float32), 0)
+    best, crowded = largest.largest()
+    assert best.tolist() == [0.75] and crowded == 0
+
+
+@pytest.mark.parametrize("near,crowded", [(8, 0), (9, 1)])
+def test_as_many_near_ties_as_allowed_are_scored_again_and_not_one_more(monkeypatch, near, crowded):
+    monkeypatch.setattr(order, "MOST_NEAR", 8)
+    largest = RowLargest(1, 0.25, lambda rows, columns: columns / 16)
+    largest.take(np.full((1, near), 0.5, np.float32), 0)
+    assert largest.largest()[1] == crowded
+    assert largest.largest()[0].tolist() == ([0.75] if crowded else [(near - 1) / 16])

@@ -133,8 +133,8 @@ margin. What the table shows is that each loss trains. **learns**: the mean over
 (over {chance:.1f} %) and above the same network before training ({start}, mean {100 * untrained.mean:.1f} %), both by
 more than three standard deviations.
 
-t_j: angle between embedding x and centre j; y: the own class; z_j: logit of the softmax; m1, m2, m3: margins of z_y; s: 16
-where the row names none.
+t_j: angle between embedding x and centre j; y: the own class; z_j: logit of the softmax; m1, m2, m3: margins of z_y;
+s: 16 where the row names none.
 
 | loss | formula | m1, m2, m3; s | source | steps | lfw | cfp_fp | agedb_30 | mean ± σ | learns |
 |---|---|---|---|---|---|---|---|---|---|

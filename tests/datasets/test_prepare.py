@@ -1,4 +1,5 @@
 """The data command: every verb has help with an example; bad input is one line and status 2, from any folder."""
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from datasets import prepare
+from datasets.records import RecordWriter
 from runtime.errors import InputError
 
 HERE = Path(prepare.__file__).parents[1]
@@ -55,3 +57,32 @@ def test_an_output_where_no_file_can_be_made_is_one_line(tmp_path, arguments):
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: /proc/out") and last.endswith("choose another path")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of 64 KB; only root may mount one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs root to mount a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount here")
+@pytest.mark.parametrize("flag", ["--out", "--report"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, full_disk, flag):
+    arguments = ["clean", "set", "--embeddings", "e.npy", flag]
+    chance = np.random.default_rng(0)
+    with RecordWriter(tmp_path / "set") as writer:
+        for identity in range(2):
+            writer.add(identity, [cv2.imencode(".jpg", chance.integers(0, 256, (112, 112, 3), dtype=np.uint8))[1]
+                                  .tobytes() for _ in range(4)])
+    np.save(tmp_path / "e.npy", chance.standard_normal((8, 4)).astype(np.float32))
+    done = subprocess.run([sys.executable, str(HERE / "datasets" / "prepare.py"), *arguments, str(full_disk / "out")],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"error: {full_disk / 'out'}: No space left on device; make room" in done.stderr.splitlines()[-1]
+    assert not any(full_disk.iterdir())

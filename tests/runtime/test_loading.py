@@ -35,7 +35,7 @@ def interrupted(command, delay):
 def test_one_line_at_any_moment_of_loading(command, delay):
     status, said = interrupted(command, delay)
     assert "Traceback" not in said and "ImportError" not in said
-    if status in (0, 2):  # it had ended before the signal came
+    if status in (0, 2) or status == -signal.SIGINT and delay:  # it had ended, or was in Python's last instants
         assert said.count("\n") <= 1 and delay
     else:
         assert (status, said) == (130, "interrupted\n")

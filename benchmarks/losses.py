@@ -126,7 +126,8 @@ Written by `python benchmarks/losses.py --work runs/losses --out docs/losses.md`
 `recognition/train.py --loss NAME --network small --recipe demo` on 200 drawn identities at 32x32 (rate 0.1 or the
 preset's own; s = 16 where a preset names no scale: s = 64 leaves chance later than this) and verified on 600 pairs each
 of people it has not seen. A loss that has not learned after {steps} steps is trained anew for {LONGER[0]} times as
-many, and if that is not enough for {LONGER[1]} times: large scales and many centres take that long at this rate.
+many, and if that is not enough for {LONGER[1]} times: large scales and many centres take that long at this rate. One
+that has learned at no length is shown at each.
 
 One seed, one recipe tuned for none: the order of the rows means nothing, and so few steps favour losses without a
 margin. What the table shows is that each loss trains. **learns**: the mean over {untrained.pairs} pairs is above chance
@@ -164,7 +165,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         budgets = [given.steps, *(times * given.steps for times in LONGER)]
         there = [steps for steps in reversed(budgets) if len(_validations(work / f"{name}-{steps}")) == len(PACKS)]
         if given.table:
-            rows += [measured(name, data, work, there[0], given.pairs)] if there else []
+            runs = [measured(name, data, work, steps, given.pairs) for steps in there]
+            rows += runs[:1] if runs and verdict(runs[0], untrained) == "yes" else runs[::-1]
             absent += [] if there else [name]
             continue
         row = measured(name, data, work, budgets.pop(0), given.pairs)
@@ -174,10 +176,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     text = page(rows, untrained, given.steps)
     longest = LONGER[-1] * given.steps
     behind = [row for row in rows if verdict(row, untrained) == "no"]
-    short = [f"{row.name} ({row.steps} steps)" for row in behind if row.steps < longest]
-    if short:
-        text += f"\nNot learned yet, and not trained for longer yet: {', '.join(short)}.\n"
     stuck = [row.name for row in behind if row.steps >= longest]
+    short = sorted({row.name for row in behind} - set(stuck))
+    if short:
+        text += f"\nNot learned yet, and not trained for {longest} steps yet: {', '.join(short)}.\n"
     if stuck:
         text += f"\nNot above the untrained network even after {longest} steps: {', '.join(stuck)}.\n"
     if absent:

@@ -5,12 +5,15 @@ meets all of them. Wall time is what a user waits for; processor time with one t
 measures. Agreement of the networks is shown first (largest difference of the embeddings to the product's).
 """
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
+
+import numpy
 
 from graph.checkpoint import load, save
 from graph.describe import description
@@ -41,8 +44,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def _files(network: str, folder: str) -> str:
     """The same random network for everybody: prefix of the checkpoint, of PREFIX.npz and of PREFIX.onnx."""
-    import numpy
-
     settings = resolve(network, "arcface", "own", {}).network
     path = f"{folder}/model"
     save(untrained(build(settings), settings.input_shape, images=8), path, 0)
@@ -79,8 +80,6 @@ def _rounds(network: str, path: str, batch: int, options: argparse.Namespace) ->
 
 
 def _environment(threads: int) -> Dict[str, str]:
-    import os
-
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 

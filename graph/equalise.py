@@ -10,7 +10,7 @@ channels meet in one sum (a_c, w_c: largest activation and weight of the channel
 Nagel et al., Data-Free Quantization (2019), section 4.1, with measured activations as in Xiao et al., SmoothQuant
 (2023).
 """
-from typing import Dict, List
+from typing import Dict, List, Set
 
 import numpy
 
@@ -34,11 +34,11 @@ def equalised(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
     """
     editing = Editing(checkpoint)
     shapes = output_shapes(checkpoint.symbol, (1,) + images.shape[1:])
-    groups = [group for group in _groups(editing, shapes) if _changeable(editing, group)]
+    users = editing.graph.consumers()
+    groups = [group for group in _groups(editing, shapes) if _changeable(editing, group, users)]
     if not groups:
         return checkpoint
     widest = _activations(checkpoint, images, [node.name for group in groups for node in group])
-    users = editing.graph.consumers()
     for group in groups:
         _scale(editing, group, users, numpy.max([widest[node.name] for node in group], axis=0))
     return editing.finish()
@@ -87,9 +87,13 @@ def _takers(editing: Editing, group: List[Node], users: Dict[int, List[Node]]) -
     return list(takers.values())
 
 
-def _changeable(editing: Editing, group: List[Node]) -> bool:
+def _made_here(node: Node, inside: Set[int]) -> bool:
+    """Whether a map of the group gets its factors from the values of its own operator, not from another map."""
+    return not _passes_factors(node) or not any(id(source) in inside for source, _ in node.inputs)
+
+
+def _changeable(editing: Editing, group: List[Node], users: Dict[int, List[Node]]) -> bool:
     """Whether all who make and all who use a group of maps can take the factors into values of their own."""
-    users = editing.graph.consumers()
     inside = {id(node) for node in group}
 
     def own(node: Node) -> bool:
@@ -98,7 +102,7 @@ def _changeable(editing: Editing, group: List[Node]) -> bool:
     for node in group:
         if editing.graph.is_head(node):
             return False
-        made_here = not _passes_factors(node) or not any(id(source) in inside for source, _ in node.inputs)
+        made_here = _made_here(node, inside)
         if made_here and (node.op not in ("Convolution", "BatchNorm") or not own(node)):
             return False
         if not made_here and any(not source.is_variable and id(source) not in inside for source, _ in node.inputs):
@@ -130,7 +134,7 @@ def _scale(editing: Editing, group: List[Node], users: Dict[int, List[Node]], wi
     factor = _factors(editing, takers, widest)
     inside = {id(node) for node in group}
     for node in group:
-        if not _passes_factors(node) or not any(id(source) in inside for source, _ in node.inputs):
+        if _made_here(node, inside):
             for source, _ in node.inputs[1:3]:  # weight and bias, or gamma and beta
                 value = editing.value(source)
                 editing.set_value(source, value / factor.reshape((-1,) + (1,) * (value.ndim - 1)))

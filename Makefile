@@ -19,7 +19,7 @@ BIN = $(VENV)/bin
 
 setup:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
-	@$(PYTHON) -m runtime.setup --venv $(VENV) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
+	@PYTHONPATH=src $(PYTHON) -m arcface_mxnet.runtime.setup --venv $(VENV) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
 
 demo: setup
 	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA)
@@ -37,4 +37,4 @@ lint: setup
 
 gpu-requirements:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
-	@$(PYTHON) -m tests.runtime.gpu_requirements --venv .venv-gpu
+	@PYTHONPATH=src $(PYTHON) -m tests.runtime.gpu_requirements --venv .venv-gpu

@@ -20,16 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Dict, List
 
+from arcface_mxnet.datasets.images import decode_bgr
+from arcface_mxnet.datasets.manifest import describe_set
+from arcface_mxnet.datasets.records import RecordSet, RecordWriter
+from arcface_mxnet.datasets.selected_set import positions_by_class
+from arcface_mxnet.datasets.unpack import unpack
+from arcface_mxnet.runtime.cores import available_cores
+
 import cv2
 import mxnet.tools  # noqa: TID251  (only to find im2rec.py)
 import numpy as np
-
-from datasets.images import decode_bgr
-from datasets.manifest import describe_set
-from datasets.records import RecordSet, RecordWriter
-from datasets.selected_set import positions_by_class
-from datasets.unpack import unpack
-from runtime.cores import available_cores
 
 CORES = available_cores()
 
@@ -50,7 +50,7 @@ def im2rec(photos: Path, work: Path, *flags: str) -> None:
 
 def build(photos: Path, work: Path) -> None:
     """Build with ours."""
-    run("-m", "datasets.prepare", "build", str(photos), str(work / "built"))
+    run("-m", "arcface_mxnet.datasets.prepare", "build", str(photos), str(work / "built"))
     shutil.rmtree(work / "built")
 
 
@@ -86,7 +86,7 @@ def grainy(source: Path, out: Path, grain: float) -> Path:
 
 def verify_in_process(folder: str) -> None:
     """`verify` without the start of a process, as `decode` is."""
-    from datasets.verify import verify
+    from arcface_mxnet.datasets.verify import verify
     verify(folder)
 
 

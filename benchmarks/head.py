@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
+from arcface_mxnet.recognition.engine.program import Model, backbone_program
+from arcface_mxnet.recognition.engine.sampled import Rule, SampledCentres
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.files import write_json
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.centres import HeadSizes, ShardedCentres
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.parallel import DataParallel, Program
-from recognition.engine.program import Model, backbone_program
-from recognition.engine.sampled import Rule, SampledCentres
-from recognition.losses import LossSettings, attach
-from runtime.cores import available_cores
-from runtime.errors import run_command
-from runtime.files import write_json
-from runtime.mx import mx
+import numpy as np
 
 HEADS = ("plain", "sharded", "sampled")
 ARCFACE = LossSettings(loss_m2=0.5)

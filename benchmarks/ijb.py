@@ -9,13 +9,13 @@ import time
 from multiprocessing import get_context
 from typing import Callable, Dict, List, Tuple
 
+from arcface_mxnet.evaluation.ijb.meta import TemplatePairs
+from arcface_mxnet.evaluation.ijb.modes import Mode
+from arcface_mxnet.evaluation.ijb.templates import pool
+from arcface_mxnet.evaluation.ijb.verify import FARS, verify
+
 import numpy as np
 import sklearn.metrics
-
-from evaluation.ijb.meta import TemplatePairs
-from evaluation.ijb.modes import Mode
-from evaluation.ijb.templates import pool
-from evaluation.ijb.verify import FARS, verify
 
 IMAGES, TEMPLATES, PAIRS, SUBJECTS = 469_375, 23_124, 15_658_489, 3_531
 _PAIR_BATCH = 100_000
@@ -39,7 +39,7 @@ def synthetic(scale: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray, Templat
 
 
 def ours(features: np.ndarray, template: np.ndarray, media: np.ndarray, pairs: TemplatePairs) -> List[float]:
-    """TAR at the six FARs by evaluation.ijb, N0D0F0."""
+    """TAR at the six FARs by arcface_mxnet.evaluation.ijb, N0D0F0."""
     mode = Mode.parse("N0D0F0")
     templates = pool(lambda rows: mode.apply(features[rows], None, None), template, media)
     return list(verify(templates, pairs).tar.values())

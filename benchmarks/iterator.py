@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from datasets.iterators import ClassificationBatches
-from datasets.records import RecordSet
-from datasets.shuffle import shuffle
-from runtime.cores import available_cores
-from runtime.mx import mx
+from arcface_mxnet.datasets.iterators import ClassificationBatches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.shuffle import shuffle
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.mx import mx
 
 
 def ours(records: RecordSet, batch_size: int, threads: int, epoch: int) -> int:

@@ -11,10 +11,10 @@ import time
 from multiprocessing import get_context
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.pairs import evaluate_pairs
+from arcface_mxnet.runtime.errors import run_command
 
-from evaluation.pairs import evaluate_pairs
-from runtime.errors import run_command
+import numpy as np
 
 Figures = Tuple[float, float, float]
 

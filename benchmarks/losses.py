@@ -14,15 +14,15 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from recognition import train
-from recognition.engine.run_directory import METRICS, SETTINGS
-from recognition.losses import LossSettings
-from recognition.presets import LOSSES
-from recognition.reproduction.small_faces import small_faces
-from recognition.settings import take
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open
-from runtime.progress import progress
+from arcface_mxnet.recognition import train
+from arcface_mxnet.recognition.engine.run_directory import METRICS, SETTINGS
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.small_faces import small_faces
+from arcface_mxnet.recognition.settings import take
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open
+from arcface_mxnet.runtime.progress import progress
 
 EXAMPLE = "example: python benchmarks/losses.py --work runs/losses --out docs/losses.md"
 PACKS = ("lfw", "cfp_fp", "agedb_30")

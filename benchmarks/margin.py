@@ -5,11 +5,11 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.mx import available_cores, mx
 
-from recognition.losses import LossSettings, attach
-from runtime.errors import run_command
-from runtime.mx import available_cores, mx
+import numpy as np
 
 HEADS = {
     "norm-softmax": LossSettings(),

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Optional
 
-import numpy as np
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import evaluate
 
-from evaluation.megaface.pairs import Features
-from evaluation.megaface.protocol import evaluate
+import numpy as np
 
 PROBES, PEOPLE, DIMENSIONS = 3530, 80, 512
 FARS = (1e-6, 1e-5)

@@ -13,17 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-import numpy
+from arcface_mxnet.graph.checkpoint import load, save
+from arcface_mxnet.graph.describe import description
+from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.to_onnx import write_onnx
+from arcface_mxnet.graph.to_torch import to_torch
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.errors import run_command
 
-from graph.checkpoint import load, save
-from graph.describe import description
-from graph.precision import bf16_form, int8_form
-from graph.to_onnx import write_onnx
-from graph.to_torch import to_torch
-from graph.untrained import untrained
-from recognition.networks import build
-from recognition.settings import resolve
-from runtime.errors import run_command
+import numpy
 
 KINDS = ("mxnet", "mxnet-bf16", "mxnet-int8", "torch", "torch-last", "torch-frozen", "torch-compile",
          "torch-compile-last", "onnx")

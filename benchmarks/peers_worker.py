@@ -44,8 +44,8 @@ def _turn(run: Callable[[], object]) -> Tuple[float, float]:
 
 
 def _mxnet(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
-    from evaluation.embedder import Embedder
-    from graph.checkpoint import load
+    from arcface_mxnet.evaluation.embedder import Embedder
+    from arcface_mxnet.graph.checkpoint import load
 
     embedder = Embedder(load(path + kind[len("mxnet"):], 0), batch_size=len(images))
     return lambda: embedder.embed(images)

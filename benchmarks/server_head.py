@@ -10,18 +10,18 @@ import sys
 import time
 from typing import Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.recognition.engine.centres import HeadSizes
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.distributed import join
+from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
+from arcface_mxnet.recognition.engine.program import Model, backbone_program
+from arcface_mxnet.recognition.engine.sampled import Rule
+from arcface_mxnet.recognition.engine.server_centres import KEY_CLASSES, ServerCentres
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.centres import HeadSizes
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.distributed import join
-from recognition.engine.parallel import DataParallel, Program
-from recognition.engine.program import Model, backbone_program
-from recognition.engine.sampled import Rule
-from recognition.engine.server_centres import KEY_CLASSES, ServerCentres
-from recognition.losses import LossSettings, attach
-from runtime.errors import run_command
-from runtime.mx import mx
+import numpy as np
 
 ARCFACE = LossSettings(loss_m2=0.5)
 EXAMPLE = """example: python -m recognition.launch -n 2 -s 2 -- python benchmarks/server_head.py --classes 1000000"""

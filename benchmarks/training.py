@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.graph.flops import count_flops
+from arcface_mxnet.recognition.engine.distributed import ALONE
+from arcface_mxnet.recognition.engine.heads import make_step
+from arcface_mxnet.recognition.engine.initial import fresh
+from arcface_mxnet.recognition.engine.program import compose, parameter_shapes
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.mx import available_cores, mx
 
-from graph.flops import count_flops
-from recognition.engine.distributed import ALONE
-from recognition.engine.heads import make_step
-from recognition.engine.initial import fresh
-from recognition.engine.program import compose, parameter_shapes
-from recognition.networks import build
-from recognition.settings import resolve
-from runtime.devices import contexts
-from runtime.errors import run_command
-from runtime.mx import available_cores, mx
+import numpy as np
 
 PLAIN = "float32"
 _SHOWN = 10

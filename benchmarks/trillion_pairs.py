@@ -4,15 +4,15 @@ import resource
 import sys
 import time
 
-import numpy as np
+from arcface_mxnet.evaluation.trillion_pairs import evaluate
 
-from evaluation.trillion_pairs import evaluate
+import numpy as np
 
 FULL_PROBES, FULL_GALLERY = 274_000, 1_580_000
 
 
 def main() -> None:
-    """Time evaluation.trillion_pairs.evaluate on --probes x --gallery."""
+    """Time arcface_mxnet.evaluation.trillion_pairs.evaluate on --probes x --gallery."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--probes", type=int, default=20_000)
     flags.add_argument("--gallery", type=int, default=500_000)

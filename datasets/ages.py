@@ -3,11 +3,11 @@ import math
 from pathlib import Path
 from typing import Iterable, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
 
-from datasets.records import RecordSet
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+import numpy as np
 
 AGES_FILE = "ages.tsv"
 UNKNOWN_AGE = -1.0

@@ -1,13 +1,13 @@
 """Five points -> an aligned crop: the least-squares similarity to the reference points, then one warp."""
 from typing import Callable, Dict, Tuple
 
+from arcface_mxnet.datasets.detection import Detector
+from arcface_mxnet.datasets.landmarks import REFERENCES, similarity
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.files import PathLike
+
 import cv2
 import numpy as np
-
-from datasets.detection import Detector
-from datasets.landmarks import REFERENCES, similarity
-from runtime.errors import InputError, unknown
-from runtime.files import PathLike
 
 DETECTORS = ("scrfd", "yunet", "mtcnn")
 
@@ -42,15 +42,15 @@ def parse_size(text: str) -> Tuple[int, int]:
 def open_detector(kind: str, model: PathLike) -> Detector:
     """A face detector by kind (scrfd, yunet: an .onnx file; mtcnn: a folder); raises InputError if it is none."""
     def scrfd() -> Detector:
-        from datasets.detect_onnx import Scrfd  # onnxruntime is loaded only where it is needed
+        from arcface_mxnet.datasets.detect_onnx import Scrfd  # onnxruntime is loaded only where it is needed
         return Scrfd(model)
 
     def yunet() -> Detector:
-        from datasets.detect_onnx import YuNet
+        from arcface_mxnet.datasets.detect_onnx import YuNet
         return YuNet(model)
 
     def mtcnn() -> Detector:
-        from datasets.detect_mtcnn import Mtcnn  # and MXNet likewise
+        from arcface_mxnet.datasets.detect_mtcnn import Mtcnn  # and MXNet likewise
         return Mtcnn(model)
 
     openers: Dict[str, Callable[[], Detector]] = {"scrfd": scrfd, "yunet": yunet, "mtcnn": mtcnn}

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
+from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, parse_size
+from arcface_mxnet.datasets.detection import Detector, Face, choose
+from arcface_mxnet.datasets.image_sources import SUFFIXES
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg
+from arcface_mxnet.datasets.point_files import read_points, rescale
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
+
 import cv2
 import numpy as np
-
-from datasets.align import DETECTORS, align, open_detector, parse_size
-from datasets.detection import Detector, Face, choose
-from datasets.image_sources import SUFFIXES
-from datasets.images import NoImage, decode_bgr, encode_jpeg
-from datasets.point_files import read_points, rescale
-from datasets.whole_folder import whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
 
 EXAMPLE = ("  python datasets/prepare.py align photos/ crops/ --detector scrfd --detector-model scrfd_500m_kps.onnx\n"
            "  python datasets/prepare.py align photos/ crops/ --points landmarks.txt --size 112x96")

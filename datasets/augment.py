@@ -4,10 +4,10 @@ Facts, 1.5: mirror with probability 0.5; off by default as in the original: colo
 """
 from dataclasses import dataclass
 
+from arcface_mxnet.datasets.images import decode_bgr, encode_jpeg
+
 import cv2
 import numpy as np
-
-from datasets.images import decode_bgr, encode_jpeg
 
 JITTER = 0.125
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)

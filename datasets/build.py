@@ -18,22 +18,22 @@ from pathlib import Path
 from threading import Lock
 from typing import Deque, Iterator, List, Optional, Set, Tuple, Union
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.align import DETECTORS, align, open_detector
+from arcface_mxnet.datasets.align_folder import Finder, find_by_detector, find_by_points
+from arcface_mxnet.datasets.identity_names import write_names
+from arcface_mxnet.datasets.image_sources import Fingerprint, ImageList, open_source
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
+from arcface_mxnet.datasets.list_files import from_list
+from arcface_mxnet.datasets.partial_set import JOURNAL, PartialSet
+from arcface_mxnet.datasets.point_files import read_points
+from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
+from arcface_mxnet.runtime.progress import bar
 
-from datasets import manifest
-from datasets.align import DETECTORS, align, open_detector
-from datasets.align_folder import Finder, find_by_detector, find_by_points
-from datasets.identity_names import write_names
-from datasets.image_sources import Fingerprint, ImageList, open_source
-from datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
-from datasets.list_files import from_list
-from datasets.partial_set import JOURNAL, PartialSet
-from datasets.point_files import read_points
-from datasets.whole_folder import must_be_free, put_in_place
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, naming
-from runtime.progress import bar
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py build photos/ data/mine\n"
            "  python datasets/prepare.py build lists/train.lst data/mine --root photos --renumber")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from datasets.published_sets import (
+from arcface_mxnet.datasets.published_sets import (
     TEST_SETS,
     TRAINING_FILES,
     TRAINING_SETS,
@@ -18,10 +18,10 @@ from datasets.published_sets import (
     test_set,
     training_set,
 )
-from datasets.records import RecordSet
-from runtime.errors import InputError
-from runtime.files import PathLike
-from runtime.progress import bar
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.progress import bar
 
 __all__ = ["PublishedSet", "TEST_SETS", "TRAINING_SETS", "find_set", "look", "test_set", "training_set"]
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.identity_angles import angles_to, close_pairs, dominant_centre, load_embeddings, unit_rows
+from arcface_mxnet.datasets.identity_names import read_names
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.review_page import Decisions, Doubt, Question, read_decisions, write_page
+from arcface_mxnet.datasets.selected_set import Group, positions_by_class, write_selected
+from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
 
-from datasets.identity_angles import angles_to, close_pairs, dominant_centre, load_embeddings, unit_rows
-from datasets.identity_names import read_names
-from datasets.records import RecordSet
-from datasets.review_page import Decisions, Doubt, Question, read_decisions, write_page
-from datasets.selected_set import Group, positions_by_class, write_selected
-from datasets.whole_folder import must_be_free, whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py clean data/mine --embeddings mine.npy --report review/\n"
            "  python datasets/prepare.py clean data/mine --embeddings mine.npy --decisions decisions.json "

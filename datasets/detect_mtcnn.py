@@ -5,14 +5,14 @@ Zhang et al. 2016; thresholds of the original's deploy script (facts, section 7)
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+from arcface_mxnet.datasets.detection import Face
+from arcface_mxnet.graph.checkpoint import Checkpoint, load
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
-
-from datasets.detection import Face
-from graph.checkpoint import Checkpoint, load
-from runtime.errors import InputError
-from runtime.files import PathLike
-from runtime.mx import mx
 
 THRESHOLDS = (0.6, 0.7, 0.8)
 MIN_FACE = 40

@@ -1,13 +1,13 @@
 """Detectors in ONNX files: SCRFD with five points (onnxruntime) and YuNet (OpenCV)."""
 from typing import Dict, List, Tuple
 
+from arcface_mxnet.datasets.detection import Face, letterbox, suppress
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+
 import cv2
 import numpy as np
 import onnxruntime
-
-from datasets.detection import Face, letterbox, suppress
-from runtime.errors import InputError
-from runtime.files import PathLike
 
 THRESHOLD = 0.5
 OVERLAP = 0.4

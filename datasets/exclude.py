@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.identity_angles import dominant_centre, load_embeddings, nearest, unit_rows
+from arcface_mxnet.datasets.identity_names import read_names
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.selected_set import positions_by_class, write_selected
+from arcface_mxnet.datasets.whole_folder import must_be_free
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.progress import progress
 
-from datasets.identity_angles import dominant_centre, load_embeddings, nearest, unit_rows
-from datasets.identity_names import read_names
-from datasets.records import RecordSet
-from datasets.selected_set import positions_by_class, write_selected
-from datasets.whole_folder import must_be_free
-from runtime.errors import InputError
-from runtime.files import PathLike
-from runtime.progress import progress
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py exclude data/mine data/no_overlap --embeddings mine.npy "
            "--test facescrub.npy --test-ids facescrub_ids.txt")

@@ -1,11 +1,11 @@
 """How far images are from the centre of their identity, and which identities are near each other."""
 from typing import List, Optional, Tuple
 
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+
 import numpy as np
 from sklearn.cluster import KMeans
-
-from runtime.errors import InputError
-from runtime.files import PathLike
 
 _ROWS = 2048
 

@@ -2,8 +2,8 @@
 from pathlib import Path
 from typing import Dict, Mapping
 
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
 
 NAMES_FILE = "identities.tsv"
 

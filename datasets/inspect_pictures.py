@@ -2,12 +2,12 @@
 from pathlib import Path
 from typing import List, NamedTuple, Sequence
 
+from arcface_mxnet.datasets.images import encode_jpeg
+from arcface_mxnet.runtime.files import atomic_open, atomic_path
+
 import cv2
 import matplotlib
 import numpy as np
-
-from datasets.images import encode_jpeg
-from runtime.files import atomic_open, atomic_path
 
 TILE = 112
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.image_sources import open_source
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, suffix
+from arcface_mxnet.datasets.inspect_pictures import colours, write_contact_sheet, write_histogram
+from arcface_mxnet.datasets.pairs import PairPack, read_pack
+from arcface_mxnet.datasets.published_sets import TEST_SETS, TRAINING_SETS
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, sha256, write_json
 
-from datasets import manifest
-from datasets.image_sources import open_source
-from datasets.images import NoImage, decode_bgr, suffix
-from datasets.inspect_pictures import colours, write_contact_sheet, write_histogram
-from datasets.pairs import PairPack, read_pack
-from datasets.published_sets import TEST_SETS, TRAINING_SETS
-from datasets.records import RecordSet
-from runtime.errors import InputError
-from runtime.files import PathLike, sha256, write_json
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py inspect data/faces_emore --out emore_report\n"
            "  python datasets/prepare.py inspect data/faces_emore/cfp_fp.bin")

@@ -7,15 +7,15 @@ import collections
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
+from arcface_mxnet.datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, fit
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
-
-from datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
-from datasets.images import NoImage, decode_bgr, fit
-from datasets.records import RecordSet
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.mx import mx
 
 _SLICE = 32
 

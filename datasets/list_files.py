@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.image_sources import SUFFIXES, ImageList
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from datasets.image_sources import SUFFIXES, ImageList
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 
 class Line(NamedTuple):

@@ -15,15 +15,15 @@ import zlib
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.record_blocks import blocks
+from arcface_mxnet.datasets.records import CRC_FILE, RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, sha256, write_json
+from arcface_mxnet.runtime.progress import bar
 
-from datasets.ages import AGES_FILE
-from datasets.pairs import read_pack
-from datasets.record_blocks import blocks
-from datasets.records import CRC_FILE, RecordSet
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, read_json, sha256, write_json
-from runtime.progress import bar
+import numpy as np
 
 MANIFEST = "manifest.json"
 STAMP = ".manifest.checked"

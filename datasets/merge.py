@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.ages import AGES_FILE, carry_ages, has_ages
+from arcface_mxnet.datasets.identity_angles import load_embeddings
+from arcface_mxnet.datasets.identity_names import read_names, write_names
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
 
-from datasets import manifest
-from datasets.ages import AGES_FILE, carry_ages, has_ages
-from datasets.identity_angles import load_embeddings
-from datasets.identity_names import read_names, write_names
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.whole_folder import must_be_free, whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py merge data/both data/one data/two --embeddings one.npy two.npy\n"
            "  python datasets/prepare.py merge data/both data/one data/two --no-match")

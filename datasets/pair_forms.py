@@ -9,7 +9,7 @@ cfp     CFP's folder: Protocol/Pair_list_F.txt, Pair_list_P.txt and Protocol/Spl
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
-from runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.errors import InputError, unknown
 
 FOLDS = 10
 

@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from datasets.align import parse_size
-from datasets.image_sources import SUFFIXES
-from datasets.images import NoImage, decode_bgr
-from datasets.manifest import describe_pack
-from datasets.pair_forms import FORMS, Pair, read_pair_list
-from datasets.pairs import read_pack, write_pack
-from datasets.whole_folder import whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
+from arcface_mxnet.datasets.align import parse_size
+from arcface_mxnet.datasets.image_sources import SUFFIXES
+from arcface_mxnet.datasets.images import NoImage, decode_bgr
+from arcface_mxnet.datasets.manifest import describe_pack
+from arcface_mxnet.datasets.pair_forms import FORMS, Pair, read_pair_list
+from arcface_mxnet.datasets.pairs import read_pack, write_pack
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
 
 EXAMPLE = ("  python datasets/prepare.py pairs pairs.txt packs/lfw.bin --images lfw_112x112/\n"
            "  python datasets/prepare.py pairs cfp-dataset/ packs/cfp_fp.bin --images cfp_aligned/ --form cfp-fp\n"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.images import NoImage, decode_rgb
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
 
-from datasets.images import NoImage, decode_rgb
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+import numpy as np
 
 PICKLE_PROTOCOL = 4  # every Python 3 since 3.4; fixed, so that the same pack is the same bytes
 

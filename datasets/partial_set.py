@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
-from datasets.image_sources import Fingerprint
-from datasets.record_writer import SetStream
-from datasets.recordindex import framed_length
-from datasets.recordio import unframe, unpack_image
-from datasets.set_property import write_property
-from runtime.errors import InputError
-from runtime.files import read_json, write_json
+from arcface_mxnet.datasets.image_sources import Fingerprint
+from arcface_mxnet.datasets.record_writer import SetStream
+from arcface_mxnet.datasets.recordindex import framed_length
+from arcface_mxnet.datasets.recordio import unframe, unpack_image
+from arcface_mxnet.datasets.set_property import write_property
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import read_json, write_json
 
 JOURNAL = "journal.json"
 SECONDS_BETWEEN_JOURNALS = 5.0

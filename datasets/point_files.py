@@ -2,10 +2,10 @@
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 _NUMBERS = 10
 

@@ -8,23 +8,23 @@ import importlib
 import sys
 from typing import Dict, Optional, Sequence
 
-from runtime.errors import run_command, unknown
-from runtime.loading import loading
+from arcface_mxnet.runtime.errors import run_command, unknown
+from arcface_mxnet.runtime.loading import loading
 
 VERBS: Dict[str, str] = {
-    "build": "datasets.build",
-    "pairs": "datasets.pair_lists",
-    "align": "datasets.align_folder",
-    "inspect": "datasets.inspect_set",
-    "verify": "datasets.verify",
-    "catalog": "datasets.catalog",
-    "merge": "datasets.merge",
-    "clean": "datasets.clean",
-    "exclude": "datasets.exclude",
-    "shuffle": "datasets.shuffle",
-    "unpack": "datasets.unpack",
-    "subset": "datasets.subset",
-    "synthetic": "datasets.synthetic_sets",
+    "build": "arcface_mxnet.datasets.build",
+    "pairs": "arcface_mxnet.datasets.pair_lists",
+    "align": "arcface_mxnet.datasets.align_folder",
+    "inspect": "arcface_mxnet.datasets.inspect_set",
+    "verify": "arcface_mxnet.datasets.verify",
+    "catalog": "arcface_mxnet.datasets.catalog",
+    "merge": "arcface_mxnet.datasets.merge",
+    "clean": "arcface_mxnet.datasets.clean",
+    "exclude": "arcface_mxnet.datasets.exclude",
+    "shuffle": "arcface_mxnet.datasets.shuffle",
+    "unpack": "arcface_mxnet.datasets.unpack",
+    "subset": "arcface_mxnet.datasets.subset",
+    "synthetic": "arcface_mxnet.datasets.synthetic_sets",
 }
 
 _SUMMARY = {

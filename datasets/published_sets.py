@@ -6,7 +6,7 @@ known rounded says so in its note. Where a set comes from is described, not link
 from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional, Tuple
 
-from runtime.errors import unknown
+from arcface_mxnet.runtime.errors import unknown
 
 TRAINING_FILES = ("train.rec", "train.idx", "property")
 ALIGNED = (112, 112)

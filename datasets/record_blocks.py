@@ -1,10 +1,10 @@
 """A record file in its own order, in blocks of whole records: for checksums and checks that read everything once."""
 from typing import Iterator, List, NamedTuple, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
+from arcface_mxnet.datasets.records import RecordSet
 
-from datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
-from datasets.records import RecordSet
+import numpy as np
 
 BLOCK = 1 << 22
 _HEAD = np.dtype([("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8", 2)])

@@ -5,15 +5,15 @@ import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, is_whole
+from arcface_mxnet.datasets.near_duplicates import hashes, thumbnail
+from arcface_mxnet.datasets.record_blocks import Block, blocks
+from arcface_mxnet.datasets.recordio import FRAME_HEADER, IMAGE_HEADER, BrokenRecord, split_frame, unpack_image
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.progress import bar
 
-from datasets.images import NoImage, decode_bgr, is_whole
-from datasets.near_duplicates import hashes, thumbnail
-from datasets.record_blocks import Block, blocks
-from datasets.recordio import FRAME_HEADER, IMAGE_HEADER, BrokenRecord, split_frame, unpack_image
-from datasets.records import RecordSet
-from runtime.errors import InputError
-from runtime.progress import bar
+import numpy as np
 
 
 class Finding(NamedTuple):

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional, Tuple
 
+from arcface_mxnet.datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 
-from datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
-from runtime.errors import InputError
-
 if TYPE_CHECKING:
-    from datasets.records import RecordSet
+    from arcface_mxnet.datasets.records import RecordSet
 
 EXACT_KEYS = 1 << 24
 _READERS = 8

@@ -4,13 +4,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
-import numpy as np
+from arcface_mxnet.datasets.images import encode_jpeg
+from arcface_mxnet.datasets.recordio import BrokenRecord, frame, pack_image
+from arcface_mxnet.datasets.set_property import write_property
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
 
-from datasets.images import encode_jpeg
-from datasets.recordio import BrokenRecord, frame, pack_image
-from datasets.set_property import write_property
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
+import numpy as np
 
 MAX_LABEL = 1 << 24
 

@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 from typing import List, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.recordio import FRAME_HEADER, BrokenRecord, part_length
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.progress import bar
 
-from datasets.recordio import FRAME_HEADER, BrokenRecord, part_length
-from runtime.errors import InputError
-from runtime.progress import bar
+import numpy as np
 
 _BLOCK = 1 << 24
 

@@ -8,15 +8,15 @@ import zlib
 from pathlib import Path
 from typing import Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.record_ranges import Ranges, find_ranges, first_labels
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.recordindex import RecordIndex, framed_length, read_index, rec_and_idx, walk
+from arcface_mxnet.datasets.recordio import BrokenRecord, ImageRecord, unframe, unpack_image
+from arcface_mxnet.datasets.set_property import SetProperty, read_property
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from datasets.record_ranges import Ranges, find_ranges, first_labels
-from datasets.record_writer import RecordWriter
-from datasets.recordindex import RecordIndex, framed_length, read_index, rec_and_idx, walk
-from datasets.recordio import BrokenRecord, ImageRecord, unframe, unpack_image
-from datasets.set_property import SetProperty, read_property
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 __all__ = ["CRC_FILE", "RecordSet", "RecordWriter"]
 

@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Callable, FrozenSet, Sequence, Tuple
 
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, read_json
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
 
 _HEAD = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Review: %(title)s</title><style>

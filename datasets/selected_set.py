@@ -1,17 +1,17 @@
 """A new record set of chosen images of another: classes numbered again, names, ages and bytes kept."""
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.ages import carry_ages
+from arcface_mxnet.datasets.identity_names import read_names, write_names
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.progress import progress
 
-from datasets import manifest
-from datasets.ages import carry_ages
-from datasets.identity_names import read_names, write_names
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.whole_folder import whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike
-from runtime.progress import progress
+import numpy as np
 
 Group = Tuple[int, Sequence[int]]  # the class that names the identity, and the positions of its images in records.keys
 

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from runtime.errors import InputError
-from runtime.files import atomic_open
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import atomic_open
 
 
 @dataclass(frozen=True)

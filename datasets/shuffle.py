@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.ages import carry_ages
+from arcface_mxnet.datasets.recordio import frame, pack_image
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.set_property import write_property
+from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.progress import progress
 
-from datasets import manifest
-from datasets.ages import carry_ages
-from datasets.recordio import frame, pack_image
-from datasets.records import RecordSet
-from datasets.set_property import write_property
-from datasets.whole_folder import must_be_free, whole_folder
-from runtime.files import PathLike
-from runtime.progress import progress
+import numpy as np
 
 EXAMPLE = "  python datasets/prepare.py shuffle data/faces_emore data/faces_emore_shuffled --copy-packs"
 

@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.ages import carry_ages
+from arcface_mxnet.datasets.identity_names import read_names, write_names
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.progress import progress
 
-from datasets import manifest
-from datasets.ages import carry_ages
-from datasets.identity_names import read_names, write_names
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.whole_folder import must_be_free, whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike
-from runtime.progress import progress
+import numpy as np
 
 EXAMPLE = "  python datasets/prepare.py subset data/faces_emore data/emore_10k --identities 10000 --images 50"
 

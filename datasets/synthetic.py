@@ -6,16 +6,16 @@ Nobody real is depicted. An identity is a vector (datasets/faces/identity.py), a
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from datasets.ages import AGES_FILE
-from datasets.faces.studio import Sitting, sittings
-from datasets.faces.worlds import FIRST_NUMBER, ROOM
-from datasets.manifest import describe_pack, describe_set
-from datasets.pairs import write_pack
-from datasets.records import RecordWriter
-from datasets.whole_folder import whole_folder
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, read_json, write_json
-from runtime.progress import progress
+from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.faces.studio import Sitting, sittings
+from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, ROOM
+from arcface_mxnet.datasets.manifest import describe_pack, describe_set
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.progress import progress
 
 VERSION = 1  # raised whenever the same settings would draw other pixels
 PACKS = ("lfw", "cfp_fp", "agedb_30")

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
+from arcface_mxnet.datasets.faces.identity import draw_identity
+from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
+from arcface_mxnet.datasets.faces.render import encode, render
+from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, ranges_of
+from arcface_mxnet.datasets.synthetic import people, write_dataset
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
+
 import cv2
 import numpy as np
-
-from datasets.faces.identity import draw_identity
-from datasets.faces.nuisance import draw_nuisance
-from datasets.faces.render import encode, render
-from datasets.faces.worlds import FIRST_NUMBER, ranges_of
-from datasets.synthetic import people, write_dataset
-from datasets.whole_folder import whole_folder
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
 
 EXAMPLE = ("  python datasets/prepare.py synthetic --out data/demo --identities 200 --images 40\n"
            "  python datasets/prepare.py synthetic --out data/mf --kind megaface --identities 80 --distractors 1000\n"

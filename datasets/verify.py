@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, is_whole
+from arcface_mxnet.datasets.near_duplicates import hashes, near_pairs, thumbnail
+from arcface_mxnet.datasets.pairs import PairPack, read_pack
+from arcface_mxnet.datasets.record_checks import Checked, Finding, check_records
+from arcface_mxnet.datasets.recordindex import rec_and_idx
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, write_json
 
-from datasets import manifest
-from datasets.images import NoImage, decode_bgr, is_whole
-from datasets.near_duplicates import hashes, near_pairs, thumbnail
-from datasets.pairs import PairPack, read_pack
-from datasets.record_checks import Checked, Finding, check_records
-from datasets.recordindex import rec_and_idx
-from datasets.records import RecordSet
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.files import PathLike, write_json
+import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py verify data/mine --packs data/lfw.bin data/cfp_fp.bin\n"
            "  python datasets/prepare.py verify data/lfw.bin")

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Iterator
 
-from runtime.errors import InputError
-from runtime.files import PathLike
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
 
 def must_be_free(folder: PathLike) -> Path:

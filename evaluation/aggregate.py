@@ -3,18 +3,16 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.angles import read_labels
+from arcface_mxnet.evaluation.command import add_out_flag, load_features, model_hashes, parser, read_ids
+from arcface_mxnet.evaluation.quality import QualityPlan, predict_quality, train_quality
+from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open, atomic_path
 
 import numpy as np
-
-from evaluation.angles import read_labels
-from evaluation.command import add_out_flag, load_features, model_hashes, parser, read_ids
-from evaluation.quality import QualityPlan, predict_quality, train_quality
-from evaluation.results import About, Entry, file_hashes, write_results
-from evaluation.vectors import normalise
-from graph.checkpoint import Checkpoint, load, parse_model, save
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open, atomic_path
 
 RULES = ("mean", "detector", "norm", "quality")
 

@@ -10,11 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
-
-import numpy as np
-
-from evaluation.command import (
+from arcface_mxnet.evaluation.command import (
     add_model_flags,
     add_out_flag,
     embedder_of,
@@ -24,15 +20,17 @@ from evaluation.command import (
     read_ids,
     source_hashes,
 )
-from evaluation.embedder import FLIPS
-from evaluation.extraction import embed_source
-from evaluation.plots import Curve
-from evaluation.published import ANGLES
-from evaluation.results import About, Entry, Row, file_hashes, write_results
-from evaluation.sources import image_size, open_source
-from evaluation.vectors import normalise
-from graph.checkpoint import load_params, params_path, parse_model
-from runtime.errors import InputError, run_command
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.extraction import embed_source
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.published import ANGLES
+from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.evaluation.sources import image_size, open_source
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.graph.checkpoint import load_params, params_path, parse_model
+from arcface_mxnet.runtime.errors import InputError, run_command
+
+import numpy as np
 
 HEAD_WEIGHT = "fc7_weight"
 BLOCK_ROWS = 1024

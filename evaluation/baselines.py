@@ -4,17 +4,15 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.datasets.pairs import decode, read_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import write_json
 
 import cv2
 import numpy as np
 from sklearn.decomposition import PCA
-
-from datasets.pairs import decode, read_pack
-from datasets.records import RecordSet
-from evaluation.verification import evaluate_pack
-from runtime.errors import InputError, run_command
-from runtime.files import write_json
 
 SIDE = 28  # pixels across and down after averaging: PCA's input
 COMPONENTS = 128

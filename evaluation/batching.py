@@ -2,9 +2,9 @@
 import os
 from typing import Optional, Tuple
 
-from graph.checkpoint import embedding_only, load, parse_model
-from runtime.devices import contexts
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import embedding_only, load, parse_model
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.mx import mx
 
 _LARGEST = {"cpu": 64, "gpu": 256}
 """Beyond these, larger batches were not faster (performance.md)."""

@@ -6,9 +6,9 @@ caller works on the present one.
 from dataclasses import dataclass
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
+from arcface_mxnet.runtime.mx import mx
 
-from runtime.mx import mx
+import numpy as np
 
 BLOCK_COLUMNS = 8192
 _FIRST_BLOCK = 64

@@ -3,16 +3,16 @@ import argparse
 from pathlib import Path
 from typing import Dict, List, Optional
 
-import numpy as np
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.results import file_hashes
+from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.evaluation.vectors import check_embeddings
+from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from evaluation.embedder import Embedder
-from evaluation.results import file_hashes
-from evaluation.texts import read_lines
-from evaluation.vectors import check_embeddings
-from graph.checkpoint import params_path, parse_model, symbol_path
-from runtime.devices import contexts
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:

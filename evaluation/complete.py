@@ -1,13 +1,13 @@
 """Embeddings of every image of a list, for protocols that may not leave one out."""
 from typing import Any, Callable, Dict, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.command import load_features
+from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, extract
+from arcface_mxnet.evaluation.sources import Source
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from evaluation.command import load_features
-from evaluation.extraction import EMBEDDINGS_FILE, extract
-from evaluation.sources import Source
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 
 def complete_embeddings(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,

@@ -3,9 +3,9 @@
 Products in blocks are rounded in an order that depends on the shape of the block. So what decides a figure (is this
 mate above that stranger?) is scored again here, pair by pair: equal pairs then score equal, to the last bit.
 """
-import numpy as np
+from arcface_mxnet.evaluation.vectors import normalise
 
-from evaluation.vectors import normalise
+import numpy as np
 
 _PAIRS_AT_ONCE = 1 << 13
 

@@ -1,15 +1,15 @@
 """A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
 from typing import Dict, List, Sequence, Tuple, Union
 
-import numpy as np
+from arcface_mxnet.evaluation.executor import Executor, wrong_size
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model
+from arcface_mxnet.graph.inference import inference_form
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.mx import mx
 
-from evaluation.executor import Executor, wrong_size
-from evaluation.vectors import normalise
-from graph.checkpoint import Checkpoint, embedding_only, load, parse_model
-from graph.inference import inference_form
-from runtime.devices import contexts
-from runtime.errors import InputError, unknown
-from runtime.mx import mx
+import numpy as np
 
 FLIPS = ("none", "sum", "concatenate")
 """What is made of the embeddings of an image and of its mirror image."""

@@ -3,12 +3,12 @@ import contextlib
 import json
 from typing import Dict, Tuple
 
-import numpy as np
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.subgraphs import subgraphs_off
 
-from graph.checkpoint import Checkpoint
-from runtime.errors import InputError
-from runtime.mx import mx
-from runtime.subgraphs import subgraphs_off
+import numpy as np
 
 _MAX_BOUND = 3  # the full batch and a rest or two; never one executor per size ever seen
 
@@ -28,7 +28,7 @@ class Executor:
     """Forwards batches of any size through one graph on one context; batch sizes share the values.
 
     `stored` says that the graph is a published one as it is: with depthwise convolutions it is bound without oneDNN's
-    subgraphs. graph.inference makes graphs that are safe with them.
+    subgraphs. arcface_mxnet.graph.inference makes graphs that are safe with them.
     """
 
     def __init__(self, checkpoint: Checkpoint, context: "mx.Context", stored: bool = False) -> None:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
+from arcface_mxnet.evaluation.sources import Source
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.progress import bar
 
-from datasets.images import NoImage, decode_rgb, fit
-from evaluation.sources import Source
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, read_json, write_json
-from runtime.progress import bar
+import numpy as np
 
 EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy", "extraction.json"
 IDS_FILE, LABELS_FILE, UNREADABLE_FILE = "ids.txt", "labels.txt", "unreadable.txt"

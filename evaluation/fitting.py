@@ -1,11 +1,11 @@
 """Fitting the small networks of evaluation (linkage, quality): values from our own generator, one plain loop."""
 from typing import Dict, Iterable, Tuple
 
-import numpy as np
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.shapes import is_input
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.shapes import is_input
-from runtime.mx import mx
+import numpy as np
 
 
 def bind(symbol: "mx.sym.Symbol", shapes: Dict[str, Tuple[int, ...]], learn: bool) -> "mx.executor.Executor":

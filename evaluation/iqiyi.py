@@ -9,11 +9,7 @@ import argparse
 import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
-
-import numpy as np
-
-from evaluation.command import (
+from arcface_mxnet.evaluation.command import (
     add_network_flags,
     add_out_flag,
     embedder_of,
@@ -22,16 +18,18 @@ from evaluation.command import (
     parser,
     read_ids,
 )
-from evaluation.embedder import FLIPS
-from evaluation.ijb.templates import pool
-from evaluation.iqiyi_mlp import MlpSettings, train
-from evaluation.published import IQIYI
-from evaluation.results import About, Entry, Row, file_hashes, write_results
-from evaluation.sources import image_size
-from evaluation.vectors import check_embeddings, normalise
-from evaluation.video import features_from_frames
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.ijb.templates import pool
+from arcface_mxnet.evaluation.iqiyi_mlp import MlpSettings, train
+from arcface_mxnet.evaluation.published import IQIYI
+from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.evaluation.sources import image_size
+from arcface_mxnet.evaluation.vectors import check_embeddings, normalise
+from arcface_mxnet.evaluation.video import features_from_frames
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike
+
+import numpy as np
 
 DEPTH = 100
 NOISE = "0"

@@ -6,11 +6,11 @@ SGD 0.2, momentum 0.9, weight decay 5e-4, bias rate doubled, batch 1,024, 40 epo
 from dataclasses import dataclass
 from typing import Tuple
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import progress
 
-from runtime.errors import InputError
-from runtime.mx import mx
-from runtime.progress import progress
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ function sorts or counts once; none loops over thresholds.
 from dataclasses import dataclass
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError
 
-from runtime.errors import InputError
+import numpy as np
 
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 """The 400 thresholds of the original's accuracy (original_mxnet_facts.md, section 5.5)."""

@@ -3,10 +3,10 @@ largest of each row exactly.
 """
 from typing import Callable, List, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import Survivors, sieve
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.blockwise import Survivors, sieve
-from runtime.errors import InputError
+import numpy as np
 
 MOST_KEPT = 40_000_000
 """Scores a `Largest` may be asked to keep: 12 bytes each, twice while it compacts."""

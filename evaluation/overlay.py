@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.command import parser
+from arcface_mxnet.evaluation.plots import Curve, draw_curves
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike
 
 import numpy as np
-
-from evaluation.command import parser
-from evaluation.plots import Curve, draw_curves
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike
 
 
 class Window(NamedTuple):

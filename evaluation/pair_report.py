@@ -1,14 +1,14 @@
 """A pair result as an entry of result.json: the row beside the paper's, the ROC and the histogram of angles."""
 from typing import Any, Dict, List
 
-import numpy as np
+from arcface_mxnet.evaluation.metrics import roc
+from arcface_mxnet.evaluation.pairs import PairResult
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.published import PAIRS
+from arcface_mxnet.evaluation.results import About, Entry, Row
+from arcface_mxnet.evaluation.vectors import angles_of
 
-from evaluation.metrics import roc
-from evaluation.pairs import PairResult
-from evaluation.plots import Curve
-from evaluation.published import PAIRS
-from evaluation.results import About, Entry, Row
-from evaluation.vectors import angles_of
+import numpy as np
 
 ANGLE_STEP_DEGREES = 2
 

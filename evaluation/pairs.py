@@ -5,11 +5,11 @@ LFW, CFP-FF, CFP-FP, AgeDB-30, CALFW, CPLFW and VGG2-FP share it (original_mxnet
 from dataclasses import dataclass, field
 from typing import Any, Dict, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, validation_rate
+from arcface_mxnet.evaluation.vectors import check_embeddings, normalise, squared_distances
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, validation_rate
-from evaluation.vectors import check_embeddings, normalise, squared_distances
-from runtime.errors import InputError
+import numpy as np
 
 FOLDS = 10
 FAR = 1e-3

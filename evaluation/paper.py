@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
-from runtime.errors import unknown
+from arcface_mxnet.runtime.errors import unknown
 
 PAPER = Path(__file__).with_name("paper.json")
 Cell = Union[float, str, None]

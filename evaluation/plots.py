@@ -2,11 +2,11 @@
 from dataclasses import dataclass
 from typing import Sequence
 
+from arcface_mxnet.runtime.files import PathLike, atomic_path
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from runtime.files import PathLike, atomic_path
 
 _SMALLEST_LOG_X = 1e-9
 

@@ -1,7 +1,7 @@
 """The paper's figures that our tables stand beside, taken out of evaluation/paper.json by benchmark."""
 from typing import Dict, Tuple
 
-from evaluation.paper import Published, table
+from arcface_mxnet.evaluation.paper import Published, table
 
 PAIRS: Dict[str, Published] = {
     "lfw": table("table4").figure("MS1MV2, R100, ArcFace (v3)", "LFW"),

@@ -8,13 +8,13 @@ paper, which trains the image network, is left out. That is our reading for froz
 from dataclasses import dataclass
 from typing import List
 
-import numpy as np
+from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import progress
 
-from evaluation.fitting import bind, checkpoint_of, fit, initialise
-from graph.checkpoint import Checkpoint
-from runtime.errors import InputError
-from runtime.mx import mx
-from runtime.progress import progress
+import numpy as np
 
 HIDDEN = 64
 _SMALLEST_NORM = 1e-12

@@ -5,11 +5,11 @@ from html import escape
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from evaluation.command import parser
-from evaluation.report_page import code, folded, page, pairs, pictures, table
-from evaluation.results import Row, amount, markdown_table, read_results
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open
+from arcface_mxnet.evaluation.command import parser
+from arcface_mxnet.evaluation.report_page import code, folded, page, pairs, pictures, table
+from arcface_mxnet.evaluation.results import Row, amount, markdown_table, read_results
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open
 
 HASH_DIGITS = 12
 LONGEST_LIST = 12

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.evaluation.plots import Curve, draw_curves
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 
-from evaluation.plots import Curve, draw_curves
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, sha256, write_json
+import numpy as np
 
 RESULT_FILE = "result.json"
 TABLE_FILE = "result.md"

@@ -10,17 +10,15 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.command import add_out_flag, load_features, parser, read_ids
+from arcface_mxnet.evaluation.cosines import rounding
+from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open
+from arcface_mxnet.runtime.progress import progress
 
 import numpy as np
-
-from evaluation.command import add_out_flag, load_features, parser, read_ids
-from evaluation.cosines import rounding
-from evaluation.results import About, Entry, file_hashes, write_results
-from evaluation.vectors import normalise
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open
-from runtime.progress import progress
 
 BACKENDS = ("auto", "blocks", "faiss")
 QUERIES_AT_ONCE, GALLERY_AT_ONCE = 512, 16384

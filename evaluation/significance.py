@@ -2,11 +2,11 @@
 from dataclasses import dataclass
 from typing import Tuple
 
+from arcface_mxnet.evaluation.metrics import ACCURACY_THRESHOLDS, best_thresholds, fold_histograms
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 from scipy.stats import binomtest
-
-from evaluation.metrics import ACCURACY_THRESHOLDS, best_thresholds, fold_histograms
-from runtime.errors import InputError
 
 _REPLICATES_AT_ONCE = 128
 

@@ -3,13 +3,13 @@ import os
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
-from datasets.pairs import read_pack
-from datasets.records import RecordSet
-from evaluation.texts import read_lines
-from runtime.errors import InputError
-from runtime.files import PathLike
+import numpy as np
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp")
 

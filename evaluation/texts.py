@@ -2,8 +2,8 @@
 from pathlib import Path
 from typing import List
 
-from runtime.errors import InputError
-from runtime.files import PathLike
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
 
 def read_text(path: PathLike, remedy: str) -> str:

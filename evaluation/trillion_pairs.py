@@ -12,12 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
-
-import numpy as np
-
-from evaluation.blockwise import Survivors, block_borders, score_blocks, sieve
-from evaluation.command import (
+from arcface_mxnet.evaluation.blockwise import Survivors, block_borders, score_blocks, sieve
+from arcface_mxnet.evaluation.command import (
     add_network_flags,
     add_out_flag,
     embedder_of,
@@ -26,21 +22,23 @@ from evaluation.command import (
     parser,
     read_ids,
 )
-from evaluation.complete import complete_embeddings
-from evaluation.cosines import pair_cosines, rounding
-from evaluation.embedder import FLIPS
-from evaluation.histogram import Bins, Histogram, operating_points
-from evaluation.megaface.features import HEADER
-from evaluation.metrics import false_accepts_allowed
-from evaluation.order import Largest, RowLargest
-from evaluation.plots import Curve
-from evaluation.published import TRILLION_PAIRS
-from evaluation.results import About, Entry, Row, file_hashes, write_results
-from evaluation.sources import image_size, list_source
-from evaluation.vectors import check_embeddings, normalise
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
+from arcface_mxnet.evaluation.complete import complete_embeddings
+from arcface_mxnet.evaluation.cosines import pair_cosines, rounding
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.histogram import Bins, Histogram, operating_points
+from arcface_mxnet.evaluation.megaface.features import HEADER
+from arcface_mxnet.evaluation.metrics import false_accepts_allowed
+from arcface_mxnet.evaluation.order import Largest, RowLargest
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.published import TRILLION_PAIRS
+from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.evaluation.sources import image_size, list_source
+from arcface_mxnet.evaluation.vectors import check_embeddings, normalise
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
+
+import numpy as np
 
 VERIFICATION_FPR, IDENTIFICATION_FPR = 1e-9, 1e-3
 PROBES_AT_ONCE = 4096

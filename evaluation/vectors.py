@@ -1,9 +1,9 @@
 """Rows of embeddings: normalising, distances of pairs, and refusing what cannot be compared."""
 from typing import Any, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError
 
-from runtime.errors import InputError
+import numpy as np
 
 _BLOCK_ROWS = 1 << 12
 

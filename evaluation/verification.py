@@ -5,13 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
-
-import numpy as np
-
-from datasets import manifest
-from datasets.pairs import PairPack, read_pack
-from evaluation.command import (
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.pairs import PairPack, read_pack
+from arcface_mxnet.evaluation.command import (
     add_model_flags,
     add_out_flag,
     embedder_of,
@@ -19,13 +15,15 @@ from evaluation.command import (
     parser,
     source_hashes,
 )
-from evaluation.embedder import FLIPS, Embedder
-from evaluation.pair_report import pair_entry
-from evaluation.pairs import FOLDS, PairResult, evaluate_pairs
-from evaluation.results import About, Entry, file_hashes, write_results
-from evaluation.significance import bootstrap_accuracy, mcnemar
-from runtime.errors import InputError, run_command, unknown
-from runtime.progress import bar
+from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
+from arcface_mxnet.evaluation.pair_report import pair_entry
+from arcface_mxnet.evaluation.pairs import FOLDS, PairResult, evaluate_pairs
+from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
+from arcface_mxnet.evaluation.significance import bootstrap_accuracy, mcnemar
+from arcface_mxnet.runtime.errors import InputError, run_command, unknown
+from arcface_mxnet.runtime.progress import bar
+
+import numpy as np
 
 Embed = Callable[[np.ndarray], np.ndarray]
 DECODE_AT_ONCE = 256

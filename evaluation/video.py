@@ -9,11 +9,7 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
-
-import numpy as np
-
-from evaluation.command import (
+from arcface_mxnet.evaluation.command import (
     add_model_flags,
     add_out_flag,
     embedder_of,
@@ -22,16 +18,18 @@ from evaluation.command import (
     read_ids,
     source_hashes,
 )
-from evaluation.embedder import FLIPS
-from evaluation.extraction import BLOCK, decoded_blocks
-from evaluation.pair_report import pair_entry
-from evaluation.pairs import PairResult, evaluate_distances
-from evaluation.results import About, file_hashes, write_results
-from evaluation.sources import folder_source, image_size
-from evaluation.vectors import normalise, squared_distances
-from evaluation.video_splits import VideoPairs, read_splits
-from runtime.errors import InputError, run_command
-from runtime.progress import progress
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.extraction import BLOCK, decoded_blocks
+from arcface_mxnet.evaluation.pair_report import pair_entry
+from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
+from arcface_mxnet.evaluation.results import About, file_hashes, write_results
+from arcface_mxnet.evaluation.sources import folder_source, image_size
+from arcface_mxnet.evaluation.vectors import normalise, squared_distances
+from arcface_mxnet.evaluation.video_splits import VideoPairs, read_splits
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.progress import progress
+
+import numpy as np
 
 VARIANTS = ("centre", "facenet")
 FACENET_FRAMES = 100

@@ -3,12 +3,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
-
-from evaluation.texts import read_lines
-from runtime.errors import InputError
 
 
 @dataclass(frozen=True)

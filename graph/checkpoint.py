@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from graph.shapes import disagreeing_shape, is_input
-from runtime.errors import InputError
-from runtime.files import CHECKSUM_SUFFIX, atomic_path, verify_checksum, write_checksum
-from runtime.mx import mx
+from arcface_mxnet.graph.shapes import disagreeing_shape, is_input
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import CHECKSUM_SUFFIX, atomic_path, verify_checksum, write_checksum
+from arcface_mxnet.runtime.mx import mx
 
 EMBEDDING_OUTPUT = "fc1_output"
 HEAD_PREFIX = "fc7"

@@ -1,13 +1,13 @@
 """What a checkpoint takes and gives, in words and numbers: for file metadata and model cards."""
 from typing import Dict, List, Optional, Tuple
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.flops import count_flops
+from arcface_mxnet.graph.nodes import Graph, Node
+from arcface_mxnet.graph.shapes import Shape, fitting_image
+from arcface_mxnet.runtime.errors import InputError
 
-from graph.checkpoint import Checkpoint
-from graph.flops import count_flops
-from graph.nodes import Graph, Node
-from graph.shapes import Shape, fitting_image
-from runtime.errors import InputError
+import numpy
 
 _PASSED = ("_copy", "identity", "Cast")
 

@@ -1,11 +1,11 @@
 """A checkpoint being rewritten: its graph and its values, in one place for the passes to change together."""
 from typing import Dict, List, Optional
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.nodes import Graph, Node
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.nodes import Graph, Node
-from runtime.mx import mx
+import numpy
 
 
 class Editing:

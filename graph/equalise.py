@@ -12,15 +12,15 @@ Nagel et al., Data-Free Quantization (2019), section 4.1, with measured activati
 """
 from typing import Dict, List, Set
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.editing import Editing
+from arcface_mxnet.graph.fold import scale_inputs
+from arcface_mxnet.graph.nodes import Node, output_shapes
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.subgraphs import subgraphs_off
 
-from graph.checkpoint import Checkpoint
-from graph.editing import Editing
-from graph.fold import scale_inputs
-from graph.nodes import Node, output_shapes
-from graph.shapes import Shape
-from runtime.mx import mx
-from runtime.subgraphs import subgraphs_off
+import numpy
 
 _WIDEST = 1e3  # of s_c over the median one: a channel that never lit up on the images gets no absurd factor
 _BATCH = 8

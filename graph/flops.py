@@ -3,8 +3,8 @@ import ast
 import json
 from typing import Any, Dict, List, Sequence, Tuple
 
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
 

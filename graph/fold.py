@@ -5,11 +5,11 @@ the folded values, computed in float64; where they would not be (a shift before 
 """
 from typing import Optional, Tuple
 
-import numpy
+from arcface_mxnet.graph.editing import Editing
+from arcface_mxnet.graph.nodes import Entry, Node
+from arcface_mxnet.graph.shapes import Shape
 
-from graph.editing import Editing
-from graph.nodes import Entry, Node
-from graph.shapes import Shape
+import numpy
 
 _IDENTITIES = ("Dropout", "_copy", "BlockGrad", "identity", "make_loss")
 _WEIGHTED = ("Convolution", "FullyConnected")

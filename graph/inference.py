@@ -2,15 +2,15 @@
 import warnings
 from typing import Dict, List, Sequence
 
-from graph.checkpoint import Checkpoint
-from graph.editing import Editing
-from graph.fold import drop_training_only, fold_batch_norms, fold_input_scale, fold_norms_into_dense
-from graph.nodes import Graph, Node, output_shapes
-from graph.prelu import rewrite_prelus
-from graph.shapes import Shape
-from graph.training import IMAGE
-from runtime.errors import Notice
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.editing import Editing
+from arcface_mxnet.graph.fold import drop_training_only, fold_batch_norms, fold_input_scale, fold_norms_into_dense
+from arcface_mxnet.graph.nodes import Graph, Node, output_shapes
+from arcface_mxnet.graph.prelu import rewrite_prelus
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.graph.training import IMAGE
+from arcface_mxnet.runtime.errors import Notice
+from arcface_mxnet.runtime.mx import mx
 
 _KNOWN = frozenset((
     "Activation", "BatchNorm", "BlockGrad", "Concat", "Convolution", "Dropout", "Flatten", "FullyConnected",

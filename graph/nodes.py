@@ -7,8 +7,8 @@ import ast
 import json
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from graph.shapes import Shape
-from runtime.mx import mx
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.runtime.mx import mx
 
 Entry = Tuple["Node", int]  # a node and which of its outputs
 

@@ -5,15 +5,15 @@ build does. int8 wants a processor with VNNI, bfloat16 one with AVX-512 BF16, to
 """
 from typing import Sequence
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.equalise import equalised
+from arcface_mxnet.graph.inference import inference_form
+from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.graph.training import IMAGE
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.equalise import equalised
-from graph.inference import inference_form
-from graph.nodes import Graph
-from graph.training import IMAGE
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy
 
 _BATCH = 32
 

@@ -7,13 +7,13 @@ The same with BatchNorm in place of the depthwise convolution, as in training, w
 """
 from typing import Dict, List, Optional
 
-import numpy
+from arcface_mxnet.graph.editing import Editing
+from arcface_mxnet.graph.fold import scale_inputs
+from arcface_mxnet.graph.nodes import Entry, Node
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.graph.training import is_prelu
 
-from graph.editing import Editing
-from graph.fold import scale_inputs
-from graph.nodes import Entry, Node
-from graph.shapes import Shape
-from graph.training import is_prelu
+import numpy
 
 _HIGHEST_SLOPE = 0.9  # above it, g / (1 - g) would cost digits
 

@@ -1,7 +1,7 @@
 """Shapes: which parameter of a checkpoint does not fit its graph."""
 from typing import Dict, Iterator, Optional, Tuple
 
-from runtime.mx import mx
+from arcface_mxnet.runtime.mx import mx
 
 Shape = Tuple[int, ...]
 

@@ -10,16 +10,16 @@ import tempfile
 from pathlib import Path
 from typing import Mapping
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.describe import image_shape
+from arcface_mxnet.graph.editing import Editing
+from arcface_mxnet.graph.fold import drop_training_only
+from arcface_mxnet.graph.inference import exact_form
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import atomic_path
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.describe import image_shape
-from graph.editing import Editing
-from graph.fold import drop_training_only
-from graph.inference import exact_form
-from runtime.errors import InputError
-from runtime.files import atomic_path
-from runtime.mx import mx
+import numpy
 
 OPSET = 13
 IR_VERSION = 7

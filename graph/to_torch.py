@@ -6,12 +6,12 @@ network (the first convolution takes up 127.5 / 128), no bias before MobileFaceN
 """
 from typing import Callable, Dict, List, Tuple
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.nodes import Graph
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy
 
 State = Dict[str, numpy.ndarray]
 

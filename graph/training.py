@@ -15,9 +15,9 @@ The stored graph and its names are untouched: this one is only run.
 """
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-from graph.nodes import Entry, Graph, Node, output_shapes
-from graph.shapes import Shape
-from runtime.mx import mx
+from arcface_mxnet.graph.nodes import Entry, Graph, Node, output_shapes
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.runtime.mx import mx
 
 IMAGE = (1, 3, 112, 112)
 # var + eps is 1 exactly in float32, and eps is above the 1e-5 that cuDNN demands.

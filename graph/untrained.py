@@ -2,12 +2,12 @@
 import json
 from typing import Sequence
 
-import numpy
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.shapes import is_input
+from arcface_mxnet.graph.training import training_form
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from graph.shapes import is_input
-from graph.training import training_form
-from runtime.mx import mx
+import numpy
 
 
 def untrained(symbol: "mx.sym.Symbol", input_shape: Sequence[int], seed: int = 0, images: int = 4) -> Checkpoint:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
-import pandas as pd
+from arcface_mxnet.logs.recipe import Recipe
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.runtime.errors import unknown
+from arcface_mxnet.runtime.files import read_json
 
-from logs.recipe import Recipe
-from logs.run import Run
-from runtime.errors import unknown
-from runtime.files import read_json
+import pandas as pd
 
 FOLDER = Path(__file__).parent / "published"
 PROVENANCE = FOLDER / "provenance.json"

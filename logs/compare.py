@@ -9,18 +9,16 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.logs import course
+from arcface_mxnet.logs.catalogue import Published, names, published
+from arcface_mxnet.logs.parse import load
+from arcface_mxnet.logs.recipe import Recipe, differences, distance, recipe
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.files import PathLike, write_json
 
 import numpy as np
 import pandas as pd
-
-from logs import course
-from logs.catalogue import Published, names, published
-from logs.parse import load
-from logs.recipe import Recipe, differences, distance, recipe
-from logs.run import Run
-from runtime.errors import run_command
-from runtime.files import PathLike, write_json
 
 ON_COURSE, BELOW_COURSE, NOTHING_TO_COMPARE = 0, 1, 3
 SHOWN = 5

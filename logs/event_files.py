@@ -1,7 +1,7 @@
 """A run as TensorBoard event files, for those who keep their runs there."""
-from logs.run import Run
-from runtime.errors import InputError
-from runtime.files import PathLike
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
 GROUPS = {"acc": "train/accuracy", "loss": "train/loss", "lr": "train/rate", "speed": "train/images_per_second",
           "cosine": "train/cosine", "cosine_margin": "train/cosine_margin"}

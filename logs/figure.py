@@ -3,6 +3,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.runtime.files import PathLike, atomic_path
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -11,9 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-from logs.run import Run
-from runtime.files import PathLike, atomic_path
 
 OURS = "#0072B2"
 PUBLISHED = ("#555555", "#D55E00", "#009E73", "#CC79A7")

@@ -4,7 +4,7 @@ Written by none of ours but in tests; in the same form as `logs.format`, whose r
 """
 from typing import Callable, List
 
-from logs.line import LOGGER, NUMBER, Line, Reader, line
+from arcface_mxnet.logs.line import LOGGER, NUMBER, Line, Reader, line
 
 LINES: List[Line] = []
 

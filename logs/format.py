@@ -6,12 +6,12 @@ reads its logs. Where two generations differ, the writer has the newer shape and
 A step is one update of the parameters, counted from 1 over the whole run. A batch is counted from 0 inside its epoch:
 step = epoch * batches_per_epoch + batch + 1. Rates are the optimiser's learning rate; accuracies are fractions.
 Source: the original's printed lines, facts section 4.4; the last section is our own. What only other programs print is
-in `logs.foreign`.
+in `arcface_mxnet.logs.foreign`.
 """
 from typing import Any, Callable, List, Mapping, Optional, Sequence
 
-from logs.line import LOGGER, NUMBER, Line, Reader, line
-from logs.values import FLOPS_UNITS, read_flops, read_namespace, read_numbers, read_truth
+from arcface_mxnet.logs.line import LOGGER, NUMBER, Line, Reader, line
+from arcface_mxnet.logs.values import FLOPS_UNITS, read_flops, read_namespace, read_numbers, read_truth
 
 LINES: List[Line] = []
 

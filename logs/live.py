@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 from typing import Callable, List, Tuple
 
-import matplotlib
+from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.compare import compare, report
+from arcface_mxnet.logs.figure import STYLE, Curves, draw
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import atomic_open
 
-from logs.catalogue import names, published
-from logs.compare import compare, report
-from logs.figure import STYLE, Curves, draw
-from runtime.errors import InputError
-from runtime.files import atomic_open
+import matplotlib
 
 EVERY_SECONDS = 30.0
 Source = Callable[[], Tuple[Curves, List[Curves]]]

@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.logs.reader import LogReader, windows_frame
+from arcface_mxnet.logs.run import TARGET_COLUMNS, Run, global_batch, tidy
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
 
 import numpy as np
 import pandas as pd
-
-from logs.reader import LogReader, windows_frame
-from logs.run import TARGET_COLUMNS, Run, global_batch, tidy
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike, atomic_open, read_json
 
 
 def parse(text: str, source: str = "log") -> Run:

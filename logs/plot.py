@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from logs import event_files, live
-from logs.catalogue import names, published
-from logs.compare import closest
-from logs.figure import Curves, draw, save
-from logs.parse import load
-from logs.recipe import recipe
-from runtime.errors import InputError, run_command
+from arcface_mxnet.logs import event_files, live
+from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.compare import closest
+from arcface_mxnet.logs.figure import Curves, draw, save
+from arcface_mxnet.logs.parse import load
+from arcface_mxnet.logs.recipe import recipe
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 NONE = "none"
 

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE
+from arcface_mxnet.logs.parse import load
+from arcface_mxnet.logs.recipe import recipe
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 
 import pandas as pd
-
-from logs.catalogue import FOLDER, PROVENANCE
-from logs.parse import load
-from logs.recipe import recipe
-from logs.run import Run
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike, atomic_open, sha256, write_json
 
 INSIGHTFACE = "deepinsight/insightface, the training log published with the model"
 MOLI = "moli232777144/mobilefacenet-mxnet"

@@ -5,10 +5,10 @@
 import shlex
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from logs.catalogue import Published, names, published
-from logs.compare import against, report
-from logs.recipe import ARCFACE_2018
-from runtime.files import PathLike
+from arcface_mxnet.logs.catalogue import Published, names, published
+from arcface_mxnet.logs.compare import against, report
+from arcface_mxnet.logs.recipe import ARCFACE_2018
+from arcface_mxnet.runtime.files import PathLike
 
 __all__ = ["names", "published_command", "check"]
 

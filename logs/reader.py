@@ -1,13 +1,13 @@
-"""The lines of a training log, taken one after the other; what they add up to is in `logs.parse`."""
+"""The lines of a training log, taken one after the other; what they add up to is in `arcface_mxnet.logs.parse`."""
 import re
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from arcface_mxnet.logs import foreign
+from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs.line import Line
+
 import numpy as np
 import pandas as pd
-
-from logs import foreign
-from logs import format as lines
-from logs.line import Line
 
 STAMP = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -|:)?[ \t]{0,2}")
 # Lines that say nothing about the run: a person's comment, Python's warnings with their source line, MXNet's own notes.

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Dict, Optional, Type
 
-from tqdm import tqdm
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
 
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open, naming
+from tqdm import tqdm
 
 
 class LogWriter:

@@ -11,25 +11,23 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.graph import checkpoint as checkpoints
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.describe import image_shape, parameter_count
+from arcface_mxnet.graph.flops import count_flops
+from arcface_mxnet.graph.inference import exact_form, inference_form
+from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError, run_command, unknown
+from arcface_mxnet.runtime.files import atomic_open, write_json
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import progress
 
 import numpy
-
-from evaluation import paper
-from graph import checkpoint as checkpoints
-from graph.checkpoint import Checkpoint
-from graph.describe import image_shape, parameter_count
-from graph.flops import count_flops
-from graph.inference import exact_form, inference_form
-from graph.precision import bf16_form, int8_form
-from graph.untrained import untrained
-from recognition.networks import build
-from recognition.settings import resolve
-from runtime.cores import available_cores
-from runtime.errors import InputError, run_command, unknown
-from runtime.files import atomic_open, write_json
-from runtime.mx import mx
-from runtime.progress import progress
 
 PRECISIONS = ("stored", "fast", "bf16", "int8")
 PAPER = {row.name: row.values for row in paper.table("networks").rows}
@@ -153,8 +151,8 @@ def _milliseconds(form: Checkpoint, batch: int, rounds: int, image: Sequence[int
 
 def _in_its_own_process(part: str, name: str, *rest: Any) -> Dict[str, Any]:
     """Peak memory is a process's: each cell has one to be made in and one to run in."""
-    done = subprocess.run([sys.executable, "-m", "recognition.benchmark", "--cell", json.dumps([part, name, *rest])],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "arcface_mxnet.recognition.benchmark", "--cell",
+                           json.dumps([part, name, *rest])], capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{name}: could not be measured: "
                          f"{(done.stderr.strip().splitlines() or ['no message'])[-1]}")

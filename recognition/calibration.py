@@ -2,14 +2,14 @@
 from itertools import islice
 from typing import List, Optional
 
+from arcface_mxnet.datasets.pairs import decode
+from arcface_mxnet.datasets.synthetic import people
+from arcface_mxnet.evaluation.sources import open_source
+from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy
-
-from datasets.pairs import decode
-from datasets.synthetic import people
-from evaluation.sources import open_source
-from graph.shapes import Shape
-from runtime.errors import InputError
 
 _EACH = 4
 

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from graph.checkpoint import Checkpoint, save
-from recognition.losses import LossSettings, attach
-from recognition.losses.dominant import imprint
-from recognition.reproduction.runs import network_of, training_embeddings
-from recognition.settings import Settings
-from recognition.train import make_trainer
-from runtime.errors import InputError, run_command
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.recognition.losses.dominant import imprint
+from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.train import make_trainer
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.mx import mx
 
 EXAMPLE = "example: python recognition/cvc.py --web-dir data/faces_emore --data-dir data/id_spot --run-dir runs/cvc"
 STAGES = ("amsoftmax", "facenet", "dpsoftmax")

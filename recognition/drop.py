@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.selected_set import positions_by_class, write_selected
+from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
+from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 import numpy as np
-
-from datasets.records import RecordSet
-from datasets.selected_set import positions_by_class, write_selected
-from recognition.losses.subcentre import images_near_dominant
-from recognition.reproduction.runs import network_of, training_embeddings
-from runtime.errors import InputError, run_command
 
 EXAMPLE = "example: python recognition/drop.py --run-dir runs/r50-subcentre --data-dir data/faces_emore --out clean"
 

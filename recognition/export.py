@@ -6,22 +6,20 @@ import zipfile
 from pathlib import Path
 from typing import Callable, Dict, Mapping, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.graph import checkpoint as checkpoints
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
+from arcface_mxnet.graph.describe import description, image_shape
+from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
+from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
+from arcface_mxnet.recognition.calibration import calibration_images
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open, atomic_path, sha256, write_checksum
 
 import numpy
-
-from evaluation import paper
-from graph import checkpoint as checkpoints
-from graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
-from graph.describe import description, image_shape
-from graph.precision import bf16_form, int8_form
-from graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
-from graph.to_torch import SCALING, from_torch, to_torch
-from recognition.calibration import calibration_images
-from recognition.networks import build
-from recognition.settings import resolve
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open, atomic_path, sha256, write_checksum
 
 PAPER_SIZES = "the paper's: " + ", ".join(
     f"{row.values[1]} MB ({row.name.upper()})" for row in paper.table("networks").rows)

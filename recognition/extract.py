@@ -3,12 +3,12 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from evaluation.batching import fitting_batch_size
-from evaluation.command import embedder_of, model_hashes, parser
-from evaluation.embedder import FLIPS
-from evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
-from evaluation.sources import image_size, open_source
-from runtime.errors import run_command
+from arcface_mxnet.evaluation.batching import fitting_batch_size
+from arcface_mxnet.evaluation.command import embedder_of, model_hashes, parser
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
+from arcface_mxnet.evaluation.sources import image_size, open_source
+from arcface_mxnet.runtime.errors import run_command
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -8,16 +8,28 @@ import sys
 from types import FrameType
 from typing import Dict, List, Optional, Sequence
 
-from recognition.launcher.job import AFTERWARDS, Running
-from recognition.launcher.plan import WORKER, Job, Place, addresses_of, free_port, own_address, places, read_hosts
-from runtime.errors import InputError, run_command
+from arcface_mxnet.recognition.launcher.job import AFTERWARDS, Running
+from arcface_mxnet.recognition.launcher.plan import (
+    WORKER,
+    Job,
+    Place,
+    addresses_of,
+    free_port,
+    own_address,
+    places,
+    read_hosts,
+)
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 EXAMPLES = """examples:
-  python -m recognition.launch -n 2 -s 1 -- python -m recognition.train --network r50 --dataset emore \\
+  python -m arcface_mxnet.recognition.launch -n 2 -s 1 -- \\
+    python -m arcface_mxnet.recognition.train --network r50 --dataset emore \\
       --kvstore dist_sync_device
-  python -m recognition.launch -n 4 -s 4 -H hosts --interface eth1 -- python -m recognition.train --dataset glint360k \\
+  python -m arcface_mxnet.recognition.launch -n 4 -s 4 -H hosts --interface eth1 -- \\
+    python -m arcface_mxnet.recognition.train --dataset glint360k \\
       --kvstore dist_sync_device --head sampled
-  python -m recognition.launch -n 4 -s 4 -H hosts -- python -m recognition.train --resume --run-dir runs/...
+  python -m arcface_mxnet.recognition.launch -n 4 -s 4 -H hosts -- \\
+    python -m arcface_mxnet.recognition.train --resume --run-dir runs/...
 
 The same folder must stand on all machines, reached by ssh without a password. The parameter server neither encrypts
 nor asks who is there, and takes a pickle: trusted networks only (docs/scale.md).
@@ -68,7 +80,8 @@ def job_from(flags: argparse.Namespace) -> Job:
         if value < 1:
             raise InputError(f"{flag} {value}: at least 1")
     if not command:
-        raise InputError("no command for the workers; put it after --, e.g. -- python -m recognition.train ...")
+        raise InputError("no command for the workers; put it after --, e.g. "
+                         "-- python -m arcface_mxnet.recognition.train ...")
     if command[0] == "python":
         command = [sys.executable, *command[1:]]
     hosts = read_hosts(flags.hosts) if flags.hosts else ["localhost"]

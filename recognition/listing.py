@@ -2,12 +2,12 @@
 import math
 from typing import Any, List, Sequence
 
-from datasets import catalog
-from graph.flops import count_flops, format_flops
-from recognition.losses import LossSettings
-from recognition.networks import NetworkSettings, build
-from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
-from recognition.settings import default_folder, take
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.graph.flops import count_flops, format_flops
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
+from arcface_mxnet.recognition.settings import default_folder, take
 
 
 def network_row(name: str) -> List[str]:

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from logs import published_runs
-from recognition.reproduction import (  # noqa: F401  (they register)
+from arcface_mxnet.logs import published_runs
+from arcface_mxnet.recognition.reproduction import (  # noqa: F401  (they register)
     benchmark_tables,
     identification,
     retrieval_table,
@@ -15,14 +15,14 @@ from recognition.reproduction import (  # noqa: F401  (they register)
     subcentre_table,
     toy_figure,
 )
-from recognition.reproduction.figures import FIGURES, Order, draw, registered
-from recognition.reproduction.page import write_page
-from recognition.reproduction.plan import BATCH, paper_plan, require_files
-from recognition.reproduction.provenance import record
-from recognition.reproduction.run_list import SUBJECTS, TABLE2
-from recognition.reproduction.tables import TABLES
-from runtime.errors import InputError, run_command, unknown
-from runtime.progress import progress
+from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
+from arcface_mxnet.recognition.reproduction.page import write_page
+from arcface_mxnet.recognition.reproduction.plan import BATCH, paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.provenance import record
+from arcface_mxnet.recognition.reproduction.run_list import SUBJECTS, TABLE2
+from arcface_mxnet.recognition.reproduction.tables import TABLES
+from arcface_mxnet.runtime.errors import InputError, run_command, unknown
+from arcface_mxnet.runtime.progress import progress
 
 OUT, WORK, PAGE = "docs/reproduction", "runs/reproduction", "docs/reproduction.md"
 SCALES = ("demo", "paper")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
-from datasets import catalog
-from recognition.losses import LossSettings
-from recognition.networks import NetworkSettings
-from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
-from runtime.errors import InputError, unknown
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.networks import NetworkSettings
+from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
+from arcface_mxnet.runtime.errors import InputError, unknown
 
 T = TypeVar("T")
 MULTIPLIERS = ("uniform", "honoured")
@@ -58,7 +58,7 @@ class StepSettings:
     multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
     kvstore: str = "device"
     head: str = AUTO  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step;
-    # auto: the leaner of the first two that gives the same, see recognition.engine.heads.head_of
+    # auto: the leaner of the first two that gives the same, see arcface_mxnet.recognition.engine.heads.head_of
     sample_rate: float = 0.1  # of the sampled head: share of the classes in a step
     mirror: bool = False  # compute activations again in the backward pass instead of keeping them
     fp16: bool = False

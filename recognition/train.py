@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from recognition.engine import start
-from recognition.engine.run_directory import RunDirectory
-from recognition.engine.trainer import Finished, Trainer
-from recognition.engine.validation import require_packs
-from recognition.listing import listing
-from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
-from recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
-from runtime.devices import contexts
-from runtime.errors import InputError, close, run_command
+from arcface_mxnet.recognition.engine import start
+from arcface_mxnet.recognition.engine.run_directory import RunDirectory
+from arcface_mxnet.recognition.engine.trainer import Finished, Trainer
+from arcface_mxnet.recognition.engine.validation import require_packs
+from arcface_mxnet.recognition.listing import listing
+from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
+from arcface_mxnet.recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.errors import InputError, close, run_command
 
 EXAMPLES = f"""examples:
   python recognition/train.py --network r100 --loss arcface --dataset emore --gpus 0,1,2,3

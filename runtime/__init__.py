@@ -1,4 +1,1 @@
-"""What every room stands on: MXNet's one door, devices, errors people can read, files that are whole or absent."""
-from runtime.loading import take_over
-
-take_over()
+"""What every package stands on: the MXNet import, devices, readable errors, files that are whole or absent."""

@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional
 
-from runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError
 
 DRIVER = "libcuda.so.1"
 # Read from the library with cuobjdump: machine code for these and no PTX. Each runs its own major version upwards.

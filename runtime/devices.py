@@ -1,9 +1,9 @@
 """Where the numbers are computed: the `--gpus` flag read into MXNet contexts."""
 from typing import List, Optional, Sequence
 
-from runtime.cuda import COMPILED_CAPABILITIES, Gpu, installed_mxnet, machine_gpus, wheel_needs_cuda
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.runtime.cuda import COMPILED_CAPABILITIES, Gpu, installed_mxnet, machine_gpus, wheel_needs_cuda
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 CPU_HINT = "add '--gpus cpu' to go on with the CPU"
 

@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Callable, NoReturn, Optional, Sequence, TextIO, Type, Union
 
-from runtime.loading import give_back, take_over
+from arcface_mxnet.runtime.loading import give_back, take_over
 
 EXIT_BAD_INPUT = 2
 _ELSEWHERE = "choose another path"

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any, Iterator, Optional, Union
 
-from runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 

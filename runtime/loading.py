@@ -3,7 +3,7 @@
 Python's own answer is an exception inside whatever is being imported, and NumPy, for one, turns that into an
 ImportError of several screens. While libraries load nothing of the user's is open, so the process may end on the spot.
 Importing `runtime` (every room does, first of all) takes SIGINT over in a process that is one of our commands, and in
-no other; `runtime.errors.run_command` gives it back before the command's work begins.
+no other; `arcface_mxnet.runtime.errors.run_command` gives it back before the command's work begins.
 """
 import contextlib
 import os

@@ -1,14 +1,14 @@
-"""MXNet's one door: `from runtime.mx import mx`. What must be set before the import is set here and nowhere else."""
+"""The one import of MXNet: `from arcface_mxnet.runtime.mx import mx`; what must be set before it is set here alone."""
 import os
 import sys
 from typing import MutableMapping
 
-import numpy
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.cuda import preload_libraries
+from arcface_mxnet.runtime.errors import InputError, leave
+from arcface_mxnet.runtime.python_version import check_python
 
-from runtime.cores import available_cores
-from runtime.cuda import preload_libraries
-from runtime.errors import InputError, leave
-from runtime.python_version import check_python
+import numpy
 
 
 def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:

@@ -1,5 +1,5 @@
 """Which Pythons run MXNet 1.9.1; standard library only, so that any Python can be told so in one sentence."""
-from runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError
 
 OLDEST, NEWEST = (3, 8), (3, 12)
 

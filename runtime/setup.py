@@ -59,7 +59,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     stamp, wanted = folder / STAMP, fingerprint(root, requirements)
     if stamp.exists() and stamp.read_text() == wanted:
         return 0
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=True, symlinks=True)  # as `python -m venv`: works over an old one of either kind
     status = subprocess.call([str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check",
                               "-q", "-r", str(root / requirements)], cwd=root)
     if status == 0:

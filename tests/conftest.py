@@ -19,6 +19,6 @@ def fixtures() -> Path:
 @pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory) -> Path:
     """A small built-in dataset (12 identities x 8 images, packs of 40 pairs); read only."""
-    from datasets.synthetic import write_dataset
+    from arcface_mxnet.datasets.synthetic import write_dataset
     return write_dataset(tmp_path_factory.mktemp("tiny") / "faces", identities=12, images_per_identity=8, pairs=40,
                          seed=5, workers=1)

@@ -2,13 +2,13 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
+from arcface_mxnet.datasets.faces.brush import colour_of, fill, stroke
+from arcface_mxnet.datasets.faces.exact import length_scale, times
+from arcface_mxnet.datasets.faces.head import CHART, longitude_of, skin_point
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
+
 import cv2
 import numpy as np
-
-from datasets.faces.brush import colour_of, fill, stroke
-from datasets.faces.exact import length_scale, times
-from datasets.faces.head import CHART, longitude_of, skin_point
-from datasets.faces.nuisance import Nuisance
 
 
 @dataclass(frozen=True)

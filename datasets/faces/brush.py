@@ -1,10 +1,10 @@
 """Drawing on the chart with sub-pixel points and smooth edges."""
 from typing import Sequence, Tuple, Union
 
+from arcface_mxnet.datasets.faces.head import CHART, LONGITUDE
+
 import cv2
 import numpy as np
-
-from datasets.faces.head import CHART, LONGITUDE
 
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 Colour = Tuple[float, float, float]

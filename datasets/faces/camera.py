@@ -2,11 +2,11 @@
 import functools
 from typing import Tuple
 
+from arcface_mxnet.datasets.faces.exact import times
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
+
 import cv2
 import numpy as np
-
-from datasets.faces.exact import times
-from datasets.faces.nuisance import Nuisance
 
 
 def shading(normal: np.ndarray, n: Nuisance) -> np.ndarray:

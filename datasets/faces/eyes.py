@@ -1,10 +1,10 @@
 """Eyes on the chart: the opening between the lids, white, iris, pupil, glint, lashes and the fold above."""
 from typing import Dict, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
-from datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
-from datasets.faces.nuisance import Nuisance
+import numpy as np
 
 _IRISES = np.array([[58, 36, 22], [92, 60, 30], [120, 100, 50], [86, 116, 84], [92, 128, 156], [60, 92, 150]], float)
 _ASPECT = 1.45  # a level is this much longer on the head than the same step across

@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Dict, List, Tuple, Union
 
+from arcface_mxnet.datasets.faces.exact import length_scale, times
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
+
 import cv2
 import numpy as np
-
-from datasets.faces.exact import length_scale, times
-from datasets.faces.nuisance import Nuisance
 
 LONGITUDE = 2.2  # radians either side that the chart covers
 CHART = (216, 300)  # rows, columns of the painted chart

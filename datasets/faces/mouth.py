@@ -1,10 +1,10 @@
 """The mouth on the chart: two lips, and what shows between them."""
 from typing import Dict
 
-import numpy as np
+from arcface_mxnet.datasets.faces.brush import chart_points, colour_of, fill, mix, stroke
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
-from datasets.faces.brush import chart_points, colour_of, fill, mix, stroke
-from datasets.faces.nuisance import Nuisance
+import numpy as np
 
 
 def paint_mouth(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.ndarray) -> None:

@@ -2,14 +2,14 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from arcface_mxnet.datasets.faces import accessories, camera, head, skin
+from arcface_mxnet.datasets.faces.exact import length_scale, times
+from arcface_mxnet.datasets.faces.identity import Identity
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
+from arcface_mxnet.datasets.landmarks import REFERENCE_112, similarity
+
 import cv2
 import numpy as np
-
-from datasets.faces import accessories, camera, head, skin
-from datasets.faces.exact import length_scale, times
-from datasets.faces.identity import Identity
-from datasets.faces.nuisance import Nuisance
-from datasets.landmarks import REFERENCE_112, similarity
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 import functools
 from typing import Dict
 
+from arcface_mxnet.datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
+from arcface_mxnet.datasets.faces.eyes import paint_eyes
+from arcface_mxnet.datasets.faces.head import CHART, LONGITUDE, Hills, longitude_of
+from arcface_mxnet.datasets.faces.identity import Identity
+from arcface_mxnet.datasets.faces.mouth import paint_mouth
+from arcface_mxnet.datasets.faces.nuisance import Nuisance
+
 import cv2
 import numpy as np
-
-from datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
-from datasets.faces.eyes import paint_eyes
-from datasets.faces.head import CHART, LONGITUDE, Hills, longitude_of
-from datasets.faces.identity import Identity
-from datasets.faces.mouth import paint_mouth
-from datasets.faces.nuisance import Nuisance
 
 _LIGHT_SKIN, _DARK_SKIN = (240, 205, 182), (88, 56, 42)
 _BLACK, _BROWN, _BLOND, _RED, _GREY = (26, 22, 20), (92, 60, 38), (205, 165, 100), (150, 70, 32), (190, 190, 190)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-import cv2
+from arcface_mxnet.datasets.faces.identity import draw_identity
+from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
+from arcface_mxnet.datasets.faces.render import encoded_face
+from arcface_mxnet.datasets.faces.worlds import ranges_of
+from arcface_mxnet.runtime.cores import available_cores
 
-from datasets.faces.identity import draw_identity
-from datasets.faces.nuisance import draw_nuisance
-from datasets.faces.render import encoded_face
-from datasets.faces.worlds import ranges_of
-from runtime.cores import available_cores
+import cv2
 
 _SPARE = 48  # fewer images than this are drawn in this process: starting others would take longer
 

@@ -1,9 +1,9 @@
 """Who lives where, and how they are pictured: disjoint identity numbers and ranges of circumstances per purpose."""
 from typing import Dict, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges
 
-from datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges
+import numpy as np
 
 # First identity number of each purpose; a purpose has room for a million people, so no two ever share one.
 FIRST_NUMBER: Dict[str, int] = {

@@ -1,22 +1,28 @@
-"""Cluster saved features: `python -m evaluation.clustering --features F.npy --method gcn --out DIR`."""
+"""Cluster saved features: `python -m arcface_mxnet.evaluation.clustering --features F.npy --method gcn --out DIR`."""
 import argparse
 import sys
 from dataclasses import asdict, replace
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.angles import read_labels
+from arcface_mxnet.evaluation.clustering.graphs import TESTING_HOPS, TRAINING_HOPS, Hops, nearest_neighbours
+from arcface_mxnet.evaluation.clustering.merge import (
+    FIRST_THRESHOLD,
+    MOST_NODES,
+    by_dbscan,
+    by_propagation,
+    by_threshold,
+)
+from arcface_mxnet.evaluation.clustering.network import TrainingPlan, link_probabilities, train_linkage
+from arcface_mxnet.evaluation.clustering.scores import cluster_scores
+from arcface_mxnet.evaluation.command import add_out_flag, load_features, model_hashes, parser
+from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open
 
-from evaluation.angles import read_labels
-from evaluation.clustering.graphs import TESTING_HOPS, TRAINING_HOPS, Hops, nearest_neighbours
-from evaluation.clustering.merge import FIRST_THRESHOLD, MOST_NODES, by_dbscan, by_propagation, by_threshold
-from evaluation.clustering.network import TrainingPlan, link_probabilities, train_linkage
-from evaluation.clustering.scores import cluster_scores
-from evaluation.command import add_out_flag, load_features, model_hashes, parser
-from evaluation.results import About, Entry, Row, file_hashes, write_results
-from evaluation.vectors import normalise
-from graph.checkpoint import Checkpoint, load, parse_model, save
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open
+import numpy as np
 
 METHODS = ("gcn", "threshold", "dbscan")
 
@@ -90,7 +96,8 @@ def _hops(text: Optional[str], default: Hops) -> Hops:
 
 def _flags() -> argparse.ArgumentParser:
     flags = parser("Clusters of face embeddings, with pairwise F, BCubed F and NMI where classes are given.",
-                   "python -m evaluation.clustering --features f/embeddings.npy --labels f/labels.txt --method gcn "
+                   "python -m arcface_mxnet.evaluation.clustering --features f/embeddings.npy "
+                   "--labels f/labels.txt --method gcn "
                    "--train-features t/embeddings.npy --train-labels t/labels.txt --out results/clusters")
     flags.add_argument("--features", required=True, metavar="FILE.npy", help="embeddings (n, d)")
     flags.add_argument("--labels", metavar="FILE", help="one integer class a line, to score the clusters")

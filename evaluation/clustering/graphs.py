@@ -6,10 +6,10 @@ k2; node features are differences to the pivot; a node is joined to those of its
 from dataclasses import dataclass
 from typing import Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.search import search
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.search import search
-from runtime.errors import InputError
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ Y = ReLU([X || G X] W) with G = D^-1 A, sizes 512-512-256-256, the input normali
 from dataclasses import dataclass
 from typing import Dict, Iterator, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.clustering.graphs import Hops, Subgraphs
+from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import progress
 
-from evaluation.clustering.graphs import Hops, Subgraphs
-from evaluation.fitting import bind, checkpoint_of, fit, initialise
-from graph.checkpoint import Checkpoint
-from runtime.mx import mx
-from runtime.progress import progress
+import numpy as np
 
 WIDTHS = (512, 512, 256, 256)
 

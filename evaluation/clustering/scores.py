@@ -1,9 +1,9 @@
 """How good a clustering is: pairwise and BCubed precision, recall and F, and normalised mutual information."""
 from dataclasses import dataclass
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError
 
-from runtime.errors import InputError
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-import numpy as np
-
-from evaluation.command import (
+from arcface_mxnet.evaluation.command import (
     add_model_flags,
     add_out_flag,
     embedder_of,
@@ -15,9 +13,9 @@ from evaluation.command import (
     parser,
     source_hashes,
 )
-from evaluation.ijb.crops import features_of_crops
-from evaluation.ijb.identify import IdentifyResult, identify_separate, identify_union
-from evaluation.ijb.meta import (
+from arcface_mxnet.evaluation.ijb.crops import features_of_crops
+from arcface_mxnet.evaluation.ijb.identify import IdentifyResult, identify_separate, identify_union
+from arcface_mxnet.evaluation.ijb.meta import (
     TARGETS,
     Media,
     gallery_paths,
@@ -28,14 +26,16 @@ from evaluation.ijb.meta import (
     read_pairs,
     read_subjects,
 )
-from evaluation.ijb.modes import LATER_MODE, PAPER_MODE, Mode
-from evaluation.ijb.published import RANK_1, published_tar
-from evaluation.ijb.sizes import Lists, compare
-from evaluation.ijb.templates import Templates, pool
-from evaluation.ijb.verify import VerifyResult, verify
-from evaluation.plots import Curve
-from evaluation.results import About, Entry, Row, file_hashes, write_results
-from runtime.errors import InputError, run_command
+from arcface_mxnet.evaluation.ijb.modes import LATER_MODE, PAPER_MODE, Mode
+from arcface_mxnet.evaluation.ijb.published import RANK_1, published_tar
+from arcface_mxnet.evaluation.ijb.sizes import Lists, compare
+from arcface_mxnet.evaluation.ijb.templates import Templates, pool
+from arcface_mxnet.evaluation.ijb.verify import VerifyResult, verify
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.runtime.errors import InputError, run_command
+
+import numpy as np
 
 DEFINITIONS = {"union": identify_union, "separate": identify_separate}
 MOST_CURVE_POINTS = 2000
@@ -177,7 +177,7 @@ def _about(options: argparse.Namespace, protocol: str, paths: Sequence[Path], li
 def _flags() -> argparse.ArgumentParser:
     flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C.\nLists whose counts are "
                    "not the published ones are used as they are, and said on stderr,\nin result.json and in the table.",
-                   "python -m evaluation.ijb verify --target ijbc --meta IJBC/meta --features F.npy "
+                   "python -m arcface_mxnet.evaluation.ijb verify --target ijbc --meta IJBC/meta --features F.npy "
                    "--flipped-features F2.npy --mode N1D1F2 --out results/ijbc")
     flags.add_argument("task", choices=("verify", "identify"))
     flags.add_argument("--target", required=True, choices=TARGETS)

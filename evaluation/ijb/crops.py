@@ -2,15 +2,15 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 
+from arcface_mxnet.datasets.align import align
+from arcface_mxnet.datasets.images import decode_bgr
+from arcface_mxnet.evaluation.complete import complete_embeddings
+from arcface_mxnet.evaluation.ijb.meta import Faces
+from arcface_mxnet.evaluation.sources import FileSource
+from arcface_mxnet.runtime.files import PathLike
+
 import cv2
 import numpy as np
-
-from datasets.align import align
-from datasets.images import decode_bgr
-from evaluation.complete import complete_embeddings
-from evaluation.ijb.meta import Faces
-from evaluation.sources import FileSource
-from runtime.files import PathLike
 
 
 class AlignedCrops(FileSource):

@@ -9,13 +9,13 @@ A mate is among the k best when fewer than k others score as much or more: a tie
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import padded, score_blocks, sieve
+from arcface_mxnet.evaluation.ijb.meta import Subjects
+from arcface_mxnet.evaluation.ijb.templates import Templates
+from arcface_mxnet.evaluation.order import Largest
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.blockwise import padded, score_blocks, sieve
-from evaluation.ijb.meta import Subjects
-from evaluation.ijb.templates import Templates
-from evaluation.order import Largest
-from runtime.errors import InputError
+import numpy as np
 
 RANKS = (1, 5, 10)
 FPIRS = (0.01, 0.1)

@@ -7,11 +7,11 @@ header.
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.files import PathLike
+
 import numpy as np
 import pandas
-
-from runtime.errors import InputError, unknown
-from runtime.files import PathLike
 
 TARGETS = ("ijbb", "ijbc")
 GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}

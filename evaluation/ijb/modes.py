@@ -3,10 +3,10 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-import numpy as np
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.vectors import normalise
-from runtime.errors import InputError
+import numpy as np
 
 PAPER_MODE, LATER_MODE = "N0D0F0", "N1D1F2"
 """The paper's own mode (Table 7) and the one most later tables use."""

@@ -1,8 +1,8 @@
 """The paper's IJB figures, MS1MV2 R100 ArcFace, as shares: Table 7, the notebooks, v4 Table 8 (see paper.json)."""
 from typing import Dict, Optional, Tuple
 
-from evaluation.ijb.modes import PAPER_MODE
-from evaluation.paper import table
+from arcface_mxnet.evaluation.ijb.modes import PAPER_MODE
+from arcface_mxnet.evaluation.paper import table
 
 TITLES = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
 PAPER_FAR = 1e-4

@@ -2,11 +2,11 @@
 from dataclasses import dataclass
 from typing import Callable
 
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import scipy.sparse
-
-from evaluation.vectors import normalise
-from runtime.errors import InputError
 
 IMAGES_AT_ONCE = 1 << 15
 

@@ -2,13 +2,13 @@
 from dataclasses import dataclass
 from typing import Dict, Sequence
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import padded, score_blocks
+from arcface_mxnet.evaluation.ijb.meta import TemplatePairs
+from arcface_mxnet.evaluation.ijb.templates import Templates
+from arcface_mxnet.evaluation.metrics import Roc, roc, tar_at_nearest_far
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.blockwise import padded, score_blocks
-from evaluation.ijb.meta import TemplatePairs
-from evaluation.ijb.templates import Templates
-from evaluation.metrics import Roc, roc, tar_at_nearest_far
-from runtime.errors import InputError
+import numpy as np
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _LEFT_AT_ONCE = 1024

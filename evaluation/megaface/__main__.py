@@ -4,12 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
-
-from evaluation.command import add_network_flags, add_out_flag, parser
-from evaluation.embedder import FLIPS
-from evaluation.megaface.devkit import evaluate_devkit, write_files
-from evaluation.megaface.inputs import (
+from arcface_mxnet.evaluation.command import add_network_flags, add_out_flag, parser
+from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.megaface.devkit import evaluate_devkit, write_files
+from arcface_mxnet.evaluation.megaface.inputs import (
     Distractors,
     Probes,
     check_flags,
@@ -19,12 +17,14 @@ from evaluation.megaface.inputs import (
     numbers,
     read_probe_features,
 )
-from evaluation.megaface.pairs import Features
-from evaluation.megaface.protocol import MegaFaceResult, check, evaluate
-from evaluation.megaface.published import TABLE_6, TABLE_FAR, published
-from evaluation.plots import Curve
-from evaluation.results import About, Entry, Row, write_results
-from runtime.errors import run_command
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import MegaFaceResult, check, evaluate
+from arcface_mxnet.evaluation.megaface.published import TABLE_6, TABLE_FAR, published
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
+from arcface_mxnet.runtime.errors import run_command
+
+import numpy as np
 
 RANKS = tuple(digit * 10 ** power for power in range(7) for digit in (1, 2, 5))
 
@@ -96,8 +96,8 @@ def _devkit(options: argparse.Namespace, probes: Probes, given: Distractors, cou
 
 def _flags() -> argparse.ArgumentParser:
     flags = parser("Identification and verification of probes among up to a million distractors.",
-                   "python -m evaluation.megaface --probe-features P.npy --probe-ids P.txt --distractor-features D.npy "
-                   "--distractors 10,1000,1000000 --far 1e-6,1e-5 --out results/megaface")
+                   "python -m arcface_mxnet.evaluation.megaface --probe-features P.npy --probe-ids P.txt "
+                   "--distractor-features D.npy --distractors 10,1000,1000000 --far 1e-6,1e-5 --out results/megaface")
     saved = flags.add_argument_group("saved features (.npy, N x d; they are L2-normalised unless --as-stored)")
     saved.add_argument("--probe-features", metavar="FILE.npy")
     saved.add_argument("--probe-ids", metavar="FILE", help="the person of each probe, one a line")

@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import block_borders, score_blocks, sieve
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import Trials, check, cmc_steps, right_factor
+from arcface_mxnet.evaluation.order import RowBest
+from arcface_mxnet.runtime.files import PathLike, atomic_open
 
-from evaluation.blockwise import block_borders, score_blocks, sieve
-from evaluation.megaface.pairs import Features
-from evaluation.megaface.protocol import Trials, check, cmc_steps, right_factor
-from evaluation.order import RowBest
-from runtime.files import PathLike, atomic_open
+import numpy as np
 
 ROC_PROBES = 100
 RISE = 0.01

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.progress import progress
 
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.files import PathLike, atomic_open
-from runtime.progress import progress
+import numpy as np
 
 HEADER = struct.Struct("<4i")
 TYPES: Dict[int, "np.dtype[Any]"] = {5: np.dtype("<f4"), 6: np.dtype("<f8")}

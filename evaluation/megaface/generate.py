@@ -8,19 +8,17 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.command import model_hashes, parser
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, extract
+from arcface_mxnet.evaluation.megaface.features import write_tree
+from arcface_mxnet.evaluation.megaface.lists import read_paths
+from arcface_mxnet.evaluation.sources import FileSource
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.devices import contexts
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 import numpy as np
-
-from evaluation.command import model_hashes, parser
-from evaluation.embedder import Embedder
-from evaluation.extraction import EMBEDDINGS_FILE, extract
-from evaluation.megaface.features import write_tree
-from evaluation.megaface.lists import read_paths
-from evaluation.sources import FileSource
-from evaluation.vectors import normalise
-from runtime.devices import contexts
-from runtime.errors import InputError, run_command
 
 _ROWS_AT_ONCE = 50_000
 

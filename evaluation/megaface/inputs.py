@@ -3,12 +3,10 @@ import argparse
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
-
-from evaluation.command import embedder_of, load_features, model_hashes, read_ids
-from evaluation.complete import complete_embeddings
-from evaluation.megaface.features import read_tree
-from evaluation.megaface.lists import (
+from arcface_mxnet.evaluation.command import embedder_of, load_features, model_hashes, read_ids
+from arcface_mxnet.evaluation.complete import complete_embeddings
+from arcface_mxnet.evaluation.megaface.features import read_tree
+from arcface_mxnet.evaluation.megaface.lists import (
     distractor_list,
     listed_sizes,
     names_in_tree,
@@ -16,12 +14,20 @@ from evaluation.megaface.lists import (
     read_paths,
     read_probes,
 )
-from evaluation.megaface.noise import DISTRACTOR_NOISES, PROBE_NOISES, clean_probes, mark_distractors, read_noises
-from evaluation.megaface.pairs import Features
-from evaluation.results import file_hashes
-from evaluation.sources import FileSource, folder_source, image_size
-from evaluation.vectors import normalise
-from runtime.errors import InputError
+from arcface_mxnet.evaluation.megaface.noise import (
+    DISTRACTOR_NOISES,
+    PROBE_NOISES,
+    clean_probes,
+    mark_distractors,
+    read_noises,
+)
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.results import file_hashes
+from arcface_mxnet.evaluation.sources import FileSource, folder_source, image_size
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError
+
+import numpy as np
 
 SIZES = [10 ** power for power in range(1, 7)]
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import List, NamedTuple
 
-from evaluation.texts import read_text
-from runtime.errors import InputError
-from runtime.files import PathLike
+from arcface_mxnet.evaluation.texts import read_text
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import PathLike
 
 DISTRACTOR_LIST = "megaface_features_list.json"
 

@@ -8,16 +8,14 @@ import sys
 from pathlib import Path
 from typing import FrozenSet, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.command import parser
+from arcface_mxnet.evaluation.megaface.features import read_tree, write_tree
+from arcface_mxnet.evaluation.megaface.lists import read_paths
+from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike
 
 import numpy as np
-
-from evaluation.command import parser
-from evaluation.megaface.features import read_tree, write_tree
-from evaluation.megaface.lists import read_paths
-from evaluation.texts import read_lines
-from runtime.errors import InputError, run_command
-from runtime.files import PathLike
 
 PROBE_NOISES, DISTRACTOR_NOISES = "facescrub_noises.txt", "megaface_noises.txt"
 AMPLITUDE = 0.001

@@ -6,9 +6,9 @@ cosine (cosine - 1). In float64 equal features score equal, to the last bit.
 from dataclasses import dataclass
 from typing import Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.vectors import normalise
 
-from evaluation.vectors import normalise
+import numpy as np
 
 _PAIRS_AT_ONCE = 1 << 13
 _HALF_ULP = 2.0 ** -24

@@ -6,16 +6,16 @@ mate is ranked among the distractors alone. Impostor pairs are all probes x all 
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import block_borders, score_blocks, sieve
+from arcface_mxnet.evaluation.histogram import Bins, Histogram, operating_points
+from arcface_mxnet.evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
+from arcface_mxnet.evaluation.megaface.ranks import RankCounter
+from arcface_mxnet.evaluation.metrics import false_accepts_allowed
+from arcface_mxnet.evaluation.order import Largest
+from arcface_mxnet.evaluation.vectors import check_embeddings
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.blockwise import block_borders, score_blocks, sieve
-from evaluation.histogram import Bins, Histogram, operating_points
-from evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
-from evaluation.megaface.ranks import RankCounter
-from evaluation.metrics import false_accepts_allowed
-from evaluation.order import Largest
-from evaluation.vectors import check_embeddings
-from runtime.errors import InputError
+import numpy as np
 
 POINTS_PER_DECADE = 20
 LONGEST = 1e18

@@ -1,7 +1,7 @@
 """Table 6 of the paper: MegaFace Challenge 1, FaceScrub, set 1, 1M distractors, out of evaluation/paper.json."""
 from typing import Dict, NamedTuple, Optional
 
-from evaluation.paper import table
+from arcface_mxnet.evaluation.paper import table
 
 FULL_SIZE = 1_000_000
 TABLE_FAR = 1e-6

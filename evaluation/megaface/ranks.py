@@ -6,10 +6,10 @@ below it. Scores within rounding error of a mate's are computed again in float64
 """
 from typing import Callable, List, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.blockwise import Survivors
+from arcface_mxnet.evaluation.histogram import BINS, Bins
 
-from evaluation.blockwise import Survivors
-from evaluation.histogram import BINS, Bins
+import numpy as np
 
 MOST_RESCORED = 20_000_000
 """Pairs computed again at most; a collapsed network asks for more, its near ties then count as ties."""

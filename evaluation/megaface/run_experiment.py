@@ -11,18 +11,16 @@ import sys
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence
 
-import runtime  # noqa: F401  # isort: skip  (before the libraries: see runtime/loading.py)
+from arcface_mxnet.evaluation.command import parser
+from arcface_mxnet.evaluation.megaface.devkit import evaluate_devkit, write_files
+from arcface_mxnet.evaluation.megaface.features import read_tree
+from arcface_mxnet.evaluation.megaface.inputs import SIZES
+from arcface_mxnet.evaluation.megaface.lists import DISTRACTOR_LIST, ProbeList, read_distractors, read_probes
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import atomic_open
 
 import numpy as np
-
-from evaluation.command import parser
-from evaluation.megaface.devkit import evaluate_devkit, write_files
-from evaluation.megaface.features import read_tree
-from evaluation.megaface.inputs import SIZES
-from evaluation.megaface.lists import DISTRACTOR_LIST, ProbeList, read_distractors, read_probes
-from evaluation.megaface.pairs import Features
-from runtime.errors import InputError, run_command
-from runtime.files import atomic_open
 
 MODEL = os.path.join("..", "models", "jb_identity.bin")
 BINARIES = os.path.join("..", "bin")

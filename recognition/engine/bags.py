@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from arcface_mxnet.datasets.augment import ORDER, TRIPLETS, Augmentation, stream
+from arcface_mxnet.datasets.iterators import Batches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.engine.triplets import in_thirds, semi_hard_triplets
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
-
-from datasets.augment import ORDER, TRIPLETS, Augmentation, stream
-from datasets.iterators import Batches
-from datasets.records import RecordSet
-from recognition.engine.triplets import in_thirds, semi_hard_triplets
-from runtime.errors import InputError
-from runtime.mx import mx
 
 Embed = Callable[[Iterator[np.ndarray]], np.ndarray]
 FEWEST_BATCHES = 2  # an epoch of the original has at least so many

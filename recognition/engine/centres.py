@@ -1,12 +1,12 @@
 """Where the centres of a class-parallel head live: `ShardedCentres` splits them over the contexts of a process."""
 from typing import Dict, List, Mapping, NamedTuple, Sequence
 
-import numpy as np
+from arcface_mxnet.recognition.engine.class_block import ClassBlock, split
+from arcface_mxnet.recognition.engine.sgd import MomentumSGD
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.class_block import ClassBlock, split
-from recognition.engine.sgd import MomentumSGD
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy as np
 
 WEIGHT = "fc7_weight"
 Arrays = Dict[str, "mx.nd.NDArray"]

@@ -10,9 +10,9 @@ gradients are one FullyConnected a piece; softmax of a piece is oneDNN's, so exp
 """
 from typing import Dict, List, NamedTuple, Tuple
 
-import numpy as np
+from arcface_mxnet.runtime.mx import mx
 
-from runtime.mx import mx
+import numpy as np
 
 PIECE = 16384  # rows of one piece: 32 MB of centres at E = 512; smaller ones wait for threads too often
 _NORM_EPSILON = 1e-10  # L2Normalization's own, as in the plain head

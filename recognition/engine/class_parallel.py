@@ -1,17 +1,17 @@
 """The step of a class-parallel head: embeddings are gathered, each context holds some classes (facts, 3.7; Fig. 11).
 
-The same interface as recognition.engine.parallel.DataParallel, which runs the network below it.
+The same interface as arcface_mxnet.recognition.engine.parallel.DataParallel, which runs the network below it.
 """
 import math
 from typing import List, Mapping, Tuple
 
-from recognition.engine.centres import WEIGHT, Arrays, ShardedCentres
-from recognition.engine.class_block import Summary, merge
-from recognition.engine.parallel import Beside, DataParallel, Outcome, all_finite
-from recognition.engine.target_margin import TargetMargin
-from recognition.losses import LossSettings
-from recognition.losses.blocks import SMALLEST_PROBABILITY
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine.centres import WEIGHT, Arrays, ShardedCentres
+from arcface_mxnet.recognition.engine.class_block import Summary, merge
+from arcface_mxnet.recognition.engine.parallel import Beside, DataParallel, Outcome, all_finite
+from arcface_mxnet.recognition.engine.target_margin import TargetMargin
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.losses.blocks import SMALLEST_PROBABILITY
+from arcface_mxnet.runtime.mx import mx
 
 
 class ClassParallel:

@@ -3,11 +3,11 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from graph.checkpoint import Checkpoint
-from recognition.engine.run_directory import Position, RunDirectory
-from recognition.settings import Settings
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 DISTRIBUTED = ("dist_sync", "dist_sync_device")
 ROLE = "DMLC_ROLE"
@@ -24,7 +24,7 @@ class Workers(NamedTuple):
 
     @property
     def part(self) -> Tuple[int, int]:
-        """(rank, size), as datasets.iterators takes it."""
+        """(rank, size), as arcface_mxnet.datasets.iterators takes it."""
         return self.rank, self.size
 
     def agree(self, number: Optional[int]) -> Optional[int]:
@@ -47,7 +47,8 @@ def join(kvstore: str) -> Workers:
         return ALONE
     if os.environ.get(ROLE) != "worker":
         raise InputError(f"--kvstore {kvstore}: needs a scheduler and servers; start this command with "
-                         "'python -m recognition.launch -n WORKERS -s SERVERS -- python -m recognition.train ...'")
+                         "'python -m arcface_mxnet.recognition.launch -n WORKERS -s SERVERS -- "
+                         "python -m arcface_mxnet.recognition.train ...'")
     store = mx.kv.create(kvstore)
     store.init(STOP_KEY, mx.nd.zeros((store.num_workers,)))
     return Workers(store.rank, store.num_workers, store)

@@ -3,18 +3,18 @@ import contextlib
 import os
 from typing import Iterator, Sequence
 
-from recognition.engine.centres import HeadSizes, ShardedCentres
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.distributed import Workers
-from recognition.engine.parallel import DataParallel
-from recognition.engine.program import Model, backbone_program
-from recognition.engine.sampled import Rule, SampledCentres
-from recognition.engine.server_centres import ServerCentres
-from recognition.engine.step import Step
-from recognition.engine.target_margin import FAMILIES, centres_per_class, check_family
-from recognition.settings import AUTO, PLAIN, SAMPLED, SHARDED, Settings
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.distributed import Workers
+from arcface_mxnet.recognition.engine.parallel import DataParallel
+from arcface_mxnet.recognition.engine.program import Model, backbone_program
+from arcface_mxnet.recognition.engine.sampled import Rule, SampledCentres
+from arcface_mxnet.recognition.engine.server_centres import ServerCentres
+from arcface_mxnet.recognition.engine.step import Step
+from arcface_mxnet.recognition.engine.target_margin import FAMILIES, centres_per_class, check_family
+from arcface_mxnet.recognition.settings import AUTO, PLAIN, SAMPLED, SHARDED, Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
 LARGEST_LABEL = 2 ** 24

@@ -1,9 +1,9 @@
 """Where parameters start: the original's initial values, or a pretrained checkpoint laid over them."""
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
-from graph.checkpoint import DENSE_NAMES, Checkpoint
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 Arrays = Dict[str, "mx.nd.NDArray"]
 Shapes = Mapping[str, tuple]

@@ -1,18 +1,18 @@
 """How the batches of a run are composed: any images, whole identities for losses that compare images, or triplets."""
 from typing import Dict, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.ages import read_ages
+from arcface_mxnet.datasets.augment import Augmentation
+from arcface_mxnet.datasets.iterators import Batches, ClassificationBatches, IdentityBatches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.engine.bags import Embed, MinedBatches, Mining
+from arcface_mxnet.recognition.losses import Head
+from arcface_mxnet.recognition.losses.age import AGES
+from arcface_mxnet.recognition.losses.base import CLASSIFICATION_ORDER, IDENTITY_ORDER
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.errors import InputError
 
-from datasets.ages import read_ages
-from datasets.augment import Augmentation
-from datasets.iterators import Batches, ClassificationBatches, IdentityBatches
-from datasets.records import RecordSet
-from recognition.engine.bags import Embed, MinedBatches, Mining
-from recognition.losses import Head
-from recognition.losses.age import AGES
-from recognition.losses.base import CLASSIFICATION_ORDER, IDENTITY_ORDER
-from recognition.settings import Settings
-from runtime.errors import InputError
+import numpy as np
 
 
 def make_batches(settings: Settings, records: RecordSet, head: Head, contexts: int, part: Tuple[int, int],

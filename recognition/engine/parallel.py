@@ -1,12 +1,12 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-import numpy as np
+from arcface_mxnet.recognition.engine.precision import SCALE, LossScale
+from arcface_mxnet.recognition.engine.sgd import MomentumSGD
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.precision import SCALE, LossScale
-from recognition.engine.sgd import MomentumSGD
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy as np
 
 DATA, LABEL = "data", "softmax_label"
 SCALE_STATE = f"{SCALE}:state"

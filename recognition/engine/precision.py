@@ -7,9 +7,9 @@ head is multiplied by a scale, which the optimizer divides out again.
 from pathlib import Path
 from typing import Any, Dict, Sequence, Set, Tuple
 
-from graph.nodes import Entry, Graph, Node
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.graph.nodes import Entry, Graph, Node
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 SCALE = "loss_scale"  # the variable of `scaled_gradient`
 _LOW = ("Convolution",)

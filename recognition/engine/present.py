@@ -1,13 +1,13 @@
 """The network as a run has it now: the checkpoint it publishes, and embeddings by it."""
 from typing import Iterator, List, Sequence
 
-import numpy as np
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
+from arcface_mxnet.recognition.engine.program import Model
+from arcface_mxnet.recognition.engine.step import Step
+from arcface_mxnet.runtime.mx import mx
 
-from evaluation.embedder import Embedder
-from graph.checkpoint import Checkpoint, embedding_only
-from recognition.engine.program import Model
-from recognition.engine.step import Step
-from runtime.mx import mx
+import numpy as np
 
 
 class NotFinite(Exception):

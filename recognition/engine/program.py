@@ -1,14 +1,14 @@
 """What a run trains: the stored graph with its published names, and the form of it that is executed."""
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from graph.training import TrainingForm, training_form
-from recognition.engine.parallel import Program
-from recognition.engine.precision import SCALE, bfloat16_form, scaled_gradient
-from recognition.losses import Head, attach
-from recognition.losses.blocks import unit_rows
-from recognition.networks import build
-from recognition.settings import Settings
-from runtime.mx import mx
+from arcface_mxnet.graph.training import TrainingForm, training_form
+from arcface_mxnet.recognition.engine.parallel import Program
+from arcface_mxnet.recognition.engine.precision import SCALE, bfloat16_form, scaled_gradient
+from arcface_mxnet.recognition.losses import Head, attach
+from arcface_mxnet.recognition.losses.blocks import unit_rows
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.mx import mx
 
 
 class Model(NamedTuple):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from graph.checkpoint import Checkpoint, save, save_arrays
-from recognition.engine.rules import Record
-from recognition.settings import Settings
-from runtime.errors import InputError
-from runtime.files import atomic_path, read_json, sha256, write_json
-from runtime.mx import mx
+from arcface_mxnet.graph.checkpoint import Checkpoint, save, save_arrays
+from arcface_mxnet.recognition.engine.rules import Record
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import atomic_path, read_json, sha256, write_json
+from arcface_mxnet.runtime.mx import mx
 
 SETTINGS, LOG, METRICS, LAST = "settings.json", "train.log", "metrics.jsonl", "last/last.json"
 

@@ -1,12 +1,12 @@
 """Partial FC: a step sees the classes of its batch and a sample of the others (facts, 3.9; An et al., 2020)."""
 from typing import List, Mapping, NamedTuple, Sequence
 
-import numpy as np
+from arcface_mxnet.recognition.engine.centres import WEIGHT, Arrays, HeadSizes, ShardedCentres, gather, scatter
+from arcface_mxnet.recognition.engine.class_block import ClassBlock
+from arcface_mxnet.recognition.engine.sgd import decay_multiplier, rate_multiplier
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.centres import WEIGHT, Arrays, HeadSizes, ShardedCentres, gather, scatter
-from recognition.engine.class_block import ClassBlock
-from recognition.engine.sgd import decay_multiplier, rate_multiplier
-from runtime.mx import mx
+import numpy as np
 
 STEP = "sampler:step"
 

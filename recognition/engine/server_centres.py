@@ -1,16 +1,16 @@
 """Millions of identities: centres as row-sparse arrays on the parameter servers; a step moves only rows it needs."""
 from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
-import numpy as np
+from arcface_mxnet.recognition.engine.centres import WEIGHT, Arrays, HeadSizes, ShardedCentres, gather, scatter
+from arcface_mxnet.recognition.engine.class_block import split
+from arcface_mxnet.recognition.engine.distributed import LABEL_KEY, LAST_KEY, Workers
+from arcface_mxnet.recognition.engine.sampled import STEP, Rule, places_of, rows_of
+from arcface_mxnet.recognition.engine.server_optimizer import CentreKeys, CentreMomentum
+from arcface_mxnet.recognition.engine.sgd import decay_multiplier, rate_multiplier
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.centres import WEIGHT, Arrays, HeadSizes, ShardedCentres, gather, scatter
-from recognition.engine.class_block import split
-from recognition.engine.distributed import LABEL_KEY, LAST_KEY, Workers
-from recognition.engine.sampled import STEP, Rule, places_of, rows_of
-from recognition.engine.server_optimizer import CentreKeys, CentreMomentum
-from recognition.engine.sgd import decay_multiplier, rate_multiplier
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy as np
 
 KEY_CLASSES = 65536  # classes under one key: what passes through a worker at once when the servers are filled
 Rows = Callable[[int, int], "mx.nd.NDArray"]

@@ -1,8 +1,8 @@
 """What runs inside the parameter servers: momentum for the centres, plain sums for everything else."""
 from typing import Dict, NamedTuple
 
-from recognition.engine.distributed import CENTRE_KEYS
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine.distributed import CENTRE_KEYS
+from arcface_mxnet.runtime.mx import mx
 
 
 class CentreKeys(NamedTuple):

@@ -2,7 +2,7 @@
 import itertools
 from typing import Dict, List, Mapping, Sequence
 
-from runtime.mx import mx
+from arcface_mxnet.runtime.mx import mx
 
 FUSED = 60  # arrays in one multi_sgd call; MXNet's own limit
 

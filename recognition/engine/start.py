@@ -2,27 +2,27 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from datasets import manifest
-from datasets.iterators import Batches
-from datasets.records import RecordSet
-from graph.checkpoint import load, parse_model
-from graph.flops import count_flops
-from logs import format as line
-from logs.writer import LogWriter
-from recognition.engine.distributed import Workers, join, own_directory
-from recognition.engine.heads import head_of, make_step
-from recognition.engine.initial import Start, fresh, overlay
-from recognition.engine.order import make_batches
-from recognition.engine.precision import require_bfloat16
-from recognition.engine.present import PresentNetwork
-from recognition.engine.program import Model, compose, parameter_shapes
-from recognition.engine.run_directory import LOG, Position, RunDirectory
-from recognition.engine.step import Step
-from recognition.engine.trainer import Trainer, start_lines
-from recognition.engine.validation import Validation, read_packs
-from recognition.settings import AUTO, PLAIN, Settings
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.iterators import Batches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.graph.checkpoint import load, parse_model
+from arcface_mxnet.graph.flops import count_flops
+from arcface_mxnet.logs import format as line
+from arcface_mxnet.logs.writer import LogWriter
+from arcface_mxnet.recognition.engine.distributed import Workers, join, own_directory
+from arcface_mxnet.recognition.engine.heads import head_of, make_step
+from arcface_mxnet.recognition.engine.initial import Start, fresh, overlay
+from arcface_mxnet.recognition.engine.order import make_batches
+from arcface_mxnet.recognition.engine.precision import require_bfloat16
+from arcface_mxnet.recognition.engine.present import PresentNetwork
+from arcface_mxnet.recognition.engine.program import Model, compose, parameter_shapes
+from arcface_mxnet.recognition.engine.run_directory import LOG, Position, RunDirectory
+from arcface_mxnet.recognition.engine.step import Step
+from arcface_mxnet.recognition.engine.trainer import Trainer, start_lines
+from arcface_mxnet.recognition.engine.validation import Validation, read_packs
+from arcface_mxnet.recognition.settings import AUTO, PLAIN, Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 VALIDATION_BATCH = 32
 SET_FILES = ("train.rec", "train.idx", "property")

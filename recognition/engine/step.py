@@ -1,8 +1,8 @@
 """What the Trainer asks of a step, whichever head it has: `DataParallel` and `ClassParallel` both are one."""
 from typing import Dict, List, Mapping, Protocol, Tuple
 
-from recognition.engine.parallel import Beside, Outcome
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine.parallel import Beside, Outcome
+from arcface_mxnet.runtime.mx import mx
 
 Arrays = Dict[str, "mx.nd.NDArray"]
 

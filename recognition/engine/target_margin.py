@@ -1,11 +1,11 @@
 """The margin on the target logits alone, (B,): what the class-parallel heads need of a loss, and no copy of it."""
 from typing import Any
 
-from recognition.losses import LossSettings
-from recognition.losses.base import HeadNames, Sizes
-from recognition.losses.margin import changed_logits, check_margins, has_margin
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.losses.base import HeadNames, Sizes
+from arcface_mxnet.recognition.losses.margin import changed_logits, check_margins, has_margin
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 FAMILIES = ("margin_softmax", "subcentre")
 

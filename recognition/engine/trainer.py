@@ -5,24 +5,24 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from datasets.iterators import Batches
-from datasets.records import RecordSet
-from logs import format as line
-from logs.writer import LogWriter, MetricsWriter
-from recognition.engine.distributed import ALONE, Workers
-from recognition.engine.present import NotFinite, published
-from recognition.engine.program import Model
-from recognition.engine.rules import decide
-from recognition.engine.run_directory import Position, RunDirectory
-from recognition.engine.schedule import dropped_after, learning_rate
-from recognition.engine.signals import StopRequest
-from recognition.engine.step import Step
-from recognition.engine.validation import Validated, Validation
-from recognition.engine.window import Figures, Window
-from recognition.settings import Settings
-from runtime.errors import InputError
-from runtime.mx import mx
-from runtime.progress import bar
+from arcface_mxnet.datasets.iterators import Batches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.logs import format as line
+from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
+from arcface_mxnet.recognition.engine.distributed import ALONE, Workers
+from arcface_mxnet.recognition.engine.present import NotFinite, published
+from arcface_mxnet.recognition.engine.program import Model
+from arcface_mxnet.recognition.engine.rules import decide
+from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
+from arcface_mxnet.recognition.engine.schedule import dropped_after, learning_rate
+from arcface_mxnet.recognition.engine.signals import StopRequest
+from arcface_mxnet.recognition.engine.step import Step
+from arcface_mxnet.recognition.engine.validation import Validated, Validation
+from arcface_mxnet.recognition.engine.window import Figures, Window
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import bar
 
 RATE_LINE_STEPS = 1000  # facts, 4.4
 

@@ -3,16 +3,16 @@ import time
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.pairs import FOLDS, PairResult
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.recognition.engine.present import NotFinite
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from datasets.pairs import PairPack, decode, read_pack
-from evaluation.embedder import Embedder
-from evaluation.pairs import FOLDS, PairResult
-from evaluation.verification import evaluate_pack
-from graph.checkpoint import Checkpoint
-from recognition.engine.present import NotFinite
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy as np
 
 
 class Validated(NamedTuple):

@@ -3,7 +3,7 @@ import math
 import time
 from typing import List, NamedTuple, Optional
 
-from recognition.engine.parallel import Outcome
+from arcface_mxnet.recognition.engine.parallel import Outcome
 
 
 class Figures(NamedTuple):

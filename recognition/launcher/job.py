@@ -8,7 +8,7 @@ import threading
 import time
 from typing import IO, Callable, List, NamedTuple, Optional
 
-from recognition.launcher.plan import WORKER, Job, Place, arguments, environment
+from arcface_mxnet.recognition.launcher.plan import WORKER, Job, Place, arguments, environment
 
 _PR_SET_PDEATHSIG = 1
 _POLL = 0.1

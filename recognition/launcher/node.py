@@ -9,9 +9,9 @@ import resource
 import sys
 from typing import Optional, Sequence
 
-from recognition.engine import server_optimizer  # noqa: F401  (the optimizer the workers send)
-from runtime.errors import run_command
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine import server_optimizer  # noqa: F401  (the optimizer the workers send)
+from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.mx import mx
 
 ROLES = ("scheduler", "server")
 
@@ -19,7 +19,8 @@ ROLES = ("scheduler", "server")
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Serve until the workers are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="example: started by python -m recognition.launch; DMLC_* say where")
+                                     epilog="example: started by python -m arcface_mxnet.recognition.launch; "
+                                            "DMLC_* say where")
     parser.add_argument("role", choices=ROLES)
     role = os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
     mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create("dist")).run()

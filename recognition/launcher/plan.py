@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Sequence
 
-from runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError
 
 LOOPBACK = "127.0.0.1"
 LOCAL = ("localhost", LOOPBACK)
@@ -81,7 +81,8 @@ def environment(job: Job, place: Place) -> Dict[str, str]:
 
 def arguments(job: Job, place: Place, folder: str, python: str = sys.executable) -> List[str]:
     """The command line that starts a process, over ssh for another machine (same folder, same Python there)."""
-    command = list(job.command) if place.role == WORKER else [python, "-m", "recognition.launcher.node", place.role]
+    node = [python, "-m", "arcface_mxnet.recognition.launcher.node", place.role]
+    command = list(job.command) if place.role == WORKER else node
     if place.host in LOCAL:
         return command
     carried = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}

@@ -3,10 +3,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     add_to_targets,
     centre_variable,
@@ -16,7 +14,9 @@ from recognition.losses.blocks import (
     label_variable,
     statistic,
 )
-from runtime.mx import mx
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 STATE = "adacos_scale"
 

@@ -5,8 +5,8 @@ OE-CNN (Wang et al., ECCV 2018): an angular softmax on x / |x| plus a linear reg
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     centre_variable,
     classification_head,
@@ -14,8 +14,8 @@ from recognition.losses.blocks import (
     objective,
     row_norms,
 )
-from recognition.losses.margin import margin_head_logits
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import margin_head_logits
+from arcface_mxnet.runtime.mx import mx
 
 AGES = "age_label"
 

@@ -2,10 +2,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
 
-import numpy as np
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.mx import mx
 
-from runtime.errors import InputError, unknown
-from runtime.mx import mx
+import numpy as np
 
 CLASSIFICATION_ORDER = "classification"
 IDENTITY_ORDER = "identity"

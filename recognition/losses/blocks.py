@@ -2,10 +2,10 @@
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-import numpy as np
+from arcface_mxnet.recognition.losses.base import CLASSIFICATION_ORDER, Head, LossSettings, Sizes
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.losses.base import CLASSIFICATION_ORDER, Head, LossSettings, Sizes
-from runtime.mx import mx
+import numpy as np
 
 LABEL = "softmax_label"
 CENTRES = "fc7_weight"

@@ -2,13 +2,13 @@
 from dataclasses import dataclass
 from typing import Any, Tuple
 
-import numpy as np
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import Term, classification_head, label_variable, objective, statistic
+from arcface_mxnet.recognition.losses.mining import same_identity
+from arcface_mxnet.recognition.losses.softmax import softmax_logits
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import Term, classification_head, label_variable, objective, statistic
-from recognition.losses.mining import same_identity
-from recognition.losses.softmax import softmax_logits
-from runtime.mx import mx
+import numpy as np
 
 STATE = "identity_centres"
 

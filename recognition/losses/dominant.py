@@ -1,15 +1,13 @@
 """DP-softmax (Zhu et al., IJCV 2019): each step weighs only the batch's identities and those that look like them.
 
 Its recipe for two images a person and very many identities (classification, verification, classification) is
-`recognition.cvc`.
+`arcface_mxnet.recognition.cvc`.
 """
 from dataclasses import dataclass
 from typing import Any, Tuple
 
-import numpy as np
-
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     CENTRES,
     Term,
     centre_variable,
@@ -19,8 +17,10 @@ from recognition.losses.blocks import (
     statistic,
     unit_rows,
 )
-from recognition.losses.margin import check_margins, margin_logits
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import check_margins, margin_logits
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 STATE = "dominant_identities"
 _ABSENT = 1e4  # taken off a logit or cosine that must not count

@@ -2,10 +2,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     add_to_targets,
     centre_variable,
@@ -15,8 +13,10 @@ from recognition.losses.blocks import (
     statistic,
     target_mask,
 )
-from recognition.losses.margin import check_margins, margin_cosine
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import check_margins, margin_cosine
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 STATE = "curricular_t"
 

@@ -3,8 +3,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     centre_variable,
     classification_head,
@@ -14,8 +14,8 @@ from recognition.losses.blocks import (
     target_mask,
     unit_rows,
 )
-from recognition.losses.margin import margin_head_logits
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import margin_head_logits
+from arcface_mxnet.runtime.mx import mx
 
 
 @dataclass(frozen=True)

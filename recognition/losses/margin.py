@@ -2,8 +2,8 @@
 import math
 from typing import Any, Tuple
 
-from recognition.losses.base import Head, LossSettings, Sizes, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     add_to_targets,
     centre_variable,
@@ -14,9 +14,9 @@ from recognition.losses.blocks import (
     mean_degrees,
     statistic,
 )
-from recognition.losses.published import head_2018_logits, original_logits
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.published import head_2018_logits, original_logits
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 
 def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:

@@ -4,8 +4,8 @@ Without a bag forwarded beforehand the order of a run stays a function of seed a
 """
 from typing import Any
 
-from recognition.losses.blocks import inside, unit_rows
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.blocks import inside, unit_rows
+from arcface_mxnet.runtime.mx import mx
 
 _FAR = 10.0  # above every squared distance of unit vectors (0..4) and every angle (0..pi)
 

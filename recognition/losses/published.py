@@ -2,9 +2,9 @@
 import math
 from typing import Any
 
-from recognition.losses.base import LossSettings, Sizes
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.base import LossSettings, Sizes
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 
 def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Any:

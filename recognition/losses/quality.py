@@ -2,11 +2,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from recognition.losses.base import IDENTITY_ORDER, Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import Term, classification_head, label_variable, objective, statistic, unit_rows
-from recognition.losses.softmax import softmax_logits
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.base import IDENTITY_ORDER, Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
+    Term,
+    classification_head,
+    label_variable,
+    objective,
+    statistic,
+    unit_rows,
+)
+from arcface_mxnet.recognition.losses.softmax import softmax_logits
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 
 @dataclass(frozen=True)

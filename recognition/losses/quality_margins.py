@@ -2,10 +2,8 @@
 from dataclasses import dataclass
 from typing import Any, Tuple
 
-import numpy as np
-
-from recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     add_to_targets,
     centre_variable,
@@ -17,8 +15,10 @@ from recognition.losses.blocks import (
     row_norms,
     statistic,
 )
-from recognition.losses.margin import add_angle
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import add_angle
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 MEAN_STATE, DEVIATION_STATE = "adaface_mean", "adaface_deviation"
 _EDGE = 1e-3  # AdaFace keeps angles this far (radians) from 0 and pi, and lengths above it

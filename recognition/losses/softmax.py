@@ -1,9 +1,9 @@
 """Plain softmax (L1): free norms of embeddings and centres, and a bias unless `fc7_no_bias`."""
 from typing import Any
 
-from recognition.losses.base import Head, LossSettings, Sizes, register
-from recognition.losses.blocks import centre_variable, classification_head, label_variable
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, register
+from arcface_mxnet.recognition.losses.blocks import centre_variable, classification_head, label_variable
+from arcface_mxnet.runtime.mx import mx
 
 
 def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:

@@ -1,13 +1,13 @@
 """Sub-centre ArcFace (L7): K centres an identity, the nearest counts; its drop step is `recognition.drop`."""
 from typing import Any
 
-import numpy as np
+from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, register
+from arcface_mxnet.recognition.losses.blocks import centre_variable, classification_head, cosine_logits, label_variable
+from arcface_mxnet.recognition.losses.margin import check_margins, margin_logits
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.losses.base import Head, LossSettings, Sizes, register
-from recognition.losses.blocks import centre_variable, classification_head, cosine_logits, label_variable
-from recognition.losses.margin import check_margins, margin_logits
-from runtime.errors import InputError
-from runtime.mx import mx
+import numpy as np
 
 
 @register("subcentre")

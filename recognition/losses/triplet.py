@@ -6,8 +6,16 @@ mined from a bag; with 0 the batch is identity-balanced and its semi-hard triple
 from dataclasses import dataclass
 from typing import Any, Tuple
 
-from recognition.losses.base import IDENTITY_ORDER, TRIPLET_ORDER, Head, LossSettings, Sizes, read_options, register
-from recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.base import (
+    IDENTITY_ORDER,
+    TRIPLET_ORDER,
+    Head,
+    LossSettings,
+    Sizes,
+    read_options,
+    register,
+)
+from arcface_mxnet.recognition.losses.blocks import (
     Term,
     centre_variable,
     classification_head,
@@ -18,10 +26,10 @@ from recognition.losses.blocks import (
     statistic,
     unit_rows,
 )
-from recognition.losses.margin import margin_head_logits
-from recognition.losses.mining import semi_hard_triplets
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses.margin import margin_head_logits
+from arcface_mxnet.recognition.losses.mining import semi_hard_triplets
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 
 @dataclass(frozen=True)

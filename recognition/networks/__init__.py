@@ -5,7 +5,7 @@ A new family is one file here with a function under `@register("name")`, one lin
 import importlib
 import pkgutil
 
-from recognition.networks.registry import NetworkSettings, build, families, register
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, build, families, register
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,11 +1,11 @@
 """fdensenet: DenseNet-BC for 112x112 faces, d121 to d201, from Gluon blocks (facts, section 2.6)."""
 from typing import Dict, Tuple
 
-from recognition.networks.heads import head
-from recognition.networks.layers import full_precision, image, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.errors import unknown
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.errors import unknown
+from arcface_mxnet.runtime.mx import mx
 
 nn = mx.gluon.nn
 # depth: first width, growth, layers of the four blocks

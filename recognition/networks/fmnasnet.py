@@ -1,10 +1,10 @@
 """fmnasnet: MNasNet for 112x112 faces, mnas, mnas05 and mnas025, from Gluon blocks (facts, section 2.5)."""
 from typing import Tuple
 
-from recognition.networks.heads import head
-from recognition.networks.layers import full_precision, image, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.mx import mx
 
 nn = mx.gluon.nn
 # expansion, width, repeats, stride, kernel of the first block, prefix

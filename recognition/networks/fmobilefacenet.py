@@ -1,9 +1,9 @@
 """fmobilefacenet: MobileFaceNet, released as y1 and y2 (facts, section 2.3)."""
-from recognition.networks.heads import head
-from recognition.networks.layers import activation, full_precision, image, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
 WIDTH_STEP = 8
 

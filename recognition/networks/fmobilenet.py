@@ -1,9 +1,9 @@
 """fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (facts, section 2.4)."""
-from recognition.networks.fmobilefacenet import block
-from recognition.networks.heads import head
-from recognition.networks.layers import full_precision, image, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.fmobilefacenet import block
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.mx import mx
 
 BASE = 32
 WIDTHS = (2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32)  # times the base, of the 1x1 convolutions conv_2 to conv_14

@@ -1,11 +1,11 @@
 """fresnet: the improved residual networks of the paper, LResNet18E-IR to LResNet269E-IR (facts, section 2.2)."""
 from typing import Callable, Dict, Tuple
 
-from recognition.networks.heads import head
-from recognition.networks.layers import activation, full_precision, image, norm, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.errors import InputError, unknown
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.mx import mx
 
 UNITS: Dict[int, Tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1),  # ours, for small demonstrations; the original starts at 18

@@ -1,8 +1,8 @@
 """Ours, for tables of many runs on two cores: three plain convolutions on 32x32 images. No published counterpart."""
-from recognition.networks.heads import head
-from recognition.networks.layers import activation, image, norm, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import activation, image, norm, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.mx import mx
 
 WIDTHS = (24, 48, 96)
 

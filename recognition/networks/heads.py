@@ -1,10 +1,10 @@
 """Feature map to embedding: the output types of the original, by their letters (facts, section 2.1)."""
 from typing import Callable, Dict
 
-from recognition.networks.layers import activation, norm
-from recognition.networks.registry import NetworkSettings
-from runtime.errors import unknown
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.layers import activation, norm
+from arcface_mxnet.recognition.networks.registry import NetworkSettings
+from arcface_mxnet.runtime.errors import unknown
+from arcface_mxnet.runtime.mx import mx
 
 Symbol = "mx.sym.Symbol"
 _Head = Callable[["mx.sym.Symbol", NetworkSettings, int], "mx.sym.Symbol"]

@@ -1,6 +1,6 @@
 """What the families share: the input scaling, activations and normalisations under their published names."""
-from recognition.networks.registry import NetworkSettings
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.registry import NetworkSettings
+from arcface_mxnet.runtime.mx import mx
 
 RESNET_EPS = 2e-5  # the mobile families keep MXNet's own 1e-3 (facts, section 0.4)
 

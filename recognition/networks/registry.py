@@ -2,8 +2,8 @@
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Tuple
 
-from runtime.errors import InputError, unknown
-from runtime.mx import mx
+from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.mx import mx
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """vargfacenet: variable group convolutions, eight channels a group (facts, section 2.7)."""
-from recognition.networks.heads import head
-from recognition.networks.layers import activation, full_precision, image, norm, scaled
-from recognition.networks.registry import NetworkSettings, register
-from runtime.mx import mx
+from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
+from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
+from arcface_mxnet.runtime.mx import mx
 
 GROUP = 8
 SQUEEZE = 4

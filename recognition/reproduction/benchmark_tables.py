@@ -2,20 +2,18 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-import numpy as np
-
-from datasets.pairs import read_pack
-from evaluation import paper
-from evaluation.embedder import Embedder
-from evaluation.paper import PaperTable
-from evaluation.verification import evaluate_pack
-from recognition.losses.sphereface import Annealing
-from recognition.reproduction import paper_benchmarks, stand_ins
-from recognition.reproduction.demo_sets import ABOUT, demo_set
-from recognition.reproduction.figures import Order
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import TABLE4, TABLE5, TABLE6, TABLE7, TABLE8, Subject
-from recognition.reproduction.runs import (
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.paper import PaperTable
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.recognition.losses.sphereface import Annealing
+from arcface_mxnet.recognition.reproduction import paper_benchmarks, stand_ins
+from arcface_mxnet.recognition.reproduction.demo_sets import ABOUT, demo_set
+from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import TABLE4, TABLE5, TABLE6, TABLE7, TABLE8, Subject
+from arcface_mxnet.recognition.reproduction.runs import (
     AnyRecipe,
     data_hash,
     made_by,
@@ -24,11 +22,13 @@ from recognition.reproduction.runs import (
     recipe_json,
     trained,
 )
-from recognition.reproduction.small_faces import small_faces
-from recognition.reproduction.table_files import Comparison, write_table
-from recognition.reproduction.tables import recipe_of, table, trained_how
-from runtime.files import read_json, write_json
-from runtime.progress import progress
+from arcface_mxnet.recognition.reproduction.small_faces import small_faces
+from arcface_mxnet.recognition.reproduction.table_files import Comparison, write_table
+from arcface_mxnet.recognition.reproduction.tables import recipe_of, table, trained_how
+from arcface_mxnet.runtime.files import read_json, write_json
+from arcface_mxnet.runtime.progress import progress
+
+import numpy as np
 
 Figures = Dict[str, float]
 Measure = Callable[[stand_ins.Embed, Path, str], Figures]

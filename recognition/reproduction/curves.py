@@ -2,13 +2,13 @@
 import math
 from typing import Dict, List, Sequence, Union
 
+from arcface_mxnet.recognition.losses.margin import margin_cosine
+from arcface_mxnet.recognition.losses.sphereface import Annealing, psi
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 from scipy import integrate, special
-
-from recognition.losses.margin import margin_cosine
-from recognition.losses.sphereface import Annealing, psi
-from recognition.presets import LOSSES
-from runtime.mx import mx
 
 FIGURE_4B_LOSSES = ("softmax", "sphereface", "sphereface135", "arcface", "cosface", "cm1", "cm2")
 IDENTITIES_12 = np.logspace(4, 8, 41)

@@ -6,15 +6,15 @@ ones replace images by pictures of somebody else, as a web search does.
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.manifest import describe_set
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.recognition.reproduction.pictures import pictures
+from arcface_mxnet.recognition.reproduction.small_faces import ALIGNMENT, SIDE, SOURCE, small_faces
+from arcface_mxnet.runtime.errors import unknown
 
-from datasets.manifest import describe_set
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.whole_folder import whole_folder
-from recognition.reproduction.pictures import pictures
-from recognition.reproduction.small_faces import ALIGNMENT, SIDE, SOURCE, small_faces
-from runtime.errors import unknown
+import numpy as np
 
 People = List[List[bytes]]
 NOISE = 0.385  # share of wrong images in MS1MV0: PAMI text, Fig. 7a

@@ -2,11 +2,11 @@
 from pathlib import Path
 from typing import Any, List, Tuple
 
+from arcface_mxnet.runtime.files import PathLike, atomic_path
+
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from runtime.files import PathLike, atomic_path
 
 GENUINE, IMPOSTOR = "#c62828", "#1565c0"  # red positive, blue negative pairs, as in figures 6 and 7
 LOSS_COLOURS = {

@@ -3,13 +3,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.recognition.reproduction import curves
+from arcface_mxnet.recognition.reproduction.drawing import LOSS_COLOURS, canvas, save
+from arcface_mxnet.recognition.reproduction.plan import BATCH, PaperScale
+from arcface_mxnet.recognition.reproduction.provenance import Produced
 
-from evaluation import paper
-from recognition.reproduction import curves
-from recognition.reproduction.drawing import LOSS_COLOURS, canvas, save
-from recognition.reproduction.plan import BATCH, PaperScale
-from recognition.reproduction.provenance import Produced
+import numpy as np
 
 
 @dataclass(frozen=True)

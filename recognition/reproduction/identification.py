@@ -6,19 +6,19 @@ trained or measured yet is, and the tables take it up.
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
-import numpy as np
+from arcface_mxnet.evaluation.megaface import __main__ as megaface
+from arcface_mxnet.evaluation.overlay import FIGURES as WINDOWS
+from arcface_mxnet.evaluation.overlay import Window, read_curves
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.recognition.reproduction import benchmark_tables, paper_benchmarks, stand_ins
+from arcface_mxnet.recognition.reproduction.benchmark_tables import embed_of, made_of, measured_run, subject_run
+from arcface_mxnet.recognition.reproduction.drawing import canvas, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import FIGURE8, FIGURE9, TABLE6, TABLE7
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.megaface import __main__ as megaface
-from evaluation.overlay import FIGURES as WINDOWS
-from evaluation.overlay import Window, read_curves
-from evaluation.plots import Curve
-from recognition.reproduction import benchmark_tables, paper_benchmarks, stand_ins
-from recognition.reproduction.benchmark_tables import embed_of, made_of, measured_run, subject_run
-from recognition.reproduction.drawing import canvas, save
-from recognition.reproduction.figures import Order, figure
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import FIGURE8, FIGURE9, TABLE6, TABLE7
-from runtime.errors import InputError
+import numpy as np
 
 COLOURS = ("#2e7d32", "#c62828", "#1565c0")
 STAND_IN_FARS = (1e-3, 1e-2, 1e-1)

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 from typing import Any, List, Mapping, Sequence
 
-from runtime.files import PathLike, atomic_open, read_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
 
 HEADING = """# The paper again
 

@@ -6,17 +6,17 @@ and protocol stay in the folder that it is given.
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.published_sets import ALIGNED
+from arcface_mxnet.evaluation import iqiyi, trillion_pairs, verification, video
+from arcface_mxnet.evaluation.ijb import __main__ as ijb
+from arcface_mxnet.evaluation.ijb.modes import PAPER_MODE
+from arcface_mxnet.evaluation.megaface import __main__ as megaface
+from arcface_mxnet.evaluation.pairs import PairResult
+from arcface_mxnet.evaluation.results import read_results
+from arcface_mxnet.evaluation.video_splits import read_splits
 
-from datasets.pairs import read_pack
-from datasets.published_sets import ALIGNED
-from evaluation import iqiyi, trillion_pairs, verification, video
-from evaluation.ijb import __main__ as ijb
-from evaluation.ijb.modes import PAPER_MODE
-from evaluation.megaface import __main__ as megaface
-from evaluation.pairs import PairResult
-from evaluation.results import read_results
-from evaluation.video_splits import read_splits
+import numpy as np
 
 Figures = Dict[str, float]
 MEGAFACE = ("facescrub_lst", "facescrub_images", "megaface_lst", "megaface_images", "facescrub_noises.txt",

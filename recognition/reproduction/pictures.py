@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from arcface_mxnet.datasets.faces.identity import draw_identity
+from arcface_mxnet.datasets.faces.nuisance import Nuisance, NuisanceRanges, draw_nuisance
+from arcface_mxnet.datasets.faces.render import encoded_face
+from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, ranges_of
+from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.recognition.reproduction.small_faces import reduced
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.files import atomic_path
+from arcface_mxnet.runtime.progress import progress
+
 import cv2
 import numpy as np
-
-from datasets.faces.identity import draw_identity
-from datasets.faces.nuisance import Nuisance, NuisanceRanges, draw_nuisance
-from datasets.faces.render import encoded_face
-from datasets.faces.worlds import FIRST_NUMBER, ranges_of
-from datasets.images import decode_rgb
-from recognition.reproduction.small_faces import reduced
-from runtime.cores import available_cores
-from runtime.files import atomic_path
-from runtime.progress import progress
 
 SEED = 1
 YOUNGER, OLDER = NuisanceRanges(age_shift=-4.0, age_spread=3.0), NuisanceRanges(age_shift=14.0, age_spread=3.0)

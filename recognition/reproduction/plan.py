@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from datasets import catalog
-from datasets.records import RecordSet
-from recognition.presets import DATASETS as SETS
-from recognition.presets import LOSSES, RECIPES
-from recognition.reproduction.paper_benchmarks import NEEDS, place
-from recognition.reproduction.run_list import paper_subjects
-from recognition.settings import OWN_DATASET
-from runtime.errors import InputError
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.presets import DATASETS as SETS
+from arcface_mxnet.recognition.presets import LOSSES, RECIPES
+from arcface_mxnet.recognition.reproduction.paper_benchmarks import NEEDS, place
+from arcface_mxnet.recognition.reproduction.run_list import paper_subjects
+from arcface_mxnet.recognition.settings import OWN_DATASET
+from arcface_mxnet.runtime.errors import InputError
 
 CONTEXTS, BATCH = 4, 128  # the paper's four GPUs, 128 images each
 VALIDATION = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")

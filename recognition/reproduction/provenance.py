@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from evaluation.results import plain
-from runtime.files import PathLike, write_json
-from runtime.mx import mx
+from arcface_mxnet.evaluation.results import plain
+from arcface_mxnet.runtime.files import PathLike, write_json
+from arcface_mxnet.runtime.mx import mx
 
 ROOT = Path(__file__).parents[2]
 

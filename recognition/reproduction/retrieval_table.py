@@ -2,13 +2,11 @@
 from pathlib import Path
 from typing import Dict, List
 
-import numpy as np
-
-from evaluation import paper
-from evaluation.iqiyi import centre_scores, ensemble, mean_average_precision
-from evaluation.iqiyi_mlp import MlpSettings, train
-from recognition.reproduction import paper_benchmarks, stand_ins
-from recognition.reproduction.benchmark_tables import (
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.evaluation.iqiyi import centre_scores, ensemble, mean_average_precision
+from arcface_mxnet.evaluation.iqiyi_mlp import MlpSettings, train
+from arcface_mxnet.recognition.reproduction import paper_benchmarks, stand_ins
+from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
     cells_of,
     embed_of,
@@ -17,13 +15,15 @@ from recognition.reproduction.benchmark_tables import (
     protocol_line,
     subject_run,
 )
-from recognition.reproduction.figures import Order
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import ENSEMBLE9, TABLE9
-from recognition.reproduction.runs import published_model
-from recognition.reproduction.table_files import write_table
-from recognition.reproduction.tables import table
-from runtime.progress import progress
+from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import ENSEMBLE9, TABLE9
+from arcface_mxnet.recognition.reproduction.runs import published_model
+from arcface_mxnet.recognition.reproduction.table_files import write_table
+from arcface_mxnet.recognition.reproduction.tables import table
+from arcface_mxnet.runtime.progress import progress
+
+import numpy as np
 
 BASE, MLP, ENSEMBLE = "MS1MV2+Asian, R100, ArcFace", "+MLP", "+Ensemble"
 MLP_BATCH = 64  # the paper's 1,024 is more than the 240 training clips

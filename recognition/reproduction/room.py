@@ -8,18 +8,18 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.drawing import canvas, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure
+from arcface_mxnet.recognition.reproduction.provenance import ROOT, Produced
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import read_json
+from arcface_mxnet.runtime.mx import mx
 
-from evaluation import paper
-from recognition.losses import LossSettings, attach
-from recognition.presets import LOSSES
-from recognition.reproduction.drawing import canvas, save
-from recognition.reproduction.figures import Order, figure
-from recognition.reproduction.provenance import ROOT, Produced
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.files import read_json
-from runtime.mx import mx
+import numpy as np
 
 IDENTITIES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 DOMINANT = IDENTITIES[:3]  # its first step looks at all centres at once

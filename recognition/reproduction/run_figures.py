@@ -2,20 +2,18 @@
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
-import numpy as np
-
-from datasets.pairs import read_pack
-from evaluation.angles import pair_angle_samples
-from evaluation.pairs import PairResult
-from evaluation.vectors import angles_of, normalise
-from evaluation.verification import evaluate_pack
-from recognition.reproduction import paper_benchmarks, stand_ins
-from recognition.reproduction.benchmark_tables import embed_of, made_of, recipe_and_data, subject_run
-from recognition.reproduction.drawing import GENUINE, IMPOSTOR, canvas, save
-from recognition.reproduction.figures import Order, figure
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import FIGURE4A, FIGURE6, FIGURE7
-from recognition.reproduction.runs import (
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.evaluation.angles import pair_angle_samples
+from arcface_mxnet.evaluation.pairs import PairResult
+from arcface_mxnet.evaluation.vectors import angles_of, normalise
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.recognition.reproduction import paper_benchmarks, stand_ins
+from arcface_mxnet.recognition.reproduction.benchmark_tables import embed_of, made_of, recipe_and_data, subject_run
+from arcface_mxnet.recognition.reproduction.drawing import GENUINE, IMPOSTOR, canvas, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import FIGURE4A, FIGURE6, FIGURE7
+from arcface_mxnet.recognition.reproduction.runs import (
     PACKS,
     Recipe,
     genuine_embeddings,
@@ -24,8 +22,10 @@ from recognition.reproduction.runs import (
     training_embeddings,
     warm_recipe,
 )
-from recognition.reproduction.small_faces import small_faces
-from recognition.reproduction.tables import STAND_IN
+from arcface_mxnet.recognition.reproduction.small_faces import small_faces
+from arcface_mxnet.recognition.reproduction.tables import STAND_IN
+
+import numpy as np
 
 NEGATIVES = 500_000
 STAGE_COLOURS = ("#1565c0", "#2e7d32", "#c62828")  # start, middle, end

@@ -1,7 +1,7 @@
 """Which of our runs stands for which row of the paper's tables: data, and what follows from it."""
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from runtime.errors import unknown
+from arcface_mxnet.runtime.errors import unknown
 
 TABLE2: Dict[str, str] = {
     "ArcFace (0.4)": "arcface040", "ArcFace (0.45)": "arcface045", "ArcFace (0.5)": "arcface",

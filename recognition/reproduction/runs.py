@@ -5,26 +5,26 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
-import numpy as np
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation.angles import angle_statistics
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.recognition.engine.run_directory import SETTINGS, RunDirectory
+from arcface_mxnet.recognition.losses import attach
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.plan import PaperRecipe, whole_batch
+from arcface_mxnet.recognition.reproduction.provenance import commit
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.train import make_trainer, settings_from
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import read_json, sha256, write_json
 
-from datasets import manifest
-from datasets.images import decode_rgb
-from datasets.pairs import read_pack
-from datasets.records import RecordSet
-from evaluation.angles import angle_statistics
-from evaluation.embedder import Embedder
-from evaluation.verification import evaluate_pack
-from graph.checkpoint import Checkpoint, save
-from recognition.engine.run_directory import SETTINGS, RunDirectory
-from recognition.losses import attach
-from recognition.networks import build
-from recognition.presets import LOSSES
-from recognition.reproduction.plan import PaperRecipe, whole_batch
-from recognition.reproduction.provenance import commit
-from recognition.settings import Settings
-from recognition.train import make_trainer, settings_from
-from runtime.errors import InputError
-from runtime.files import read_json, sha256, write_json
+import numpy as np
 
 RESULT = "result.json"
 MADE_BY = "made_by.json"

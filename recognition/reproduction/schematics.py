@@ -1,12 +1,12 @@
 """Figures that explain: the geometry of four losses (1), the pipeline of ArcFace (2), the parallel steps (11)."""
 from typing import Any, Sequence, Tuple
 
+from arcface_mxnet.recognition.reproduction.drawing import GENUINE, IMPOSTOR, canvas, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+
 import numpy as np
 from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
-
-from recognition.reproduction.drawing import GENUINE, IMPOSTOR, canvas, save
-from recognition.reproduction.figures import Order, figure
-from recognition.reproduction.provenance import Produced
 
 OWN, OTHER = GENUINE, IMPOSTOR
 

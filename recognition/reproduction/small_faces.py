@@ -3,17 +3,17 @@ import shutil
 from pathlib import Path
 from typing import List
 
-import cv2
+from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.images import decode_bgr, encode_jpeg
+from arcface_mxnet.datasets.manifest import describe_pack, describe_set
+from arcface_mxnet.datasets.pairs import read_pack, write_pack
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.synthetic import PACKS, write_dataset
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.progress import progress
 
-from datasets.ages import AGES_FILE
-from datasets.images import decode_bgr, encode_jpeg
-from datasets.manifest import describe_pack, describe_set
-from datasets.pairs import read_pack, write_pack
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.synthetic import PACKS, write_dataset
-from datasets.whole_folder import whole_folder
-from runtime.progress import progress
+import cv2
 
 SIDE = 32
 QUALITY = 95

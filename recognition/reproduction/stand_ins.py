@@ -7,24 +7,24 @@ import hashlib
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
-import numpy as np
+from arcface_mxnet.evaluation.ijb.meta import TemplatePairs
+from arcface_mxnet.evaluation.ijb.modes import PAPER_MODE, Mode
+from arcface_mxnet.evaluation.ijb.templates import pool
+from arcface_mxnet.evaluation.ijb.verify import VerifyResult, verify
+from arcface_mxnet.evaluation.iqiyi import Videos, frame_centres
+from arcface_mxnet.evaluation.megaface.noise import clean_probes, mark_distractors
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import MegaFaceResult
+from arcface_mxnet.evaluation.megaface.protocol import evaluate as evaluate_megaface
+from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
+from arcface_mxnet.evaluation.trillion_pairs import TrillionPairsResult
+from arcface_mxnet.evaluation.trillion_pairs import evaluate as evaluate_trillion_pairs
+from arcface_mxnet.evaluation.vectors import normalise, squared_distances
+from arcface_mxnet.evaluation.video import centre_features, evaluate_videos
+from arcface_mxnet.evaluation.video_splits import VideoPairs
+from arcface_mxnet.recognition.reproduction.pictures import KINDS, decoded, pictures
 
-from evaluation.ijb.meta import TemplatePairs
-from evaluation.ijb.modes import PAPER_MODE, Mode
-from evaluation.ijb.templates import pool
-from evaluation.ijb.verify import VerifyResult, verify
-from evaluation.iqiyi import Videos, frame_centres
-from evaluation.megaface.noise import clean_probes, mark_distractors
-from evaluation.megaface.pairs import Features
-from evaluation.megaface.protocol import MegaFaceResult
-from evaluation.megaface.protocol import evaluate as evaluate_megaface
-from evaluation.pairs import PairResult, evaluate_distances
-from evaluation.trillion_pairs import TrillionPairsResult
-from evaluation.trillion_pairs import evaluate as evaluate_trillion_pairs
-from evaluation.vectors import normalise, squared_distances
-from evaluation.video import centre_features, evaluate_videos
-from evaluation.video_splits import VideoPairs
-from recognition.reproduction.pictures import KINDS, decoded, pictures
+import numpy as np
 
 Embed = Callable[[np.ndarray], np.ndarray]
 

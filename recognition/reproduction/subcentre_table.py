@@ -2,14 +2,12 @@
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-import numpy as np
-
-from datasets.records import RecordSet
-from evaluation import paper
-from recognition.drop import write_kept
-from recognition.losses.subcentre import images_near_dominant
-from recognition.reproduction import stand_ins
-from recognition.reproduction.benchmark_tables import (
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.recognition.drop import write_kept
+from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
+from arcface_mxnet.recognition.reproduction import stand_ins
+from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
     cells_of,
     gaps,
@@ -19,15 +17,17 @@ from recognition.reproduction.benchmark_tables import (
     recipe_and_data,
     subject_run,
 )
-from recognition.reproduction.demo_sets import wrong_images
-from recognition.reproduction.figures import Order
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import DROPS, SUBCENTRE, Subject
-from recognition.reproduction.runs import network_of, trained, training_embeddings
-from recognition.reproduction.table_files import write_table
-from recognition.reproduction.tables import table
-from runtime.files import read_json, write_json
-from runtime.progress import progress
+from arcface_mxnet.recognition.reproduction.demo_sets import wrong_images
+from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import DROPS, SUBCENTRE, Subject
+from arcface_mxnet.recognition.reproduction.runs import network_of, trained, training_embeddings
+from arcface_mxnet.recognition.reproduction.table_files import write_table
+from arcface_mxnet.recognition.reproduction.tables import table
+from arcface_mxnet.runtime.files import read_json, write_json
+from arcface_mxnet.runtime.progress import progress
+
+import numpy as np
 
 NOISY = ("noisy", "celeb")
 FEWEST = 2  # people a loss can tell apart

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
-import numpy as np
+from arcface_mxnet.evaluation.paper import Cell, PaperTable
+from arcface_mxnet.evaluation.results import plain
+from arcface_mxnet.recognition.reproduction.provenance import Produced, provenance
+from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
 
-from evaluation.paper import Cell, PaperTable
-from evaluation.results import plain
-from recognition.reproduction.provenance import Produced, provenance
-from runtime.files import PathLike, atomic_open, write_json
+import numpy as np
 
 
 @dataclass(frozen=True)

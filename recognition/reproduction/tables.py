@@ -2,19 +2,27 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.plan import paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.run_list import PACKS, QUOTED, TABLE2, TABLE3
+from arcface_mxnet.recognition.reproduction.runs import (
+    AnyRecipe,
+    Recipe,
+    Run,
+    data_hash,
+    made_by,
+    measured,
+    recipe_json,
+)
+from arcface_mxnet.recognition.reproduction.small_faces import small_faces
+from arcface_mxnet.recognition.reproduction.table_files import Comparison, write_table
+from arcface_mxnet.runtime.progress import progress
 
-from datasets import catalog
-from datasets.records import RecordSet
-from evaluation import paper
-from recognition.reproduction.figures import Order
-from recognition.reproduction.plan import paper_plan, require_files
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.run_list import PACKS, QUOTED, TABLE2, TABLE3
-from recognition.reproduction.runs import AnyRecipe, Recipe, Run, data_hash, made_by, measured, recipe_json
-from recognition.reproduction.small_faces import small_faces
-from recognition.reproduction.table_files import Comparison, write_table
-from runtime.progress import progress
+import numpy as np
 
 Make = Callable[[Order], Produced]
 TABLES: Dict[str, Make] = {}

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
+from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.datasets.synthetic import people
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.files import atomic_path
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.progress import bar, progress
+
 import cv2
 import numpy as np
-
-from datasets.images import decode_rgb
-from datasets.synthetic import people
-from recognition.losses import LossSettings, attach
-from runtime.files import atomic_path
-from runtime.mx import mx
-from runtime.progress import bar, progress
 
 SIDE = 32
 LOSSES = {

@@ -1,13 +1,13 @@
 """Figure 3 drawn: where softmax and ArcFace put eight identities on the circle."""
 import dataclasses
 
+from arcface_mxnet.recognition.reproduction.drawing import canvas, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure
+from arcface_mxnet.recognition.reproduction.provenance import Produced
+from arcface_mxnet.recognition.reproduction.toy import LOSSES, Toy, Trained, angles_to_centres, trained_toy
+
 import matplotlib
 import numpy as np
-
-from recognition.reproduction.drawing import canvas, save
-from recognition.reproduction.figures import Order, figure
-from recognition.reproduction.provenance import Produced
-from recognition.reproduction.toy import LOSSES, Toy, Trained, angles_to_centres, trained_toy
 
 TOY_SEED = 3
 SHOWN = 400  # dots of each identity; all images count in the figures

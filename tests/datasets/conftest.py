@@ -2,11 +2,11 @@
 from pathlib import Path
 from typing import Callable, List, Sequence
 
+from arcface_mxnet.datasets.records import RecordWriter
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.records import RecordWriter
 
 Draw = Callable[..., np.ndarray]
 Make = Callable[..., List[List[bytes]]]

@@ -1,15 +1,15 @@
 """ages.tsv: read, refused where it is none, carried into new sets with the new keys, guarded by the manifest."""
 from collections import Counter
 
+from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.ages import UNKNOWN_AGE, read_ages
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.selected_set import positions_by_class
+from arcface_mxnet.recognition.drop import write_kept
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets import manifest, prepare
-from datasets.ages import UNKNOWN_AGE, read_ages
-from datasets.records import RecordSet
-from datasets.selected_set import positions_by_class
-from recognition.drop import write_kept
-from runtime.errors import InputError
 
 
 @pytest.fixture

@@ -1,18 +1,18 @@
 """Alignment against an independent transform and another warp; folders of photographs; landmark files."""
+from arcface_mxnet.datasets.align import align, parse_size
+from arcface_mxnet.datasets.align_folder import align_folder, find_by_detector, find_by_points
+from arcface_mxnet.datasets.detection import Face
+from arcface_mxnet.datasets.landmarks import REFERENCE_112, REFERENCE_112X96, similarity
+from arcface_mxnet.datasets.point_files import read_points, rescale
+from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import AffineTransform, warp
-
-from datasets.align import align, parse_size
-from datasets.align_folder import align_folder, find_by_detector, find_by_points
-from datasets.detection import Face
-from datasets.landmarks import REFERENCE_112, REFERENCE_112X96, similarity
-from datasets.point_files import read_points, rescale
-from datasets.prepare import main
-from runtime.errors import InputError
 
 
 def complex_similarity(source, target):

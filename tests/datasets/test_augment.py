@@ -1,9 +1,19 @@
 """Augmentation against MXNet's own formulas, and what it may and may not change."""
+from arcface_mxnet.datasets.augment import (
+    IMAGE,
+    MIRROR,
+    ORDER,
+    Augmentation,
+    augment,
+    cut_out,
+    jitter,
+    recompress,
+    stream,
+)
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, cut_out, jitter, recompress, stream
-from runtime.mx import mx
 
 
 class Scripted:

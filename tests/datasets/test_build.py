@@ -6,17 +6,17 @@ import sys
 import time
 import zipfile
 
+from arcface_mxnet.datasets import manifest, partial_set, prepare
+from arcface_mxnet.datasets.build import build
+from arcface_mxnet.datasets.image_sources import open_source
+from arcface_mxnet.datasets.landmarks import REFERENCE_112
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets import manifest, partial_set, prepare
-from datasets.build import build
-from datasets.image_sources import open_source
-from datasets.landmarks import REFERENCE_112
-from datasets.records import RecordSet
-from datasets.whole_folder import whole_folder
-from runtime.errors import InputError
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_a_stopped_build_goes_on_to_the_same_bytes(photos, tmp_path, monkeypatch
     monkeypatch.setattr(partial_set, "SECONDS_BETWEEN_JOURNALS", -1.0)
     source = open_source(photos)
     read, source.read = source.read, lambda number: (_ for _ in ()).throw(stop) if number == 5 else read(number)
-    monkeypatch.setattr("datasets.build._CHUNK", 1)
+    monkeypatch.setattr("arcface_mxnet.datasets.build._CHUNK", 1)
     if isinstance(stop, OSError):  # a full disk stops the writer, not the reader
         source.read = read
         add = partial_set.PartialSet.add
@@ -409,7 +409,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, picture):
         for number in range(4):
             cv2.imwrite(str(tmp_path / "in" / f"{identity:03}" / f"{number}.jpg"), picture(identity, number))
     build(open_source(tmp_path / "in"), tmp_path / "whole")
-    slow = ("import sys, time; from datasets import build, partial_set, prepare\n"
+    slow = ("import sys, time; from arcface_mxnet.datasets import build, partial_set, prepare\n"
             "partial_set.SECONDS_BETWEEN_JOURNALS = 0.02\n"
             "one = build._Preparing.__call__\n"
             "build._Preparing.__call__ = lambda self, number: time.sleep(0.002) or one(self, number)\n"

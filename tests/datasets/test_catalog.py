@@ -2,12 +2,12 @@
 import hashlib
 from dataclasses import replace
 
-import pytest
+from arcface_mxnet.datasets.catalog import TEST_SETS, TRAINING_SETS, find_set, look, test_set, training_set
+from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.datasets.published_sets import TRAINING_ALIASES
+from arcface_mxnet.runtime.errors import InputError
 
-from datasets.catalog import TEST_SETS, TRAINING_SETS, find_set, look, test_set, training_set
-from datasets.prepare import main
-from datasets.published_sets import TRAINING_ALIASES
-from runtime.errors import InputError
+import pytest
 
 test_set.__test__ = False
 

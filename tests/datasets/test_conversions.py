@@ -2,20 +2,20 @@
 import os
 from collections import Counter
 
+from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.build import build
+from arcface_mxnet.datasets.identity_names import read_names, write_names
+from arcface_mxnet.datasets.image_sources import open_source
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.subset import subset
+from arcface_mxnet.datasets.unpack import folder_names
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets import manifest, prepare
-from datasets.build import build
-from datasets.identity_names import read_names, write_names
-from datasets.image_sources import open_source
-from datasets.pairs import write_pack
-from datasets.records import RecordSet
-from datasets.subset import subset
-from datasets.unpack import folder_names
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 @pytest.fixture

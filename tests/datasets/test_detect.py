@@ -1,13 +1,13 @@
 """Both real detectors on a real photograph; suppression and the choice of one face on made ones."""
+from arcface_mxnet.datasets.align import open_detector
+from arcface_mxnet.datasets.detect_mtcnn import Mtcnn, _thin
+from arcface_mxnet.datasets.detect_onnx import Scrfd
+from arcface_mxnet.datasets.detection import Face, choose, letterbox, suppress
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.align import open_detector
-from datasets.detect_mtcnn import Mtcnn, _thin
-from datasets.detect_onnx import Scrfd
-from datasets.detection import Face, choose, letterbox, suppress
-from runtime.errors import InputError
 
 
 def face(x1, y1, x2, y2, score=0.9):

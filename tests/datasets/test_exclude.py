@@ -1,12 +1,12 @@
 """Overlap with test identities is found and removed; the source stays as it was."""
+from arcface_mxnet.datasets import whole_folder
+from arcface_mxnet.datasets.exclude import find_overlap, test_centres
+from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets import whole_folder
-from datasets.exclude import find_overlap, test_centres
-from datasets.prepare import main
-from datasets.records import RecordSet
-from runtime.errors import InputError
 
 test_centres.__test__ = False
 

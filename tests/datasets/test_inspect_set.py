@@ -3,16 +3,16 @@ import hashlib
 import json
 import os
 
+from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.inspect_pictures import colours
+from arcface_mxnet.datasets.inspect_set import inspect, write_report
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets import manifest, prepare
-from datasets.inspect_pictures import colours
-from datasets.inspect_set import inspect, write_report
-from datasets.pairs import write_pack
-from datasets.records import RecordWriter
-from runtime.errors import InputError
 
 
 def face_coloured(number, channel=2):
@@ -54,8 +54,8 @@ def test_a_record_set(folder, tmp_path, capsys):
 def test_editions_go_by_counts(folder, monkeypatch):
     import dataclasses
 
-    from datasets import inspect_set
-    from datasets.published_sets import TRAINING_SETS
+    from arcface_mxnet.datasets import inspect_set
+    from arcface_mxnet.datasets.published_sets import TRAINING_SETS
     known = {"emore": dataclasses.replace(TRAINING_SETS["emore"], identities=3, images=7)}
     monkeypatch.setattr(inspect_set, "TRAINING_SETS", known)
     assert inspect(folder, checksums=False).facts["edition"] == "MS1MV2 = MS1M-ArcFace (emore)"

@@ -1,15 +1,15 @@
 """Batches: the right pixels, in an order that depends on seed and epoch alone, from any batch on."""
 import threading
 
+from arcface_mxnet.datasets.augment import Augmentation
+from arcface_mxnet.datasets.iterators import ClassificationBatches, IdentityBatches
+from arcface_mxnet.datasets.recordio import frame, pack_image
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from datasets.augment import Augmentation
-from datasets.iterators import ClassificationBatches, IdentityBatches
-from datasets.recordio import frame, pack_image
-from datasets.records import RecordSet
-from runtime.errors import InputError
-from runtime.mx import mx
 
 PLAIN = Augmentation(mirror=False)
 

@@ -4,13 +4,13 @@ import json
 import os
 import zlib
 
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets import manifest
-from datasets.pairs import write_pack
-from datasets.records import RecordSet
-from runtime.errors import InputError
 
 
 @pytest.fixture

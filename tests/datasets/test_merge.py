@@ -1,13 +1,13 @@
 """Merging: who is joined follows from the cosines of the centres, and no image is lost or doubled."""
 from collections import Counter
 
+from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.merge import centres, match, merge
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets import manifest, prepare
-from datasets.merge import centres, match, merge
-from datasets.records import RecordSet
-from runtime.errors import InputError
 
 
 @pytest.fixture

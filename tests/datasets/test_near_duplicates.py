@@ -1,9 +1,9 @@
 """The perceptual hash against a plain one, and the search against comparing all pairs."""
+from arcface_mxnet.datasets.near_duplicates import REACH, distances, hashes, near_pairs, thumbnail
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.near_duplicates import REACH, distances, hashes, near_pairs, thumbnail
 
 
 def plain_hash(image):
@@ -71,7 +71,7 @@ def test_nothing_to_compare(count):
 
 
 def test_real_photographs_stay_near_after_recompression_and_apart_from_others(fixtures):
-    from datasets.pairs import read_pack
+    from arcface_mxnet.datasets.pairs import read_pack
     images = [cv2.imdecode(np.frombuffer(image, np.uint8), 1)
               for image in dict.fromkeys(read_pack(fixtures / "lfw" / "lfw112_fold1_600.bin").images)]
     before = hashes([thumbnail(image) for image in images])

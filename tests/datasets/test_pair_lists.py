@@ -1,16 +1,16 @@
 """Pair lists of every published form become packs, and packs become files again."""
+from arcface_mxnet.datasets.manifest import check
+from arcface_mxnet.datasets.pair_forms import Pair, deal_into_folds, read_pair_list
+from arcface_mxnet.datasets.pair_lists import flatten_pack, pack_pairs
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from datasets.manifest import check
-from datasets.pair_forms import Pair, deal_into_folds, read_pair_list
-from datasets.pair_lists import flatten_pack, pack_pairs
-from datasets.pairs import read_pack
-from datasets.prepare import main
-from runtime.errors import InputError
 
 
 def written(tmp_path, text):

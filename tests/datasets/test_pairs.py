@@ -1,14 +1,14 @@
 """Packs of every era are read, nothing else is; what is written comes back."""
 import pickle
 
+from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack, write_pack
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from datasets.pairs import PairPack, decode, read_pack, write_pack
-from runtime.errors import InputError
-from runtime.mx import mx
 
 # Written by hand as Python 2 pickles it at protocols 0 and 2: str is S'..' or U (SHORT_BINSTRING).
 PYTHON2 = {

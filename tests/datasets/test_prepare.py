@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from arcface_mxnet.datasets import prepare
+from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets import prepare
-from datasets.records import RecordWriter
-from runtime.errors import InputError
 
 HERE = Path(prepare.__file__).parents[1]
 
@@ -36,7 +36,7 @@ def test_an_unknown_verb_lists_the_known_ones():
         prepare.main(["make"])
 
 
-@pytest.mark.parametrize("program", [[str(HERE / "datasets" / "prepare.py")], ["-m", "datasets.prepare"]])
+@pytest.mark.parametrize("program", [[str(HERE / "datasets" / "prepare.py")], ["-m", "arcface_mxnet.datasets.prepare"]])
 def test_bad_input_is_one_line_and_status_2(tmp_path, program):
     done = subprocess.run([sys.executable, *program, "verify", "nothing here"], cwd=tmp_path, capture_output=True,
                           text=True)

@@ -1,11 +1,11 @@
 """RecordIO frames against MXNet's own writer and reader, in both directions."""
+from arcface_mxnet.datasets.recordio import MAGIC, BrokenRecord, frame, pack_image, part_length, unframe, unpack_image
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from datasets.recordio import MAGIC, BrokenRecord, frame, pack_image, part_length, unframe, unpack_image
-from runtime.mx import mx
 
 MAGIC_BYTES = np.uint32(MAGIC).tobytes()
 # Payloads in which the magic is likely, at multiples of 4 and elsewhere.

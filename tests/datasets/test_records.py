@@ -1,13 +1,13 @@
 """Record sets against MXNet's own reader and writer, in every layout of the facts (1.1 to 1.4), and broken ones."""
 from concurrent.futures import ThreadPoolExecutor
 
+from arcface_mxnet.datasets.recordio import frame, pack_image
+from arcface_mxnet.datasets.records import RecordSet, RecordWriter
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from datasets.recordio import frame, pack_image
-from datasets.records import RecordSet, RecordWriter
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def write_indexed(folder, records):

@@ -6,24 +6,24 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.faces.head import height_field, rotation, view
+from arcface_mxnet.datasets.faces.identity import MARKS, TRAITS, draw_identity
+from arcface_mxnet.datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
+from arcface_mxnet.datasets.faces.render import render
+from arcface_mxnet.datasets.faces.studio import sit, sittings
+from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, MIXTURES, ROOM, ranges_of
+from arcface_mxnet.datasets.landmarks import REFERENCE_112, similarity
+from arcface_mxnet.datasets.manifest import check
+from arcface_mxnet.datasets.pairs import decode, read_pack
+from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.synthetic import draw_pack, write_dataset
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.ages import AGES_FILE
-from datasets.faces.head import height_field, rotation, view
-from datasets.faces.identity import MARKS, TRAITS, draw_identity
-from datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
-from datasets.faces.render import render
-from datasets.faces.studio import sit, sittings
-from datasets.faces.worlds import FIRST_NUMBER, MIXTURES, ROOM, ranges_of
-from datasets.landmarks import REFERENCE_112, similarity
-from datasets.manifest import check
-from datasets.pairs import decode, read_pack
-from datasets.prepare import main
-from datasets.records import RecordSet
-from datasets.synthetic import draw_pack, write_dataset
-from runtime.errors import InputError
 
 PLAIN = replace(NuisanceRanges(), glasses_rate=0.0, hat_rate=0.0, hand_rate=0.0, noise_most=0.5, blur_most=0.0)
 
@@ -56,7 +56,7 @@ def test_pixels_do_not_depend_on_the_threads_of_opencv():
 @pytest.mark.parametrize("core", ["Nehalem", "Haswell", "SkylakeX"])
 def test_pixels_do_not_depend_on_the_linear_algebra_of_the_machine(core):
     """Pictures that a matrix product by OpenBLAS drew otherwise on another processor (by up to 2 grey levels)."""
-    code = ("import hashlib\nfrom datasets.faces.studio import sit\n"
+    code = ("import hashlib\nfrom arcface_mxnet.datasets.faces.studio import sit\n"
             "chosen = ((2, 28), (5, 4), (9, 4))\n"
             "drawn = b''.join(sit(person, 'train', [image], 1).images[0] for person, image in chosen)\n"
             "print(hashlib.sha256(drawn).hexdigest())")
@@ -194,7 +194,7 @@ def test_an_interrupted_call_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("datasets.synthetic.describe_set", fail)
+    monkeypatch.setattr("arcface_mxnet.datasets.synthetic.describe_set", fail)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "faces", 1, 1, 40, workers=1)
     assert list(tmp_path.iterdir()) == []

@@ -1,15 +1,15 @@
 """verify finds each kind of damage, names it, and says so by its exit status."""
 import json
 
+from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.recordio import frame, pack_image
+from arcface_mxnet.datasets.records import RecordSet, RecordWriter
+from arcface_mxnet.datasets.verify import verify
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets import manifest, prepare
-from datasets.pairs import write_pack
-from datasets.recordio import frame, pack_image
-from datasets.records import RecordSet, RecordWriter
-from datasets.verify import verify
 
 
 def distinct(seed):
@@ -158,7 +158,7 @@ def test_packs(tmp_path, spoil, status):
 
 
 def test_nothing_to_verify(tmp_path):
-    from runtime.errors import InputError
+    from arcface_mxnet.runtime.errors import InputError
     with pytest.raises(InputError, match="not found"):
         verify(tmp_path / "nowhere")
 

@@ -1,9 +1,9 @@
 """Shared by the tests of evaluation: a little network."""
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from graph.checkpoint import Checkpoint
-from runtime.mx import mx
 
 
 def _small(seed=0, dimensions=5, groups=1, tail=False):

@@ -1,8 +1,8 @@
 """A checkpoint for 112x112 images that runs at once: one convolution, the mean over places, dense, normalisation."""
-import numpy as np
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import Checkpoint
-from runtime.mx import mx
+import numpy as np
 
 
 def network() -> Checkpoint:

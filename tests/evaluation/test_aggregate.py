@@ -1,13 +1,13 @@
 """Templates from sets: sums by hand, learned quality against known blur, the loss and its gradient in float64."""
+from arcface_mxnet.evaluation import aggregate as module
+from arcface_mxnet.evaluation import quality
+from arcface_mxnet.evaluation.aggregate import aggregate, rule_weights
+from arcface_mxnet.evaluation.fitting import initialise
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from evaluation import aggregate as module
-from evaluation import quality
-from evaluation.aggregate import aggregate, rule_weights
-from evaluation.fitting import initialise
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def slow_template(rows, weights):

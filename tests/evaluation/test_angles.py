@@ -2,15 +2,15 @@
 import json
 import math
 
+from arcface_mxnet.evaluation import angles
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
 import pytest
-
-from evaluation import angles
-from evaluation.embedder import Embedder
-from graph.checkpoint import Checkpoint, save
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def degrees(a, b):

@@ -2,19 +2,19 @@
 import io
 import json
 
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.evaluation import aggregate, angles, iqiyi, search, trillion_pairs, verification, video
+from arcface_mxnet.evaluation.clustering.__main__ import main as clustering
+from arcface_mxnet.evaluation.ijb.__main__ import main as ijb
+from arcface_mxnet.evaluation.megaface import noise, run_experiment
+from arcface_mxnet.evaluation.megaface.__main__ import main as megaface
+from arcface_mxnet.evaluation.megaface.features import write_matrix, write_tree
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.pairs import write_pack
-from evaluation import aggregate, angles, iqiyi, search, trillion_pairs, verification, video
-from evaluation.clustering.__main__ import main as clustering
-from evaluation.ijb.__main__ import main as ijb
-from evaluation.megaface import noise, run_experiment
-from evaluation.megaface.__main__ import main as megaface
-from evaluation.megaface.features import write_matrix, write_tree
-from evaluation.vectors import normalise
-from runtime.errors import InputError
 
 PROBE, DISTRACTOR = "tree/facescrub/p0/p0_0.png_e.bin", "tree/megaface/0/0@N/0.jpg_e.bin"
 NOISES = ("noises/facescrub_noises.txt", "noises/megaface_noises.txt")

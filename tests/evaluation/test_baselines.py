@@ -1,13 +1,13 @@
 """The floor under a network: what raw pixels and principal components reach, and that the built-in task is above it."""
 import json
 
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.evaluation.baselines import SIDE, fit_pca, main, measure, raw_pixels, small_grey, training_images
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.pairs import write_pack
-from evaluation.baselines import SIDE, fit_pca, main, measure, raw_pixels, small_grey, training_images
-from runtime.errors import InputError
 
 
 def test_raw_pixels_ignore_brightness_only():

@@ -1,12 +1,12 @@
 """Blocks, sieves, order statistics and histograms against the whole matrix at once."""
+from arcface_mxnet.evaluation import order
+from arcface_mxnet.evaluation.blockwise import block_borders, score_blocks, sieve
+from arcface_mxnet.evaluation.histogram import BINS, Bins, Histogram, operating_points
+from arcface_mxnet.evaluation.order import Largest, RowBest, RowLargest
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import order
-from evaluation.blockwise import block_borders, score_blocks, sieve
-from evaluation.histogram import BINS, Bins, Histogram, operating_points
-from evaluation.order import Largest, RowBest, RowLargest
-from runtime.errors import InputError
 
 
 @pytest.mark.parametrize("columns, stops, block", [(1, (), 8), (100, (7, 50), 16), (1000, (1000,), 300), (5, (), 8)])

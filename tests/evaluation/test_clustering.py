@@ -2,19 +2,19 @@
 import itertools
 import json
 
+from arcface_mxnet.evaluation.clustering import merge, network
+from arcface_mxnet.evaluation.clustering.__main__ import main
+from arcface_mxnet.evaluation.clustering.graphs import Hops, Subgraphs, nearest_neighbours
+from arcface_mxnet.evaluation.clustering.scores import cluster_scores
+from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
-
-from evaluation.clustering import merge, network
-from evaluation.clustering.__main__ import main
-from evaluation.clustering.graphs import Hops, Subgraphs, nearest_neighbours
-from evaluation.clustering.scores import cluster_scores
-from evaluation.vectors import normalise
-from runtime.errors import InputError
 
 NUMBERS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=25)
 

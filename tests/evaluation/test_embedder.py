@@ -1,17 +1,17 @@
 """Embeddings: batch sizes, flips, several models, new values, and the published network's golden numbers."""
 import os
 
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.executor import has_depthwise
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.graph.checkpoint import Checkpoint, load
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.subgraphs import subgraphs_off
+
 import numpy as np
 import pytest
-
-from datasets.pairs import read_pack
-from evaluation.embedder import Embedder
-from evaluation.executor import has_depthwise
-from evaluation.verification import evaluate_pack
-from graph.checkpoint import Checkpoint, load
-from runtime.errors import InputError
-from runtime.mx import mx
-from runtime.subgraphs import subgraphs_off
 
 
 def images(count, seed=1):

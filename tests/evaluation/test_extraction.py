@@ -1,18 +1,18 @@
 """Extraction: every kind of source, a run stopped anywhere goes on to the same bytes, unreadable images listed."""
 import json
 
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.evaluation import batching, extraction
+from arcface_mxnet.evaluation.extraction import extract
+from arcface_mxnet.evaluation.sources import folder_source, image_size, list_source, open_source
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.recognition import extract as command
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from datasets.pairs import write_pack
-from datasets.records import RecordWriter
-from evaluation import batching, extraction
-from evaluation.extraction import extract
-from evaluation.sources import folder_source, image_size, list_source, open_source
-from graph.checkpoint import save
-from recognition import extract as command
-from runtime.errors import InputError
 
 
 def picture(number, side=16, ending=".png"):

@@ -1,17 +1,17 @@
 """IJB: modes, templates, 1:1 and both 1:N definitions against loops and scikit-learn."""
+from arcface_mxnet.evaluation.ijb.identify import identify_separate, identify_union
+from arcface_mxnet.evaluation.ijb.meta import Subjects, TemplatePairs
+from arcface_mxnet.evaluation.ijb.modes import Mode
+from arcface_mxnet.evaluation.ijb.templates import Templates, pool
+from arcface_mxnet.evaluation.ijb.verify import FARS, pair_scores, verify, without_collinear
+from arcface_mxnet.evaluation.metrics import roc
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from evaluation.ijb.identify import identify_separate, identify_union
-from evaluation.ijb.meta import Subjects, TemplatePairs
-from evaluation.ijb.modes import Mode
-from evaluation.ijb.templates import Templates, pool
-from evaluation.ijb.verify import FARS, pair_scores, verify, without_collinear
-from evaluation.metrics import roc
-from runtime.errors import InputError
 
 
 def slow_mode(features, flipped, scores, text):
@@ -60,7 +60,7 @@ def test_blocks_of_images_do_not_change_templates(monkeypatch):
     generator = np.random.default_rng(1)
     features, templates, media = generator.random((50, 4)), generator.integers(0, 7, 50), generator.integers(0, 3, 50)
     whole = pool(lambda rows: features[rows], templates, media)
-    monkeypatch.setattr("evaluation.ijb.templates.IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.templates.IMAGES_AT_ONCE", 7)
     np.testing.assert_allclose(pool(lambda rows: features[rows], templates, media).features, whole.features, atol=1e-7)
 
 
@@ -97,8 +97,8 @@ def random_pairs(templates, count, seed):
 
 @pytest.mark.parametrize("share", ["dense", "sparse"])
 def test_pair_scores_are_products_of_templates(share, monkeypatch):
-    monkeypatch.setattr("evaluation.ijb.verify._LEFT_AT_ONCE", 16)
-    monkeypatch.setattr("evaluation.ijb.verify._SPARSE", 0 if share == "dense" else 2)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._LEFT_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._SPARSE", 0 if share == "dense" else 2)
     templates = units(60)
     pairs, scores = random_pairs(templates, 500, 1)
     np.testing.assert_allclose(pair_scores(templates, pairs), scores, atol=1e-6)
@@ -107,8 +107,8 @@ def test_pair_scores_are_products_of_templates(share, monkeypatch):
 @pytest.mark.parametrize("dimensions", [128, 512, 1024])
 def test_equal_pairs_score_equal_in_every_block(dimensions, monkeypatch):
     """Rounding depends on the shape of a product, so blocks are of one shape: the last one (1 or 5 rows) too."""
-    monkeypatch.setattr("evaluation.ijb.verify._LEFT_AT_ONCE", 16)
-    monkeypatch.setattr("evaluation.ijb.identify._PROBES_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._LEFT_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identify._PROBES_AT_ONCE", 16)
     for count in (33, 37):
         templates = units(count + 12, dimensions, dimensions)
         templates.features[:count] = templates.features[0]
@@ -231,7 +231,7 @@ def slow_separate(templates, galleries, probes, fpirs):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("fast, slow", [(identify_union, slow_union), (identify_separate, slow_separate)])
 def test_identification_equals_the_slow_one(fast, slow, seed, monkeypatch):
-    monkeypatch.setattr("evaluation.ijb.identify._PROBES_AT_ONCE", 13)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identify._PROBES_AT_ONCE", 13)
     templates = units(60, seed, dimensions=3)
     if seed == 0:
         templates = Templates(templates.ids, np.round(2 * templates.features) / 2)

@@ -1,24 +1,24 @@
-"""The IJB meta files and `python -m evaluation.ijb`, end to end from features and from crops."""
+"""The IJB meta files and `python -m arcface_mxnet.evaluation.ijb`, end to end from features and from crops."""
 import json
+
+from arcface_mxnet.datasets.align import align
+from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.datasets.landmarks import REFERENCES
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.ijb import sizes
+from arcface_mxnet.evaluation.ijb.__main__ import main
+from arcface_mxnet.evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, read_subjects
+from arcface_mxnet.evaluation.ijb.modes import Mode
+from arcface_mxnet.evaluation.ijb.templates import pool
+from arcface_mxnet.evaluation.ijb.verify import verify
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from tests.evaluation.small_network import network
 
 import cv2
 import numpy as np
 import pytest
-
-from datasets.align import align
-from datasets.images import decode_rgb
-from datasets.landmarks import REFERENCES
-from evaluation.embedder import Embedder
-from evaluation.ijb import sizes
-from evaluation.ijb.__main__ import main
-from evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, read_subjects
-from evaluation.ijb.modes import Mode
-from evaluation.ijb.templates import pool
-from evaluation.ijb.verify import verify
-from graph.checkpoint import save
-from runtime.errors import InputError
-from runtime.mx import mx
-from tests.evaluation.small_network import network
 
 
 @pytest.fixture

@@ -1,15 +1,22 @@
 """iQIYI-VID: MAP against loops, centres, the MLP's graph, and every step of Table 9 through the command."""
 import json
 
+from arcface_mxnet.evaluation import iqiyi
+from arcface_mxnet.evaluation.iqiyi import (
+    Videos,
+    centre_scores,
+    ensemble,
+    frame_centres,
+    mean_average_precision,
+    read_labels,
+)
+from arcface_mxnet.evaluation.iqiyi_mlp import MlpSettings, network, train
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
-
-from evaluation import iqiyi
-from evaluation.iqiyi import Videos, centre_scores, ensemble, frame_centres, mean_average_precision, read_labels
-from evaluation.iqiyi_mlp import MlpSettings, network, train
-from graph.checkpoint import save
-from runtime.errors import InputError
 
 
 def slow_map(scores, classes, depth):

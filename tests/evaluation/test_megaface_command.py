@@ -3,15 +3,15 @@ import json
 import subprocess
 import sys
 
+from arcface_mxnet.evaluation.megaface.__main__ import main
+from arcface_mxnet.evaluation.megaface.features import write_tree
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.runtime.errors import InputError
+from tests.evaluation.megaface_reference import normalised, pairs, tar, trials
+
 import cv2
 import numpy as np
 import pytest
-
-from evaluation.megaface.__main__ import main
-from evaluation.megaface.features import write_tree
-from graph.checkpoint import save
-from runtime.errors import InputError
-from tests.evaluation.megaface_reference import normalised, pairs, tar, trials
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ def test_bad_flags_are_one_line(saved, more, message):
 
 
 def test_the_process_ends_with_status_2(saved):
-    run = subprocess.run([sys.executable, "-m", "evaluation.megaface", *from_arrays(saved[0], "--far", "7")],
-                         capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-m", "arcface_mxnet.evaluation.megaface",
+                          *from_arrays(saved[0], "--far", "7")], capture_output=True, text=True, check=False)
     assert run.returncode == 2 and run.stderr.startswith("error: --far 7") and run.stderr.count("\n") == 1
 
 

@@ -4,16 +4,23 @@ import os
 import stat
 import struct
 
+from arcface_mxnet.evaluation.megaface import noise, run_experiment
+from arcface_mxnet.evaluation.megaface.devkit import evaluate_devkit, thin
+from arcface_mxnet.evaluation.megaface.features import (
+    matrix_bytes,
+    parse_matrix,
+    read_matrix,
+    read_tree,
+    write_matrix,
+    write_tree,
+)
+from arcface_mxnet.evaluation.megaface.lists import read_paths, read_probes
+from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.runtime.errors import InputError
+from tests.evaluation.megaface_reference import normalised, pairs, score, tar, trials
+
 import numpy as np
 import pytest
-
-from evaluation.megaface import noise, run_experiment
-from evaluation.megaface.devkit import evaluate_devkit, thin
-from evaluation.megaface.features import matrix_bytes, parse_matrix, read_matrix, read_tree, write_matrix, write_tree
-from evaluation.megaface.lists import read_paths, read_probes
-from evaluation.megaface.pairs import Features
-from runtime.errors import InputError
-from tests.evaluation.megaface_reference import normalised, pairs, score, tar, trials
 
 PUBLISHED_CMC = [  # two results of the devkit at 100 distractors, printed in a public thread (insightface issue 372)
     ([0, 1, 2, 3, 4, 5, 7, 9, 11, 14, 17, 21, 26, 32, 41, 54, 74, 100],

@@ -1,14 +1,14 @@
 """The exact protocol against a double loop, on random and adversarial arrays."""
+from arcface_mxnet.evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
+from arcface_mxnet.evaluation.megaface.protocol import evaluate
+from arcface_mxnet.evaluation.megaface.ranks import RankCounter
+from arcface_mxnet.runtime.errors import InputError
+from tests.evaluation import megaface_reference as slow
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
-from evaluation.megaface.protocol import evaluate
-from evaluation.megaface.ranks import RankCounter
-from runtime.errors import InputError
-from tests.evaluation import megaface_reference as slow
 
 FARS = [1e-3, 0.01, 0.1, 1.0]
 

@@ -1,15 +1,15 @@
 """Figures from scores: against loops a reader believes, scikit-learn, and properties every metric shares."""
 from typing import Callable, Dict
 
+from arcface_mxnet.evaluation import metrics
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
-
-from evaluation import metrics
-from runtime.errors import InputError
 
 
 def slow_accuracy(distances, same, folds, thresholds):

@@ -1,9 +1,9 @@
 """Several runs in one picture: what is read, what the window leaves, what is refused."""
+from arcface_mxnet.evaluation.overlay import FIGURES, inside, main, read_curves
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation.overlay import FIGURES, inside, main, read_curves
-from runtime.errors import InputError
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 import re
 from pathlib import Path
 
-import pytest
+from arcface_mxnet.evaluation.ijb.published import RANK_1, published_tar
+from arcface_mxnet.evaluation.megaface.published import TABLE_6, published
+from arcface_mxnet.evaluation.paper import figure, table
+from arcface_mxnet.evaluation.published import ANGLES, PAIRS
+from arcface_mxnet.runtime.errors import InputError
 
-from evaluation.ijb.published import RANK_1, published_tar
-from evaluation.megaface.published import TABLE_6, published
-from evaluation.paper import figure, table
-from evaluation.published import ANGLES, PAIRS
-from runtime.errors import InputError
+import pytest
 
 REFERENCE = Path("/work/shared/reference/paper_tables.md")
 SECTIONS = {"table2": "1.2", "table3": "1.3", "table4": "1.4", "table5": "1.5", "table6": "1.6", "table7": "1.7",

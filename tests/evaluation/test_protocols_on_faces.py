@@ -1,16 +1,16 @@
 """The commands on the built-in faces, pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs, YTF."""
 import json
 
-import pytest
-
-from datasets.synthetic_sets import write_megaface, write_templates
-from evaluation import trillion_pairs, video
-from evaluation.ijb.__main__ import main as ijb
-from evaluation.megaface import generate
-from evaluation.megaface.__main__ import main as megaface
-from graph.checkpoint import save
-from recognition import extract
+from arcface_mxnet.datasets.synthetic_sets import write_megaface, write_templates
+from arcface_mxnet.evaluation import trillion_pairs, video
+from arcface_mxnet.evaluation.ijb.__main__ import main as ijb
+from arcface_mxnet.evaluation.megaface import generate
+from arcface_mxnet.evaluation.megaface.__main__ import main as megaface
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.recognition import extract
 from tests.evaluation.small_network import network
+
+import pytest
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import hashlib
 import re
 from html.parser import HTMLParser
 
+from arcface_mxnet.evaluation import report
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import report
-from evaluation.plots import Curve
-from evaluation.results import About, Entry, Row, write_results
-from runtime.errors import InputError
 
 MODEL_HASH, DATA_HASH = (hashlib.sha256(text).hexdigest() for text in (b"model", b"data"))
 

@@ -3,12 +3,12 @@ import csv
 import hashlib
 import json
 
+from arcface_mxnet.evaluation import results
+from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import results
-from evaluation.plots import Curve
-from runtime.errors import InputError
 
 
 def entry(**figures):

@@ -2,12 +2,12 @@
 import csv
 import importlib.util
 
+from arcface_mxnet.evaluation import search as module
+from arcface_mxnet.evaluation.search import search
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import search as module
-from evaluation.search import search
-from runtime.errors import InputError
 
 BACKENDS = ["blocks", pytest.param("faiss", marks=pytest.mark.skipif(
     importlib.util.find_spec("faiss") is None, reason="FAISS is not installed"))]

@@ -1,12 +1,12 @@
 """Intervals and tests: against draws of whole pairs, binomial sums written out, and known coverage."""
 from math import comb
 
+from arcface_mxnet.evaluation.metrics import kfold_accuracy
+from arcface_mxnet.evaluation.significance import bootstrap_accuracy, mcnemar
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation.metrics import kfold_accuracy
-from evaluation.significance import bootstrap_accuracy, mcnemar
-from runtime.errors import InputError
 
 
 def sample(count=200, seed=0):

@@ -2,12 +2,12 @@
 import json
 import struct
 
+from arcface_mxnet.evaluation import order, trillion_pairs
+from arcface_mxnet.evaluation.trillion_pairs import evaluate, write_submission
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import order, trillion_pairs
-from evaluation.trillion_pairs import evaluate, write_submission
-from runtime.errors import InputError
 
 
 def slow(probes, ids, gallery, verification_fpr, identification_fpr):

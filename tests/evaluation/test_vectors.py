@@ -1,10 +1,10 @@
 """Rows of embeddings: normalising against scikit-learn's in float64, at every magnitude; what is refused."""
+from arcface_mxnet.evaluation.vectors import check_embeddings, normalise
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import normalize
-
-from evaluation.vectors import check_embeddings, normalise
-from runtime.errors import InputError
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -1,20 +1,20 @@
 """Pairs: the original's numbers on the same embeddings, packs of any size, the command end to end."""
 import json
 
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.pairs import PairPack, read_pack, write_pack
+from arcface_mxnet.evaluation import verification
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.pairs import evaluate_distances, evaluate_pairs
+from arcface_mxnet.graph.checkpoint import save
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
-
-from datasets import manifest
-from datasets.pairs import PairPack, read_pack, write_pack
-from evaluation import verification
-from evaluation.embedder import Embedder
-from evaluation.pairs import evaluate_distances, evaluate_pairs
-from graph.checkpoint import save
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def originals_numbers(plain, mirrored, same):

@@ -2,15 +2,15 @@
 import json
 from types import SimpleNamespace
 
+from arcface_mxnet.evaluation import video
+from arcface_mxnet.evaluation.pairs import evaluate_distances
+from arcface_mxnet.evaluation.video_splits import read_splits
+from arcface_mxnet.runtime.errors import InputError
+
 import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
-
-from evaluation import video
-from evaluation.pairs import evaluate_distances
-from evaluation.video_splits import read_splits
-from runtime.errors import InputError
 
 NAMES = [f"Person_{number // 2}/{number % 2}" for number in range(10)]
 

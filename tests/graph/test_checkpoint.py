@@ -3,12 +3,12 @@ import json
 import shutil
 from pathlib import Path
 
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model, save
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import Checkpoint, embedding_only, load, parse_model, save
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def _network(weight="pre_fc1_weight", filters=4, head=False):

@@ -1,10 +1,10 @@
 """What a checkpoint says about itself."""
-import pytest
+from arcface_mxnet.graph.checkpoint import load
+from arcface_mxnet.graph.describe import description, image_shape, normalisation, parameter_count
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
 
-from graph.checkpoint import load
-from graph.describe import description, image_shape, normalisation, parameter_count
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
+import pytest
 
 
 def test_the_published_networks_are_described(fixtures):

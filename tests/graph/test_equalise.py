@@ -1,13 +1,13 @@
 """Channels brought to one range: the same function, and maps whose channels are alike."""
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load
+from arcface_mxnet.graph.equalise import _activations, equalised
+from arcface_mxnet.graph.inference import inference_form
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import Checkpoint, embedding_only, load
-from graph.equalise import _activations, equalised
-from graph.inference import inference_form
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.mx import mx
 
 IMAGES = numpy.random.RandomState(0).randint(0, 256, (4, 3, 112, 112)).astype("float32")
 DEPTHWISE = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=32, net_multiplier=0.25,

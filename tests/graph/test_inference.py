@@ -1,18 +1,18 @@
 """The fast form: the same embeddings, on published and on foreign graphs, run after run."""
 import json
 
+from arcface_mxnet.graph.checkpoint import Checkpoint, load
+from arcface_mxnet.graph.inference import exact_form, inference_form, left_alone
+from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.errors import Notice
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import Checkpoint, load
-from graph.inference import exact_form, inference_form, left_alone
-from graph.nodes import Graph
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from recognition.presets import NETWORKS
-from recognition.settings import resolve
-from runtime.errors import Notice
-from runtime.mx import mx
 
 NOISE = numpy.random.RandomState(0).randint(0, 256, (3, 3, 112, 112)).astype("float32")
 IMAGES = numpy.concatenate([numpy.zeros((1, 3, 112, 112), "float32"), NOISE])

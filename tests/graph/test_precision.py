@@ -1,14 +1,14 @@
 """Reduced precision: near the full network, of the type it says, and readable by MXNet alone."""
+from arcface_mxnet.graph.checkpoint import embedding_only, load, save
+from arcface_mxnet.graph.inference import inference_form
+from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import embedding_only, load, save
-from graph.inference import inference_form
-from graph.precision import bf16_form, int8_form
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.errors import InputError
-from runtime.mx import mx
 
 SMALL = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=32, net_multiplier=0.25,
                         net_blocks=(1, 1, 1, 1))

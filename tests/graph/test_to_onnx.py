@@ -1,15 +1,15 @@
 """ONNX files: accepted by onnx, run by ONNX Runtime, equal to MXNet, and refused when they are not."""
+from arcface_mxnet.graph import to_onnx
+from arcface_mxnet.graph.checkpoint import load
+from arcface_mxnet.graph.to_onnx import onnx_model, verify, write_onnx
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import onnx
 import pytest
-
-from graph import to_onnx
-from graph.checkpoint import load
-from graph.to_onnx import onnx_model, verify, write_onnx
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.errors import InputError
-from runtime.mx import mx
 
 IMAGE = (1, 3, 112, 112)
 

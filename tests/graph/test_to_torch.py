@@ -1,14 +1,14 @@
 """State dicts of the public PyTorch definitions: their names, their arithmetic, and the way back."""
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.graph.to_torch import TORCH_EPS, from_torch, to_torch
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import Checkpoint
-from graph.nodes import Graph
-from graph.to_torch import TORCH_EPS, from_torch, to_torch
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.errors import InputError
-from runtime.mx import mx
 
 RESNET = NetworkSettings(num_layers=18, emb_size=8)
 MOBILE = NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="GDC")

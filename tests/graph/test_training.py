@@ -1,12 +1,12 @@
 """The training form of PReLU: value and gradients against float64, central differences and elementary operators."""
+from arcface_mxnet.graph.nodes import Graph, Node
+from arcface_mxnet.graph.training import UNIT_EPS, UNIT_VARIANCE, is_prelu, training_form
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.nodes import Graph, Node
-from graph.training import UNIT_EPS, UNIT_VARIANCE, is_prelu, training_form
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.mx import mx
 
 SHAPE = (3, 5, 6, 7)
 

@@ -1,10 +1,10 @@
 """Untrained checkpoints: repeatable, complete, and of the size of trained networks."""
-import numpy
+from arcface_mxnet.graph.checkpoint import align
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.mx import mx
 
-from graph.checkpoint import align
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build
-from runtime.mx import mx
+import numpy
 
 
 def test_values_are_repeatable_complete_and_normalised():

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.compare import closest, compare, main, report
+from arcface_mxnet.logs.parse import load, parse
+from arcface_mxnet.logs.recipe import Recipe, differences, recipe
+from arcface_mxnet.logs.run import Run
+
 import numpy as np
 import pytest
-
-from logs import format as lines
-from logs.catalogue import names, published
-from logs.compare import closest, compare, main, report
-from logs.parse import load, parse
-from logs.recipe import Recipe, differences, recipe
-from logs.run import Run
 
 LOGS = {"y1": "insightface_model-y1-test2.log", "r34": "insightface_model-r34-amf.log"}
 

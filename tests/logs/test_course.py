@@ -2,13 +2,13 @@
 import math
 from typing import Tuple
 
+from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.course import Forecast, aligned, band, final_accuracy, forecast, standing
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from logs.catalogue import published
-from logs.course import Forecast, aligned, band, final_accuracy, forecast, standing
 
 
 def test_a_band_by_hand() -> None:

@@ -2,17 +2,17 @@
 from pathlib import Path
 from typing import Dict
 
+from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.figure import OURS, Curves, draw, save
+from arcface_mxnet.logs.parse import parse
+from arcface_mxnet.logs.plot import curves
+from arcface_mxnet.logs.run import Run
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from logs import format as lines
-from logs.catalogue import published
-from logs.figure import OURS, Curves, draw, save
-from logs.parse import parse
-from logs.plot import curves
-from logs.run import Run
 
 
 def small(validated: bool = True, loss: float = 2.0) -> Run:

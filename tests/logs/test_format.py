@@ -3,12 +3,12 @@ import re
 from math import isnan
 from typing import Any, Dict
 
+from arcface_mxnet.logs import foreign
+from arcface_mxnet.logs import format as lines
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from logs import foreign
-from logs import format as lines
 
 LINES = lines.LINES + foreign.LINES
 COUNT = st.integers(0, 10 ** 9)

@@ -3,15 +3,15 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List
 
+from arcface_mxnet.logs import foreign
+from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs.parse import load, main, parse, parse_metrics
+from arcface_mxnet.logs.run import Run
+from arcface_mxnet.logs.writer import MetricsWriter
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from logs import foreign
-from logs import format as lines
-from logs.parse import load, main, parse, parse_metrics
-from logs.run import Run
-from logs.writer import MetricsWriter
-from runtime.errors import InputError
 
 START = "num_classes 100\nCalled with argument: Namespace(batch_size=10, lr=0.1, network='y1')\n"
 

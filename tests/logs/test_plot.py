@@ -2,14 +2,14 @@
 from pathlib import Path
 from typing import List
 
-import pytest
+from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.event_files import write
+from arcface_mxnet.logs.live import follow, page
+from arcface_mxnet.logs.plot import curves, main
+from arcface_mxnet.runtime.errors import InputError
 
-from logs import format as lines
-from logs.catalogue import published
-from logs.event_files import write
-from logs.live import follow, page
-from logs.plot import curves, main
-from runtime.errors import InputError
+import pytest
 
 
 def start(folder: Path, windows: int = 2) -> Path:

@@ -4,11 +4,11 @@ import json
 import re
 from pathlib import Path
 
-import pytest
+from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, names, published
+from arcface_mxnet.logs.publish import SOURCES, csv_text, main, make
+from arcface_mxnet.runtime.errors import InputError
 
-from logs.catalogue import FOLDER, PROVENANCE, names, published
-from logs.publish import SOURCES, csv_text, main, make
-from runtime.errors import InputError
+import pytest
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

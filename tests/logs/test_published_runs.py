@@ -2,13 +2,13 @@
 import shlex
 from typing import Any, Dict, List
 
-import pytest
+from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.published_runs import check, published_command
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.train import build_parser, settings_from
+from arcface_mxnet.runtime.errors import InputError
 
-from logs.catalogue import names, published
-from logs.published_runs import check, published_command
-from recognition.settings import Settings
-from recognition.train import build_parser, settings_from
-from runtime.errors import InputError
+import pytest
 
 
 def commands(name: str) -> List[List[str]]:

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List
 
+from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
+from arcface_mxnet.runtime.errors import InputError
+
 import pytest
 from tqdm import tqdm
-
-from logs.writer import LogWriter, MetricsWriter
-from runtime.errors import InputError
 
 
 def records(path: Path) -> List[Dict[str, Any]]:

@@ -3,10 +3,10 @@ import os
 import signal
 import sys
 
-from recognition import train
-from recognition.engine.run_directory import RunDirectory
-from recognition.presets import NETWORKS
-from runtime.errors import run_command
+from arcface_mxnet.recognition import train
+from arcface_mxnet.recognition.engine.run_directory import RunDirectory
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.runtime.errors import run_command
 
 NETWORKS["tiny"] = {"net_name": "fmobilefacenet", "emb_size": 16, "net_output": "E", "net_multiplier": 0.125,
                     "net_blocks": (1, 1, 1, 1)}

@@ -1,15 +1,15 @@
 """A small network under any head, and the bookkeeping of runs that must end with the same parameters."""
 from typing import Dict, List, Optional
 
-import numpy as np
+from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
+from arcface_mxnet.recognition.engine.program import Model, backbone_program
+from arcface_mxnet.recognition.engine.target_margin import centres_per_class
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.engine.centres import HeadSizes, ShardedCentres
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.parallel import DataParallel, Program
-from recognition.engine.program import Model, backbone_program
-from recognition.engine.target_margin import centres_per_class
-from recognition.losses import LossSettings, attach
-from runtime.mx import mx
+import numpy as np
 
 CLASSES, BATCH, SIZE = 37, 12, 16
 SHAPE = (4, 4, 3)

@@ -1,7 +1,7 @@
 """The launcher with a scheduler and servers that only wait, so that tests of the launcher itself start in no time."""
-from recognition import launch
-from recognition.launcher import job, plan
-from runtime.errors import run_command
+from arcface_mxnet.recognition import launch
+from arcface_mxnet.recognition.launcher import job, plan
+from arcface_mxnet.runtime.errors import run_command
 
 
 def idle(made: plan.Job, place: plan.Place, folder: str):

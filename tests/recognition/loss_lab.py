@@ -1,10 +1,10 @@
 """A bench for losses: bind a head in float64, run it, and differentiate an independent NumPy loss by differences."""
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
+from arcface_mxnet.recognition.losses import Head, LossSettings, attach
+from arcface_mxnet.runtime.mx import mx
 
-from recognition.losses import Head, LossSettings, attach
-from runtime.mx import mx
+import numpy as np
 
 Values = Dict[str, np.ndarray]
 

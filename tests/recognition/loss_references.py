@@ -5,9 +5,9 @@ what a loss treats as constant (masks, running means, choices of triplets) is co
 """
 import math
 
-import numpy as np
-
 from tests.recognition.loss_lab import log_softmax, unit
+
+import numpy as np
 
 REFERENCES = {}
 

@@ -3,8 +3,8 @@ import shutil
 from pathlib import Path
 from typing import List
 
-from datasets.records import RecordSet
-from datasets.synthetic_sets import write_megaface, write_templates
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.synthetic_sets import write_megaface, write_templates
 
 SETS = ("faces_webface_112x112", "faces_emore", "faces_vgg_112x112", "faces_glint", "faces_emore_asian",
         "ms1m-retinaface-t1", "faces_ms1m_v0", "faces_celeb500k")

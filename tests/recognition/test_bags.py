@@ -1,14 +1,14 @@
 """Batches of triplets mined from bags: which images make a bag, which triplets a batch, and what a restart needs."""
+from arcface_mxnet.datasets.images import encode_jpeg
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.engine.bags import BagOrder, MinedBatches, Mining
+from arcface_mxnet.recognition.engine.triplets import semi_hard_triplets
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from datasets.images import encode_jpeg
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from recognition.engine.bags import BagOrder, MinedBatches, Mining
-from recognition.engine.triplets import semi_hard_triplets
-from runtime.errors import InputError
-from runtime.mx import mx
 
 MINING = Mining(bag_size=40, images_per_identity=5, alpha=0.3, max_ap=0.0)
 SHARE = 6

@@ -1,11 +1,11 @@
 """The benchmark command: its cells are real measurements of the right thing, its table holds them."""
 import json
 
-import pytest
+from arcface_mxnet.recognition import benchmark
+from arcface_mxnet.recognition.benchmark import PAPER, measure, prepare, size_megabytes, table
+from arcface_mxnet.runtime.errors import InputError
 
-from recognition import benchmark
-from recognition.benchmark import PAPER, measure, prepare, size_megabytes, table
-from runtime.errors import InputError
+import pytest
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_the_papers_figures_stand_beside_ours():
 
 
 def test_the_size_of_the_published_network_is_its_files(fixtures):
-    from graph.checkpoint import load
+    from arcface_mxnet.graph.checkpoint import load
     size = (fixtures / "published_y1" / "model-0000.params").stat().st_size / 1e6
     assert abs(size_megabytes(load(str(fixtures / "published_y1" / "model"), 0)) - size) < 0.01
 

@@ -3,26 +3,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from recognition.engine import server_centres
-from recognition.engine.distributed import ALONE, FollowerDirectory, Workers, join, own_directory
-from recognition.engine.run_directory import Position, RunDirectory
-from recognition.engine.sampled import SampledCentres
-from recognition.engine.server_optimizer import CentreKeys
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine import server_centres
+from arcface_mxnet.recognition.engine.distributed import ALONE, FollowerDirectory, Workers, join, own_directory
+from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
+from arcface_mxnet.recognition.engine.sampled import SampledCentres
+from arcface_mxnet.recognition.engine.server_optimizer import CentreKeys
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
 from tests.recognition import worker_lab
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
 def launch(*arguments, workers=2, servers=2):
     """Run worker_lab under the launcher; returns its output."""
-    command = [sys.executable, "-m", "recognition.launch", "-n", workers, "-s", servers, "--", sys.executable,
-               ROOT / "tests" / "recognition" / "worker_lab.py", *arguments]
+    command = [sys.executable, "-m", "arcface_mxnet.recognition.launch", "-n", workers, "-s", servers, "--",
+               sys.executable, ROOT / "tests" / "recognition" / "worker_lab.py", *arguments]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120,
                           env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stdout + done.stderr

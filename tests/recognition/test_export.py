@@ -1,19 +1,19 @@
 """The export command: each form on disk, its card, and what it refuses."""
 import json
 
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.graph.checkpoint import load, save
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition import export
+from arcface_mxnet.recognition.calibration import calibration_images
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import verify_checksum
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import numpy
 import pytest
-
-from evaluation.embedder import Embedder
-from graph.checkpoint import load, save
-from graph.untrained import untrained
-from recognition import export
-from recognition.calibration import calibration_images
-from recognition.networks import NetworkSettings, build
-from runtime.errors import InputError
-from runtime.files import verify_checksum
-from runtime.mx import mx
 
 SMALL = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=16, net_multiplier=0.25,
                         net_blocks=(1, 1, 1, 1))

@@ -2,20 +2,20 @@ import dataclasses
 import os
 import re
 
+from arcface_mxnet.recognition.engine import heads
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.distributed import ALONE, Workers
+from arcface_mxnet.recognition.engine.initial import fresh
+from arcface_mxnet.recognition.engine.parallel import DataParallel
+from arcface_mxnet.recognition.engine.program import compose, parameter_shapes
+from arcface_mxnet.recognition.engine.sampled import SampledCentres
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from recognition.engine import heads
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.distributed import ALONE, Workers
-from recognition.engine.initial import fresh
-from recognition.engine.parallel import DataParallel
-from recognition.engine.program import compose, parameter_shapes
-from recognition.engine.sampled import SampledCentres
-from recognition.networks import NetworkSettings, build
-from recognition.settings import resolve
-from runtime.errors import InputError
-from runtime.mx import mx
 
 TINY = NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="E", net_multiplier=0.125,
                        net_blocks=(1, 1, 1, 1))

@@ -1,10 +1,10 @@
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.recognition.engine.initial import fresh, overlay
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from graph.checkpoint import Checkpoint
-from recognition.engine.initial import fresh, overlay
-from runtime.errors import InputError
-from runtime.mx import mx
 
 
 def small_symbol():

@@ -7,11 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from recognition import launch
-from recognition.launcher.job import how_it_ended
-from recognition.launcher.plan import (
+from arcface_mxnet.recognition import launch
+from arcface_mxnet.recognition.launcher.job import how_it_ended
+from arcface_mxnet.recognition.launcher.plan import (
     Job,
     Place,
     addresses_of,
@@ -22,10 +20,13 @@ from recognition.launcher.plan import (
     places,
     read_hosts,
 )
-from runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
-JOB = Job(3, 2, ("localhost", "node7"), "10.0.0.1", 9091, "", ("python", "-m", "recognition.train", "--lr", "0.1 x"))
+JOB = Job(3, 2, ("localhost", "node7"), "10.0.0.1", 9091, "",
+          ("python", "-m", "arcface_mxnet.recognition.train", "--lr", "0.1 x"))
 
 
 def start(script, *flags, workers=2):
@@ -95,7 +96,7 @@ def test_a_worker_elsewhere_is_reached_by_ssh_with_its_words_kept(tmp_path):
     assert line[:5] == ["ssh", "-tt", "-o", "BatchMode=yes", "node7"]
     shown = subprocess.run(["sh", "-c", line[5].replace("/home/me/my faces", str(tmp_path))
                             .replace("python -m", "printf '%s|' $DMLC_ROLE")], capture_output=True, text=True).stdout
-    assert shown.endswith("recognition.train|--lr|0.1 x|")
+    assert shown.endswith("arcface_mxnet.recognition.train|--lr|0.1 x|")
     assert "DMLC_ROLE=worker" in line[5] and "DMLC_PS_ROOT_URI=10.0.0.1" in line[5] and "DMLC_NUM_SERVER=2" in line[5]
 
 

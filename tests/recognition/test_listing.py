@@ -1,5 +1,5 @@
-from recognition.listing import dataset_row, listing, loss_row, network_row
-from recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
+from arcface_mxnet.recognition.listing import dataset_row, listing, loss_row, network_row
+from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
 
 
 def test_rows_are_the_facts_figures():

@@ -1,15 +1,15 @@
 """Every loss of the presets: value and gradient against float64 NumPy, and a tiny set it must separate."""
 import dataclasses
 
-import numpy as np
-import pytest
-
-from recognition.losses import LossSettings, attach, families
-from recognition.presets import LOSSES
-from runtime.errors import InputError
-from runtime.mx import mx
+from arcface_mxnet.recognition.losses import LossSettings, attach, families
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 from tests.recognition.loss_lab import differences, run, separation
 from tests.recognition.loss_references import REFERENCES
+
+import numpy as np
+import pytest
 
 CLASSES, IMAGES, SIZE = 7, 12, 5
 LABELS = {"identity": np.repeat([0, 3, 6], 4), "classification": np.array([0, 6, 3, 3, 1, 5, 2, 4, 6, 0, 1, 1]),

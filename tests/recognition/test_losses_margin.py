@@ -1,15 +1,15 @@
 import math
 
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.recognition.losses.margin import margin_cosine
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from tests.recognition.loss_lab import differences, log_softmax, run, unit
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from recognition.losses import LossSettings, attach
-from recognition.losses.margin import margin_cosine
-from runtime.errors import InputError
-from runtime.mx import mx
-from tests.recognition.loss_lab import differences, log_softmax, run, unit
 
 MARGINS = {
     "softmax": (1.0, 0.0, 0.0), "sphereface": (1.35, 0.0, 0.0), "arcface": (1.0, 0.5, 0.0),

@@ -1,16 +1,16 @@
 """What losses bring besides a graph: the drop step of sub-centres, imprinted centres, the three stages of CVC."""
+from arcface_mxnet.datasets.images import encode_jpeg
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition import cvc, drop
+from arcface_mxnet.recognition.losses.dominant import first_queues, imprint
+from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
+from arcface_mxnet.recognition.reproduction.runs import network_of
+from arcface_mxnet.recognition.train import make_trainer
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets.images import encode_jpeg
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from recognition import cvc, drop
-from recognition.losses.dominant import first_queues, imprint
-from recognition.losses.subcentre import images_near_dominant
-from recognition.reproduction.runs import network_of
-from recognition.train import make_trainer
-from runtime.errors import InputError
 
 
 def at(degrees):

@@ -5,18 +5,18 @@ All presets, for longer: benchmarks/losses.py and docs/losses.md.
 import json
 import math
 
+from arcface_mxnet.datasets.ages import read_ages
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.datasets.record_writer import RecordWriter
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.synthetic import draw_pack, write_training_set
+from arcface_mxnet.recognition import drop, train
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
+from arcface_mxnet.recognition.reproduction.small_faces import reduced
+
 import numpy as np
 import pytest
-
-from datasets.ages import read_ages
-from datasets.pairs import write_pack
-from datasets.record_writer import RecordWriter
-from datasets.records import RecordSet
-from datasets.synthetic import draw_pack, write_training_set
-from recognition import drop, train
-from recognition.presets import LOSSES
-from recognition.reproduction.runs import network_of, training_embeddings
-from recognition.reproduction.small_faces import reduced
 
 IDENTITIES, IMAGES, PAIRS, STEPS = 10, 48, 400, 120
 FAMILIES = {**{LOSSES[name].loss_name: name for name in reversed(list(LOSSES))}, "margin_softmax": "arcface",

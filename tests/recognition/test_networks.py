@@ -2,16 +2,16 @@
 import dataclasses
 import json
 
+from arcface_mxnet.graph.checkpoint import align, load, load_params, load_symbol
+from arcface_mxnet.graph.flops import count_flops, format_flops
+from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.recognition.networks import NetworkSettings, build, families
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy
 import pytest
-
-from graph.checkpoint import align, load, load_params, load_symbol
-from graph.flops import count_flops, format_flops
-from graph.untrained import untrained
-from recognition.networks import NetworkSettings, build, families
-from recognition.presets import NETWORKS
-from runtime.errors import InputError
-from runtime.mx import mx
 
 IMAGE = (1, 3, 112, 112)
 

@@ -1,13 +1,13 @@
+from arcface_mxnet.datasets.augment import Augmentation
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.engine.bags import Mining
+from arcface_mxnet.recognition.engine.order import make_batches
+from arcface_mxnet.recognition.losses import Head
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets.augment import Augmentation
-from datasets.records import RecordSet
-from recognition.engine.bags import Mining
-from recognition.engine.order import make_batches
-from recognition.losses import Head
-from recognition.settings import resolve
-from runtime.errors import InputError
 
 
 def embed(blocks):

@@ -3,16 +3,16 @@ import csv
 import dataclasses
 import json
 
+from arcface_mxnet.datasets.published_sets import TRAINING_SETS
+from arcface_mxnet.recognition import reproduce
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.recognition.reproduction import identification, paper_benchmarks
+from arcface_mxnet.recognition.reproduction.run_list import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
+from arcface_mxnet.runtime.errors import InputError
+from tests.recognition.paper_root import write_paper_root
+
 import numpy as np
 import pytest
-
-from datasets.published_sets import TRAINING_SETS
-from recognition import reproduce
-from recognition.presets import NETWORKS
-from recognition.reproduction import identification, paper_benchmarks
-from recognition.reproduction.run_list import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
-from runtime.errors import InputError
-from tests.recognition.paper_root import write_paper_root
 
 PAPER_NETWORKS = ("r34", "r50", "r100")
 
@@ -73,7 +73,8 @@ def test_table2_at_the_papers_settings(root, small_world, tmp_path):
     ("table9", [*TABLE9, "+MLP", "+Ensemble"], ["MAP"]),
     ("subcentre", [row for row in [*SUBCENTRE, *DROPS]], ["IJB-B", "IJB-C"])])
 def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("recognition.losses.subcentre.np.radians", lambda degrees: 3.0)  # two steps leave all far off
+    monkeypatch.setattr("arcface_mxnet.recognition.losses.subcentre.np.radians",
+                        lambda degrees: 3.0)  # two steps leave all far off
     document = made(what, root, tmp_path)
     assert filled(document) == {(row, column) for row in rows for column in columns}
 
@@ -116,7 +117,7 @@ def points(path):
 def test_figure_8_draws_what_table_6_left(root, small_world, tmp_path, monkeypatch, drawn):
     table = cells(made("table6", root, tmp_path))
     monkeypatch.setattr(paper_benchmarks.megaface, "main", refuse)
-    monkeypatch.setattr("recognition.reproduction.runs.make_trainer", refuse)
+    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.runs.make_trainer", refuse)
     document = made("fig8", root, tmp_path)
     assert (tmp_path / "out" / "fig8.png").exists() and (tmp_path / "out" / "fig8.svg").exists()
     assert set(drawn["CMC"]) == set(drawn["ROC"]) == set(document["figures"]) == set(FIGURE8)
@@ -137,7 +138,7 @@ def test_figure_8_draws_what_table_6_left(root, small_world, tmp_path, monkeypat
 def test_table_7_takes_up_what_figure_9_measured(root, small_world, tmp_path, monkeypatch, drawn):
     document = made("fig9", root, tmp_path)
     monkeypatch.setattr(paper_benchmarks.ijb, "main", refuse)
-    monkeypatch.setattr("recognition.reproduction.runs.make_trainer", refuse)
+    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.runs.make_trainer", refuse)
     table = cells(made("table7", root, tmp_path))
     for title, target in (("IJB-B", "ijbb"), ("IJB-C", "ijbc")):
         panel = drawn[f"ROC on {title}"]

@@ -1,9 +1,9 @@
+from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from recognition.engine.parallel import DataParallel, Program
-from runtime.errors import InputError
-from runtime.mx import mx
 
 SHAPE = (4, 4, 3)
 CLASSES, BATCH = 5, 8

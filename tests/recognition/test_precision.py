@@ -2,20 +2,26 @@ import dataclasses
 import json
 from collections import Counter
 
+from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.parallel import SCALE_STATE, DataParallel, Program
+from arcface_mxnet.recognition.engine.precision import (
+    SCALE,
+    LossScale,
+    bfloat16_form,
+    require_bfloat16,
+    scaled_gradient,
+)
+from arcface_mxnet.recognition.engine.program import backbone_program, compose
+from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.recognition.losses.blocks import unit_rows
+from arcface_mxnet.recognition.networks import NetworkSettings
+from arcface_mxnet.recognition.settings import StepSettings, resolve
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from recognition.engine.centres import HeadSizes, ShardedCentres
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.parallel import SCALE_STATE, DataParallel, Program
-from recognition.engine.precision import SCALE, LossScale, bfloat16_form, require_bfloat16, scaled_gradient
-from recognition.engine.program import backbone_program, compose
-from recognition.losses import LossSettings, attach
-from recognition.losses.blocks import unit_rows
-from recognition.networks import NetworkSettings
-from recognition.settings import StepSettings, resolve
-from runtime.errors import InputError
-from runtime.mx import mx
 
 BATCH, CLASSES, SIZE = 8, 5, 12
 SHAPE = (2, 2, 3)  # images of 3 x 2 x 2: 12 numbers

@@ -1,12 +1,12 @@
 import json
 
+from arcface_mxnet.recognition.engine.parallel import DataParallel
+from arcface_mxnet.recognition.engine.program import backbone_program, compose, parameter_shapes
+from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from recognition.engine.parallel import DataParallel
-from recognition.engine.program import backbone_program, compose, parameter_shapes
-from recognition.settings import resolve
-from runtime.mx import mx
 
 SHAPE = (112, 112, 3)
 

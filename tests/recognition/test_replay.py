@@ -18,13 +18,13 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from arcface_mxnet.logs.compare import against
+from arcface_mxnet.logs.parse import load
+from arcface_mxnet.logs.recipe import recipe
+from arcface_mxnet.runtime.mx import mx
+
 import cv2
 import pytest
-
-from logs.compare import against
-from logs.parse import load
-from logs.recipe import recipe
-from runtime.mx import mx
 
 FROZEN = Path(__file__).with_name("frozen")
 DRIVER = Path(__file__).with_name("driver.py")

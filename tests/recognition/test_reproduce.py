@@ -4,19 +4,19 @@ import json
 import math
 from pathlib import Path
 
+from arcface_mxnet.evaluation import paper
+from arcface_mxnet.recognition import reproduce
+from arcface_mxnet.recognition.presets import LOSSES, NETWORKS
+from arcface_mxnet.recognition.reproduction import curves
+from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw
+from arcface_mxnet.recognition.reproduction.plan import PaperRecipe, PaperScale, paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.run_list import SUBJECTS, TABLE2, TABLE3, paper_subjects
+from arcface_mxnet.recognition.reproduction.table_files import Comparison, write_table
+from arcface_mxnet.recognition.reproduction.tables import TABLES
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from evaluation import paper
-from recognition import reproduce
-from recognition.presets import LOSSES, NETWORKS
-from recognition.reproduction import curves
-from recognition.reproduction.figures import FIGURES, Order, draw
-from recognition.reproduction.plan import PaperRecipe, PaperScale, paper_plan, require_files
-from recognition.reproduction.run_list import SUBJECTS, TABLE2, TABLE3, paper_subjects
-from recognition.reproduction.table_files import Comparison, write_table
-from recognition.reproduction.tables import TABLES
-from runtime.errors import InputError
 
 
 def test_every_table_and_figure_of_the_paper_has_its_numbers_or_its_picture():
@@ -183,7 +183,7 @@ def test_fig4_stands_for_its_parts():
 
 
 def test_angles_of_the_toy_are_measured_on_constructed_points():
-    from recognition.reproduction.toy import Trained, angles_to_centres
+    from arcface_mxnet.recognition.reproduction.toy import Trained, angles_to_centres
     degrees = np.radians([10.0, 350.0, 90.0, 90.0])
     embeddings = 3 * np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     centres = np.array([[2.0, 0.0], [0.0, 0.5]])

@@ -1,7 +1,7 @@
+from arcface_mxnet.recognition.engine.rules import Record, decide
+
 from hypothesis import given
 from hypothesis import strategies as st
-
-from recognition.engine.rules import Record, decide
 
 
 def run(rule, validations):

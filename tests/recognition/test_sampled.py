@@ -1,9 +1,9 @@
+from arcface_mxnet.recognition.engine.sampled import Rule, SampledCentres, places_of
+from arcface_mxnet.recognition.losses import LossSettings
+from tests.recognition import head_lab as lab
+
 import numpy as np
 import pytest
-
-from recognition.engine.sampled import Rule, SampledCentres, places_of
-from recognition.losses import LossSettings
-from tests.recognition import head_lab as lab
 
 ARCFACE = LossSettings(loss_m2=0.5)
 LOSSES = {"arcface": ARCFACE, "subcentre": LossSettings(loss_name="subcentre", loss_m2=0.5, loss_K=3)}

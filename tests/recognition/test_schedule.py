@@ -1,6 +1,6 @@
-import pytest
+from arcface_mxnet.recognition.engine.schedule import dropped_after, learning_rate
 
-from recognition.engine.schedule import dropped_after, learning_rate
+import pytest
 
 
 def test_the_drop_takes_effect_after_its_step():

@@ -1,13 +1,13 @@
 import dataclasses
 
-import pytest
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.recognition import presets
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.networks import NetworkSettings
+from arcface_mxnet.recognition.settings import DataSettings, Settings, StepSettings, resolve
+from arcface_mxnet.runtime.errors import InputError
 
-from datasets import catalog
-from recognition import presets
-from recognition.losses import LossSettings
-from recognition.networks import NetworkSettings
-from recognition.settings import DataSettings, Settings, StepSettings, resolve
-from runtime.errors import InputError
+import pytest
 
 
 def test_the_papers_command_is_the_papers_recipe():

@@ -1,8 +1,8 @@
+from arcface_mxnet.recognition.engine.sgd import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from recognition.engine.sgd import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
-from runtime.mx import mx
 
 
 def arrays(names, seed):

@@ -1,15 +1,15 @@
+from arcface_mxnet.recognition import presets
+from arcface_mxnet.recognition.engine import class_block
+from arcface_mxnet.recognition.engine.class_block import ClassBlock, Summary, merge, split
+from arcface_mxnet.recognition.engine.target_margin import FAMILIES, check_family
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.settings import take
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+from tests.recognition import head_lab as lab
+
 import numpy as np
 import pytest
-
-from recognition import presets
-from recognition.engine import class_block
-from recognition.engine.class_block import ClassBlock, Summary, merge, split
-from recognition.engine.target_margin import FAMILIES, check_family
-from recognition.losses import LossSettings
-from recognition.settings import take
-from runtime.errors import InputError
-from runtime.mx import mx
-from tests.recognition import head_lab as lab
 
 ARCFACE = LossSettings(loss_m2=0.5)
 

@@ -1,16 +1,16 @@
 """Stand-ins of the benchmarks and training sets at demo scale: on constructed embeddings whose figures are known."""
 import dataclasses
 
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.reproduction import demo_sets, pictures, stand_ins
+from arcface_mxnet.recognition.reproduction.pictures import KINDS, Kind, Shot, clips, moved, shoot, stills
+from arcface_mxnet.recognition.reproduction.runs import Recipe, run_folder
+from arcface_mxnet.recognition.reproduction.tables import told_gap
+from arcface_mxnet.recognition.settings import StepSettings
+from arcface_mxnet.runtime.errors import InputError
+
 import numpy as np
 import pytest
-
-from datasets.records import RecordSet
-from recognition.reproduction import demo_sets, pictures, stand_ins
-from recognition.reproduction.pictures import KINDS, Kind, Shot, clips, moved, shoot, stills
-from recognition.reproduction.runs import Recipe, run_folder
-from recognition.reproduction.tables import told_gap
-from recognition.settings import StepSettings
-from runtime.errors import InputError
 
 
 def known_rows(monkeypatch, **rows):
@@ -104,7 +104,7 @@ def test_a_clip_is_one_sitting_and_stills_are_not():
 
 
 def test_frames_differ_in_pose_and_keep_light_age_and_place():
-    from datasets.faces.nuisance import NuisanceRanges, draw_nuisance
+    from arcface_mxnet.datasets.faces.nuisance import NuisanceRanges, draw_nuisance
     base = draw_nuisance(NuisanceRanges(), 1, 7, 0)
     first, second = (moved(base, 1, 7, Shot(0, frame)) for frame in (0, 1))
     changed = {field.name for field in dataclasses.fields(base)
@@ -166,7 +166,7 @@ def test_a_run_is_known_by_loss_seed_recipe_and_data(tiny_faces, tmp_path):
 
 
 def test_a_setting_left_at_its_default_does_not_name_a_run():
-    from recognition.reproduction.runs import _not_default
+    from arcface_mxnet.recognition.reproduction.runs import _not_default
     assert _not_default(StepSettings()) == {} and _not_default(StepSettings(lr=0.3)) == {"lr": 0.3}
 
 
@@ -180,8 +180,8 @@ def test_findings_say_what_is_not_shown(gaps, expected, said):
 
 
 def test_rows_without_figures_and_rows_at_chance_are_said():
-    from recognition.reproduction.benchmark_tables import gaps
-    from recognition.reproduction.subcentre_table import Dropped, drop_lines, untrained
+    from arcface_mxnet.recognition.reproduction.benchmark_tables import gaps
+    from arcface_mxnet.recognition.reproduction.subcentre_table import Dropped, drop_lines, untrained
     found = {"a": [{"IJB-B": 40.0}, {}], "b": [{"IJB-B": 2.0}, {"IJB-B": 4.0}], "c": [{}, {}]}
     assert gaps(found, "a", "b") == ["a minus b, IJB-B: +38 (ahead in 1 of 1 seeds)"] and gaps(found, "c", "b") == []
     assert "do not show the paper's effect in b; c." in untrained(found)[0]

@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+from arcface_mxnet.evaluation import verification
+from arcface_mxnet.logs.parse import parse
+from arcface_mxnet.runtime.mx import mx
+
 import numpy as np
 import pytest
-
-from evaluation import verification
-from logs.parse import parse
-from runtime.mx import mx
 
 DRIVER = Path(__file__).with_name("driver.py")
 FLAGS = ["--network", "tiny", "--loss", "arcface", "--dataset", "own", "--gpus", "cpu", "--per-batch-size", "16",

@@ -3,10 +3,10 @@ import json
 import re
 import signal
 
-import pytest
-
-from logs.parse import parse
+from arcface_mxnet.logs.parse import parse
 from tests.recognition.test_train import assert_same_bits, parameters, run, start
+
+import pytest
 
 FLAGS = ["--network", "tiny", "--loss", "atriplet_bag", "--dataset", "own", "--gpus", "cpu", "--per-batch-size", "30",
          "--lr", "0.01", "--lr-steps", "90", "--seed", "3", "--val-targets", "lfw", "--verbose", "8",

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from tests.recognition.conftest import alive
 from tests.recognition.test_train import DRIVER, FLAGS, assert_same_bits, parameters, run
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -65,9 +65,9 @@ def test_fine_tuning_with_shards_is_that_of_the_plain_head(tiny_faces, tmp_path,
 
 
 def launched(arguments):
-    """Two workers and a server of recognition.train under the launcher."""
-    command = [sys.executable, "-m", "recognition.launch", "-n", "2", "-s", "1", "--", sys.executable, DRIVER,
-               *arguments]
+    """Two workers and a server of arcface_mxnet.recognition.train under the launcher."""
+    command = [sys.executable, "-m", "arcface_mxnet.recognition.launch", "-n", "2", "-s", "1", "--",
+               sys.executable, DRIVER, *arguments]
     return subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
 
@@ -75,7 +75,7 @@ def launched(arguments):
 def process_of(mark, rank):
     """The number of the process that wrote workers/<rank>, found by the line that names its rank."""
     found = [number for number in alive(mark) if b"driver.py" in (Path("/proc") / str(number) / "cmdline").read_bytes()
-             and b"recognition.launch" not in (Path("/proc") / str(number) / "cmdline").read_bytes()]
+             and b"arcface_mxnet.recognition.launch" not in (Path("/proc") / str(number) / "cmdline").read_bytes()]
     for number in found:
         opened = [os.path.realpath(entry) for entry in Path(f"/proc/{number}/fd").glob("*")]
         if any(f"workers/{rank}/" in path for path in opened):

@@ -3,15 +3,15 @@ import json
 import shutil
 import struct
 
+from arcface_mxnet.datasets.images import encode_jpeg
+from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.recognition import train
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import write_checksum
+
 import numpy as np
 import pytest
-
-from datasets.images import encode_jpeg
-from datasets.pairs import write_pack
-from recognition import train
-from recognition.presets import NETWORKS
-from runtime.errors import InputError
-from runtime.files import write_checksum
 
 TINY = {"net_name": "fmobilefacenet", "emb_size": 16, "net_output": "GDC", "net_multiplier": 0.125,
         "net_blocks": (1, 1, 1, 1)}

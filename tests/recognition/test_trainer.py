@@ -1,12 +1,12 @@
 """What must reach the loop and its log: switches of the command line, the facts of the set, a gradient gone wrong."""
-import pytest
+from arcface_mxnet.recognition import train
+from arcface_mxnet.recognition.engine.parallel import Outcome
+from arcface_mxnet.recognition.engine.trainer import Trainer
+from arcface_mxnet.recognition.presets import NETWORKS
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from recognition import train
-from recognition.engine.parallel import Outcome
-from recognition.engine.trainer import Trainer
-from recognition.presets import NETWORKS
-from runtime.errors import InputError
-from runtime.mx import mx
+import pytest
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """Semi-hard triplets of a bag against a double loop in float64, and their order in thirds."""
+from arcface_mxnet.recognition.engine.triplets import in_thirds, semi_hard_triplets
+from tests.recognition.loss_lab import unit
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from recognition.engine.triplets import in_thirds, semi_hard_triplets
-from tests.recognition.loss_lab import unit
 
 
 def chance(seed=0):

@@ -2,16 +2,16 @@
 import sys
 from pathlib import Path
 
-from recognition.engine import server_centres
-from recognition.engine.centres import HeadSizes
-from recognition.engine.class_parallel import ClassParallel
-from recognition.engine.distributed import join
-from recognition.engine.parallel import DataParallel
-from recognition.engine.program import backbone_program
-from recognition.engine.sampled import Rule
-from recognition.engine.target_margin import centres_per_class
-from recognition.losses import LossSettings
-from runtime.mx import mx
+from arcface_mxnet.recognition.engine import server_centres
+from arcface_mxnet.recognition.engine.centres import HeadSizes
+from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.distributed import join
+from arcface_mxnet.recognition.engine.parallel import DataParallel
+from arcface_mxnet.recognition.engine.program import backbone_program
+from arcface_mxnet.recognition.engine.sampled import Rule
+from arcface_mxnet.recognition.engine.target_margin import centres_per_class
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
 
 CLASSES, RULE = 100, Rule(3, 0.2)

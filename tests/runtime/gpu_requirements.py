@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = "example: python -m tests.runtime.gpu_requirements --venv /tmp/gpu-venv"
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE, what a driver without a GPU answers
 DRIVER_SYMBOL = re.compile(r"\bU (cu[A-Z]\w*)$", re.MULTILINE)  # the driver's; the toolkit's are cuda..., cublas...
 CHECK = """
-from runtime.mx import mx
+from arcface_mxnet.runtime.mx import mx
 product = mx.nd.dot(mx.nd.ones((3, 4)), mx.nd.ones((4, 5)))
 print(mx.__version__, mx.context.num_gpus(), float(product.sum().asscalar()), mx.runtime.Features().is_enabled("CUDA"))
 """
@@ -55,8 +55,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--venv", default=".venv-gpu", help="folder of the environment (default .venv-gpu)")
     flags = parser.parse_args(argv)
     folder = Path(flags.venv).resolve()
-    subprocess.run([sys.executable, "-m", "runtime.setup", "--venv", str(folder), "--requirements", "requirements.txt"],
-                   check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", "arcface_mxnet.runtime.setup", "--venv", str(folder),
+                    "--requirements", "requirements.txt"], check=True, cwd=ROOT,
+                   env={**os.environ, "PYTHONPATH": "src"})
     libraries = list(folder.glob("lib/python3*/site-packages/mxnet/libmxnet.so"))
     if not libraries:
         raise InputError(f"{folder}: holds no MXNet; remove the folder and run this again")

@@ -1,10 +1,10 @@
 import ctypes
 
-import pytest
+from arcface_mxnet.runtime import cuda
+from arcface_mxnet.runtime.cuda import Gpu, list_gpus, preload_libraries, wheel_needs_cuda
+from arcface_mxnet.runtime.errors import InputError
 
-from runtime import cuda
-from runtime.cuda import Gpu, list_gpus, preload_libraries, wheel_needs_cuda
-from runtime.errors import InputError
+import pytest
 
 
 class Driver:

@@ -1,9 +1,9 @@
-import pytest
+from arcface_mxnet.runtime.cuda import Gpu
+from arcface_mxnet.runtime.devices import contexts, gpu_indices
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
 
-from runtime.cuda import Gpu
-from runtime.devices import contexts, gpu_indices
-from runtime.errors import InputError
-from runtime.mx import mx
+import pytest
 
 P40S = [Gpu(index, "Tesla P40", (6, 1)) for index in range(4)]
 H100 = [Gpu(0, "NVIDIA H100", (9, 0))]

@@ -4,9 +4,9 @@ import subprocess
 import sys
 import warnings
 
-import pytest
+from arcface_mxnet.runtime.errors import InputError, Notice, run_command, unknown
 
-from runtime.errors import InputError, Notice, run_command, unknown
+import pytest
 
 
 def test_unknown_lists_the_known_names_sorted():
@@ -48,14 +48,15 @@ def test_a_defect_of_ours_keeps_its_traceback(error):
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    code = "from runtime.errors import run_command\nrun_command(lambda argv: [print(i) for i in range(99999)] and 0)"
+    code = ("from arcface_mxnet.runtime.errors import run_command\n"
+            "run_command(lambda argv: [print(i) for i in range(99999)] and 0)")
     shown = subprocess.run(f"{sys.executable} -c '{code}' | head -1", shell=True, capture_output=True, text=True)
     assert shown.stdout == "0\n"
     assert shown.stderr == ""
 
 
 def test_the_status_of_main_is_the_status_of_the_process():
-    code = "from runtime.errors import run_command\nrun_command(lambda argv: 143)"
+    code = "from arcface_mxnet.runtime.errors import run_command\nrun_command(lambda argv: 143)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143
 
 
@@ -72,7 +73,7 @@ def test_a_notice_is_one_line_and_another_warning_is_pythons_own(capsys):
 
 def test_a_reader_that_has_gone_ends_it_in_silence():
     """`prepare.py catalog | head -1`: what is left in the buffer is written where the error is understood."""
-    code = "from runtime.errors import run_command; run_command(lambda argv: print('x'))"
+    code = "from arcface_mxnet.runtime.errors import run_command; run_command(lambda argv: print('x'))"
     left, right = os.pipe()
     os.close(left)
     done = subprocess.run([sys.executable, "-c", code], stdout=right, stderr=subprocess.PIPE, text=True)

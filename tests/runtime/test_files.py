@@ -3,10 +3,18 @@ import hashlib
 import os
 import subprocess
 
-import pytest
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import (
+    atomic_open,
+    atomic_path,
+    read_json,
+    sha256,
+    verify_checksum,
+    write_checksum,
+    write_json,
+)
 
-from runtime.errors import InputError
-from runtime.files import atomic_open, atomic_path, read_json, sha256, verify_checksum, write_checksum, write_json
+import pytest
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):

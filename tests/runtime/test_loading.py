@@ -1,4 +1,4 @@
-"""Ctrl-C while libraries load: one line and 130 at any moment; a program that only uses the rooms keeps its signals."""
+"""Ctrl-C while libraries load: one line and 130 at any moment; other programs keep their signals."""
 import ast
 import signal
 import subprocess
@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
+from arcface_mxnet.runtime.loading import ROOMS
 
-from runtime.loading import ROOMS
+import pytest
 
 HOUSE = Path(__file__).parents[2]
 LIBRARIES = ("numpy", "pandas", "cv2", "matplotlib", "scipy", "sklearn", "skimage", "onnx", "tqdm")
 COMMANDS = [["datasets/prepare.py", "verify", "nowhere"], ["evaluation/verification.py", "-h"],
-            ["-m", "logs.parse", "-h"]]
+            ["-m", "arcface_mxnet.logs.parse", "-h"]]
 
 
 def interrupted(command, delay):
@@ -22,7 +22,7 @@ def interrupted(command, delay):
                                stdout=subprocess.DEVNULL, text=True)
     said = []
     for line in process.stderr:
-        if line.startswith("import time:") and line.rsplit("|", 1)[-1].strip() == "runtime":
+        if line.startswith("import time:") and line.rsplit("|", 1)[-1].strip() == "arcface_mxnet":
             time.sleep(delay)
             process.send_signal(signal.SIGINT)
         if not line.startswith("import time:"):
@@ -43,8 +43,9 @@ def test_one_line_at_any_moment_of_loading(command, delay):
 
 def test_the_signal_is_given_back_for_the_work():
     """run_command: SIGINT is a KeyboardInterrupt again, so that what is half written is cleaned up."""
-    code = ("import runtime.loading, signal; signal.signal(signal.SIGINT, runtime.loading._leave)\n"
-            "from runtime.errors import run_command\n"
+    code = ("import arcface_mxnet.runtime.loading, signal\n"
+            "signal.signal(signal.SIGINT, arcface_mxnet.runtime.loading._leave)\n"
+            "from arcface_mxnet.runtime.errors import run_command\n"
             "def main(argv):\n"
             "    try:\n        signal.raise_signal(signal.SIGINT)\n"
             "    finally:\n        print('cleaned up')\n"
@@ -55,8 +56,8 @@ def test_the_signal_is_given_back_for_the_work():
 
 @pytest.mark.parametrize("command", [["-c", "{}"], ["{file}"], ["-m", "other"]])
 def test_another_program_keeps_its_signals(tmp_path, command):
-    """A notebook, a script or a module of somebody else's that imports a room."""
-    code = "import signal, datasets; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    """A notebook, a script or a module of somebody else's that imports the package."""
+    code = "import signal, arcface_mxnet.datasets; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     (tmp_path / "other.py").write_text(code)
     filled = [part.format(code, file=tmp_path / "other.py") for part in command]
     done = subprocess.run([sys.executable, *filled], capture_output=True, text=True, cwd=tmp_path)
@@ -67,24 +68,24 @@ def test_ignored_stays_ignored():
     """A command begun in the background of a script is not ended by Ctrl-C, as any other."""
     code = ("import signal, os, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
             "os.execv(sys.executable, sys.argv[1:])")
-    asked = ["-c", "import sys; sys.argv[0] = '-m'; import datasets\n"
+    asked = ["-c", "import sys; sys.argv[0] = '-m'; import arcface_mxnet.datasets\n"
              "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"]
     done = subprocess.run([sys.executable, "-c", code, sys.executable, *asked], capture_output=True, text=True)
     assert done.stdout == "True\n"
 
 
 def _scripts():
-    """Files that people start by their path; `-m PACKAGE` imports the package first, which is a room."""
+    """Files that people start by their path; `-m` imports the package first."""
     return sorted(path for room in ROOMS for path in (HOUSE / room).rglob("*.py")
                   if path.name != "__main__.py" and "run_command(main)" in path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", _scripts(), ids=lambda path: str(path.relative_to(HOUSE)))
-def test_every_command_imports_a_room_before_any_library(path):
+def test_every_command_imports_the_package_before_any_library(path):
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
             first = names[0].split(".")[0]
-            if first in ROOMS:
+            if first == "arcface_mxnet":
                 return
-            assert first not in LIBRARIES, f"{first} before any room: import runtime first"
+            assert first not in LIBRARIES, f"{first} before arcface_mxnet"

@@ -3,13 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import prepare_environment, restore_numpy_aliases
+from arcface_mxnet.runtime.python_version import check_python
+
 import numpy as np
 import pytest
-
-from runtime.cores import available_cores
-from runtime.errors import InputError
-from runtime.mx import prepare_environment, restore_numpy_aliases
-from runtime.python_version import check_python
 
 
 def test_all_cores_are_used_and_a_users_setting_is_kept():
@@ -25,7 +25,8 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
 
 
 def test_cores_are_those_this_process_may_use():
-    code = "import os; os.sched_setaffinity(0, {0}); from runtime.cores import available_cores as n; print(n())"
+    code = "import os; os.sched_setaffinity(0, {0})\n" \
+           "from arcface_mxnet.runtime.cores import available_cores as n; print(n())"
     alone = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert alone.stdout.strip() == "1"
     assert available_cores() == len(os.sched_getaffinity(0))
@@ -55,8 +56,8 @@ def test_a_command_on_a_gpu_build_without_a_driver_ends_with_one_line(tmp_path):
         "import ctypes\n"
         "def refuse(name, *more, **named):\n"
         "    raise OSError(name)\n"
-        "import runtime.cuda\n"
-        "runtime.cuda.ctypes = type('ctypes', (), {'CDLL': refuse, 'RTLD_GLOBAL': 0})\n")
+        "import arcface_mxnet.runtime.cuda\n"
+        "arcface_mxnet.runtime.cuda.ctypes = type('ctypes', (), {'CDLL': refuse, 'RTLD_GLOBAL': 0})\n")
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, str(root / "recognition" / "train.py"), "--network", "r50"],
                           env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},

@@ -1,7 +1,7 @@
 import io
 
-from runtime import progress as module
-from runtime.progress import bar, progress
+from arcface_mxnet.runtime import progress as module
+from arcface_mxnet.runtime.progress import bar, progress
 
 
 class Terminal(io.StringIO):

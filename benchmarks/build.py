@@ -25,7 +25,7 @@ from arcface_mxnet.datasets.manifest import describe_set
 from arcface_mxnet.datasets.records import RecordSet, RecordWriter
 from arcface_mxnet.datasets.selected_set import positions_by_class
 from arcface_mxnet.datasets.unpack import unpack
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 
 import cv2
 import mxnet.tools  # noqa: TID251  (only to find im2rec.py)

@@ -19,7 +19,7 @@ from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
 from arcface_mxnet.recognition.engine.program import Model, backbone_program
 from arcface_mxnet.recognition.engine.sampled import Rule, SampledCentres
 from arcface_mxnet.recognition.losses import LossSettings, attach
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import run_command
 from arcface_mxnet.runtime.files import write_json
 from arcface_mxnet.runtime.mx import mx

@@ -17,7 +17,7 @@ from typing import Callable, Dict, List
 from arcface_mxnet.datasets.iterators import ClassificationBatches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.shuffle import shuffle
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.mx import mx
 
 

@@ -20,9 +20,8 @@ from arcface_mxnet.recognition.engine.initial import fresh
 from arcface_mxnet.recognition.engine.program import compose, parameter_shapes
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
-from arcface_mxnet.runtime.devices import contexts
 from arcface_mxnet.runtime.errors import run_command
-from arcface_mxnet.runtime.mx import available_cores, mx
+from arcface_mxnet.runtime.mx import available_cores, contexts, mx
 
 import numpy as np
 

@@ -28,7 +28,7 @@ from arcface_mxnet.datasets.list_files import from_list
 from arcface_mxnet.datasets.partial_set import JOURNAL, PartialSet
 from arcface_mxnet.datasets.point_files import read_points
 from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
 from arcface_mxnet.runtime.progress import bar

@@ -10,7 +10,7 @@ from typing import Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, T
 from arcface_mxnet.datasets.augment import IMAGE, MIRROR, ORDER, Augmentation, augment, stream
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, fit
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 

@@ -8,8 +8,7 @@ import importlib
 import sys
 from typing import Dict, Optional, Sequence
 
-from arcface_mxnet.runtime.errors import run_command, unknown
-from arcface_mxnet.runtime.loading import loading
+from arcface_mxnet.runtime.errors import loading, run_command, unknown
 
 VERBS: Dict[str, str] = {
     "build": "arcface_mxnet.datasets.build",

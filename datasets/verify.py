@@ -20,7 +20,7 @@ from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.record_checks import Checked, Finding, check_records
 from arcface_mxnet.datasets.recordindex import rec_and_idx
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, write_json
 

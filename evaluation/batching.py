@@ -3,8 +3,7 @@ import os
 from typing import Optional, Tuple
 
 from arcface_mxnet.graph.checkpoint import embedding_only, load, parse_model
-from arcface_mxnet.runtime.devices import contexts
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.mx import contexts, mx
 
 _LARGEST = {"cpu": 64, "gpu": 256}
 """Beyond these, larger batches were not faster (performance.md)."""

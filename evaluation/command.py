@@ -8,9 +8,9 @@ from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.evaluation.texts import read_lines
 from arcface_mxnet.evaluation.vectors import check_embeddings
 from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
-from arcface_mxnet.runtime.devices import contexts
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.mx import contexts
 
 import numpy as np
 

@@ -5,9 +5,8 @@ from arcface_mxnet.evaluation.executor import Executor, wrong_size
 from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model
 from arcface_mxnet.graph.inference import inference_form
-from arcface_mxnet.runtime.devices import contexts
 from arcface_mxnet.runtime.errors import InputError, unknown
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.mx import contexts, mx
 
 import numpy as np
 

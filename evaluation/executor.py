@@ -5,8 +5,7 @@ from typing import Dict, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
-from arcface_mxnet.runtime.subgraphs import subgraphs_off
+from arcface_mxnet.runtime.mx import mx, subgraphs_off
 
 import numpy as np
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
 from arcface_mxnet.evaluation.sources import Source
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
 from arcface_mxnet.runtime.progress import bar

@@ -17,8 +17,7 @@ from arcface_mxnet.graph.editing import Editing
 from arcface_mxnet.graph.fold import scale_inputs
 from arcface_mxnet.graph.nodes import Node, output_shapes
 from arcface_mxnet.graph.shapes import Shape
-from arcface_mxnet.runtime.mx import mx
-from arcface_mxnet.runtime.subgraphs import subgraphs_off
+from arcface_mxnet.runtime.mx import mx, subgraphs_off
 
 import numpy
 

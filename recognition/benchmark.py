@@ -21,7 +21,7 @@ from arcface_mxnet.graph.precision import bf16_form, int8_form
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.files import atomic_open, write_json
 from arcface_mxnet.runtime.mx import mx

@@ -16,8 +16,8 @@ from arcface_mxnet.recognition.engine.validation import require_packs
 from arcface_mxnet.recognition.listing import listing
 from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
 from arcface_mxnet.recognition.settings import DEMO_DATASET, HEADS, MULTIPLIERS, Settings, default_folder, resolve
-from arcface_mxnet.runtime.devices import contexts
 from arcface_mxnet.runtime.errors import InputError, close, run_command
+from arcface_mxnet.runtime.mx import contexts
 
 EXAMPLES = f"""examples:
   python recognition/train.py --network r100 --loss arcface --dataset emore --gpus 0,1,2,3

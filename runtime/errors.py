@@ -1,12 +1,21 @@
-"""Errors a user can act on: one line that names the file, record or flag and says what to do."""
+"""How a command ends: errors a user can act on in one line, Ctrl-C at any moment; standard library only.
+
+Ctrl-C while a command still loads its libraries must be one line and status 130 too. Python's own answer is an
+exception inside whatever is being imported, and NumPy, for one, turns that into an ImportError of several screens.
+While libraries load nothing of the user's is open, so the process may end on the spot. Importing `arcface_mxnet`
+(every command does, before any library) takes SIGINT over in a process that is one of our commands, and in no other;
+`run_command` gives it back before the command's work begins.
+"""
+import contextlib
 import errno
 import os
 import signal
 import sys
+import threading
 import warnings
-from typing import Callable, NoReturn, Optional, Sequence, TextIO, Type, Union
-
-from arcface_mxnet.runtime.loading import give_back, take_over
+from pathlib import Path
+from types import FrameType
+from typing import Callable, Iterator, NoReturn, Optional, Sequence, TextIO, Type, Union
 
 EXIT_BAD_INPUT = 2
 _ELSEWHERE = "choose another path"
@@ -15,6 +24,8 @@ _REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "
              errno.EROFS: _ELSEWHERE, errno.EEXIST: f"it is no folder; {_ELSEWHERE}", errno.ENOTDIR: _ELSEWHERE,
              errno.EISDIR: _ELSEWHERE, errno.EPERM: _ELSEWHERE}
 _NO_FILES = "no file can be made there, choose another path"
+FOLDERS = ("runtime", "graph", "datasets", "evaluation", "recognition", "logs")
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 class Notice(UserWarning):
@@ -88,3 +99,43 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
         sys.exit(128 + signal.SIGINT)
     finally:
         take_over()  # the work is over: Python must not answer with a traceback from its own end either
+
+
+def take_over() -> None:
+    """End this process at SIGINT from now on, if it is one of our commands and nobody else has taken the signal."""
+    if (threading.current_thread() is threading.main_thread() and _is_command()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
+        signal.signal(signal.SIGINT, _leave)
+
+
+def give_back() -> None:
+    """From here SIGINT is a KeyboardInterrupt again (where it was taken over)."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """For a command that imports libraries later on: while entered, SIGINT is as it is while the first ones load."""
+    take_over()
+    try:
+        yield
+    finally:
+        give_back()
+
+
+def _is_command() -> bool:
+    """Whether the main program is a file in one of the project's folders (under `-m` it has no name yet)."""
+    workers = sys.modules.get("multiprocessing.process")
+    if workers is not None and workers.parent_process() is not None:
+        return False  # a worker process: its parent is told too
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path is None:
+        return sys.argv[:1] == ["-m"]
+    place = Path(path).resolve()
+    return _ROOT in place.parents and place.relative_to(_ROOT).parts[0] in FOLDERS
+
+
+def _leave(number: int, frame: Optional[FrameType]) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)

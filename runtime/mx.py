@@ -1,14 +1,28 @@
-"""The one import of MXNet: `from arcface_mxnet.runtime.mx import mx`; what must be set before it is set here alone."""
+"""The one import of MXNet: `from arcface_mxnet.runtime.mx import mx`; what must be set before it is set here alone.
+
+Also where MXNet computes (`contexts`, the `--gpus` flag) and how it binds (`subgraphs_off`).
+"""
+import contextlib
 import os
 import sys
-from typing import MutableMapping
+from typing import Iterator, List, MutableMapping, Optional, Sequence
 
-from arcface_mxnet.runtime.cores import available_cores
-from arcface_mxnet.runtime.cuda import preload_libraries
+from arcface_mxnet.runtime.environment import (
+    COMPILED_CAPABILITIES,
+    Gpu,
+    available_cores,
+    check_python,
+    installed_mxnet,
+    machine_gpus,
+    preload_libraries,
+    wheel_needs_cuda,
+)
 from arcface_mxnet.runtime.errors import InputError, leave
-from arcface_mxnet.runtime.python_version import check_python
 
 import numpy
+
+CPU_HINT = "add '--gpus cpu' to go on with the CPU"
+_SUBGRAPHS_OFF = {"MXNET_SUBGRAPH_BACKEND": "NONE", "MXNET_SUBGRAPH_VERBOSE": "0"}
 
 
 def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:
@@ -45,4 +59,67 @@ except InputError as error:  # commands import this before run_command is there 
 
 import mxnet as mx  # noqa: E402  (everything above must come first)
 
-__all__ = ["mx"]
+
+def contexts(text: Optional[str] = None) -> List[mx.Context]:
+    """The contexts a `--gpus` value asks for.
+
+    "0,1,2,3": those GPUs. "cpu": the CPU; "cpu:N": N CPU contexts, for checking data parallelism without a GPU.
+    None: every GPU the installed MXNet can use, else one CPU context. Raises InputError in one line where a GPU is
+    asked for that is not there, or that this build holds no machine code for.
+    """
+    if text is not None and text.split(":")[0].strip().lower() == "cpu":
+        return _cpu_contexts(text)
+    folder = installed_mxnet()
+    gpu_build = folder is not None and wheel_needs_cuda(folder)
+    return [mx.gpu(index) for index in gpu_indices(text, machine_gpus() if gpu_build else [], gpu_build)] or [mx.cpu()]
+
+
+def gpu_indices(text: Optional[str], gpus: Sequence[Gpu], gpu_build: bool) -> List[int]:
+    """The GPU numbers to use out of those the machine has; empty means the CPU. Raises as `contexts` does."""
+    wanted = [gpu.number for gpu in gpus] if text is None else _numbers(text)
+    if wanted and not gpu_build:
+        raise InputError(f"--gpus {text}: MXNet here is the CPU build; {CPU_HINT}, or install requirements.txt")
+    by_index = {gpu.number: gpu for gpu in gpus}
+    for index in wanted:
+        if index not in by_index:
+            raise InputError(f"--gpus {text}: no GPU {index} here (found {len(gpus)}); {CPU_HINT}")
+        gpu = by_index[index]
+        if not gpu.runs_wheel:
+            known = ", ".join(f"{major}.{minor}" for major, minor in COMPILED_CAPABILITIES)
+            raise InputError(f"GPU {index} ({gpu.name}) has compute capability "
+                             f"{gpu.capability[0]}.{gpu.capability[1]}, this MXNet has code for {known}; {CPU_HINT}")
+    return wanted
+
+
+def _numbers(text: str) -> List[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--gpus {text}: expected GPU numbers like 0,1 or cpu or cpu:2") from None
+    if len(set(numbers)) != len(numbers) or min(numbers) < 0:
+        raise InputError(f"--gpus {text}: each GPU once, counted from 0")
+    return numbers
+
+
+def _cpu_contexts(text: str) -> List[mx.Context]:
+    count = text.partition(":")[2] or "1"
+    if not count.isdigit() or int(count) < 1:
+        raise InputError(f"--gpus {text}: expected cpu or cpu:N with N from 1")
+    return [mx.cpu(index) for index in range(int(count))]
+
+
+@contextlib.contextmanager
+def subgraphs_off() -> Iterator[None]:
+    """Bind without oneDNN's subgraphs: with them the second forward of a depthwise network fails, and an output from
+    the middle of a fused pair is an error.
+
+    MXNet reads the setting at each bind, so that other graphs keep their subgraphs; a user's own setting stays.
+    """
+    changed = [name for name in _SUBGRAPHS_OFF if name not in os.environ]
+    for name in changed:
+        os.environ[name] = _SUBGRAPHS_OFF[name]
+    try:
+        yield
+    finally:
+        for name in changed:
+            del os.environ[name]

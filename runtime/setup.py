@@ -1,4 +1,4 @@
-"""Set up .venv: `python3 -m runtime.setup` from the repository root (what `make setup` runs).
+"""Set up .venv: `python3 -m arcface_mxnet.runtime.setup` from the repository root (what `make setup` runs).
 
 Creates the virtual environment and installs requirements.txt where a GPU is found that the paper's MXNet wheel has code
 for, else requirements-cpu.txt. Standard library only; done again only when a requirements file has changed.
@@ -11,12 +11,11 @@ import venv
 from pathlib import Path
 from typing import Optional, Sequence
 
-from runtime.cuda import machine_gpus
-from runtime.errors import InputError, run_command
-from runtime.python_version import check_python
+from arcface_mxnet.runtime.environment import check_python, machine_gpus
+from arcface_mxnet.runtime.errors import InputError, run_command
 
 EXAMPLE = """example:
-  python3.11 -m runtime.setup --requirements requirements-cpu.txt
+  python3.11 -m arcface_mxnet.runtime.setup --requirements requirements-cpu.txt
 """
 STAMP = "setup-stamp"
 
@@ -45,7 +44,7 @@ def fingerprint(root: Path, requirements: str) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Make or refresh the environment; returns pip's exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m runtime.setup", description=__doc__, epilog=EXAMPLE,
+    parser = argparse.ArgumentParser(prog="python3 -m arcface_mxnet.runtime.setup", description=__doc__, epilog=EXAMPLE,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", default=".venv", help="folder of the virtual environment (default .venv)")
     parser.add_argument("--requirements", help="requirements file (default: by what the machine has)")

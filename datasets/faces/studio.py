@@ -9,7 +9,7 @@ from arcface_mxnet.datasets.faces.identity import draw_identity
 from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
 from arcface_mxnet.datasets.faces.render import encoded_face
 from arcface_mxnet.datasets.faces.worlds import ranges_of
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 
 import cv2
 

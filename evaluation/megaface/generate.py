@@ -15,8 +15,8 @@ from arcface_mxnet.evaluation.megaface.features import write_tree
 from arcface_mxnet.evaluation.megaface.lists import read_paths
 from arcface_mxnet.evaluation.sources import FileSource
 from arcface_mxnet.evaluation.vectors import normalise
-from arcface_mxnet.runtime.devices import contexts
 from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.mx import contexts
 
 import numpy as np
 

@@ -16,7 +16,7 @@ from arcface_mxnet.datasets.faces.render import encoded_face
 from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, ranges_of
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.recognition.reproduction.small_faces import reduced
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.files import atomic_path
 from arcface_mxnet.runtime.progress import progress
 

@@ -14,7 +14,7 @@ from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.drawing import canvas, save
 from arcface_mxnet.recognition.reproduction.figures import Order, figure
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, Produced
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import read_json
 from arcface_mxnet.runtime.mx import mx

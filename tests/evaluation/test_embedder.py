@@ -7,8 +7,7 @@ from arcface_mxnet.evaluation.executor import has_depthwise
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
-from arcface_mxnet.runtime.subgraphs import subgraphs_off
+from arcface_mxnet.runtime.mx import mx, subgraphs_off
 
 import numpy as np
 import pytest

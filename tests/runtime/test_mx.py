@@ -3,13 +3,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from arcface_mxnet.runtime.cores import available_cores
+from arcface_mxnet.runtime.environment import Gpu
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import prepare_environment, restore_numpy_aliases
-from arcface_mxnet.runtime.python_version import check_python
+from arcface_mxnet.runtime.mx import contexts, gpu_indices, mx, prepare_environment, restore_numpy_aliases
 
 import numpy as np
 import pytest
+
+P40S = [Gpu(index, "Tesla P40", (6, 1)) for index in range(4)]
+H100 = [Gpu(0, "NVIDIA H100", (9, 0))]
 
 
 def test_all_cores_are_used_and_a_users_setting_is_kept():
@@ -22,23 +24,6 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
     environ = dict(users)
     prepare_environment(environ, 6)
     assert environ == users
-
-
-def test_cores_are_those_this_process_may_use():
-    code = "import os; os.sched_setaffinity(0, {0})\n" \
-           "from arcface_mxnet.runtime.cores import available_cores as n; print(n())"
-    alone = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert alone.stdout.strip() == "1"
-    assert available_cores() == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize("version, good", [((3, 7), False), ((3, 8), True), ((3, 12), True), ((3, 13), False)])
-def test_another_python_gets_one_sentence(version, good):
-    if good:
-        check_python(version)
-        return
-    with pytest.raises(InputError, match=r"Python 3\.\d+ cannot run MXNet 1.9.1; use Python 3.8 to 3.12"):
-        check_python(version)
 
 
 def test_the_numpy_alias_is_restored(monkeypatch):
@@ -56,11 +41,49 @@ def test_a_command_on_a_gpu_build_without_a_driver_ends_with_one_line(tmp_path):
         "import ctypes\n"
         "def refuse(name, *more, **named):\n"
         "    raise OSError(name)\n"
-        "import arcface_mxnet.runtime.cuda\n"
-        "arcface_mxnet.runtime.cuda.ctypes = type('ctypes', (), {'CDLL': refuse, 'RTLD_GLOBAL': 0})\n")
+        "import arcface_mxnet.runtime.environment\n"
+        "arcface_mxnet.runtime.environment.ctypes = type('ctypes', (), {'CDLL': refuse, 'RTLD_GLOBAL': 0})\n")
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, str(root / "recognition" / "train.py"), "--network", "r50"],
-                          env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+                          env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root / 'src'}"},
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: no NVIDIA driver") and len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_flag_every_gpu_else_the_cpu():
+    assert gpu_indices(None, P40S, True) == [0, 1, 2, 3]
+    assert gpu_indices(None, [], True) == []
+    assert gpu_indices(None, [], False) == []
+    assert contexts(None) == [mx.cpu()]
+
+
+def test_the_papers_four_gpus():
+    assert gpu_indices("0,1,2,3", P40S, True) == [0, 1, 2, 3]
+    assert gpu_indices("3,1", P40S, True) == [3, 1]
+
+
+def test_cpu_contexts():
+    assert contexts("cpu") == [mx.cpu(0)]
+    assert contexts("cpu:2") == [mx.cpu(0), mx.cpu(1)]
+
+
+@pytest.mark.parametrize("text, gpus, gpu_build, said", [
+    (None, H100, True, "GPU 0 .NVIDIA H100. has compute capability 9.0.*'--gpus cpu'"),
+    ("0", H100, True, "compute capability 9.0"),
+    ("0", [], True, "no GPU 0 here .found 0..*'--gpus cpu'"),
+    ("0,4", P40S, True, "no GPU 4 here .found 4."),
+    ("0", P40S, False, "CPU build"),
+    ("0,0", P40S, True, "each GPU once"),
+    ("a", P40S, True, "expected GPU numbers"),
+])
+def test_what_cannot_be_used_is_said_in_one_line(text, gpus, gpu_build, said):
+    with pytest.raises(InputError, match=said) as error:
+        gpu_indices(text, gpus, gpu_build)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["cpu:0", "cpu:two", "cpu:-1"])
+def test_a_bad_number_of_cpu_contexts(text):
+    with pytest.raises(InputError, match=f"--gpus {text}"):
+        contexts(text)

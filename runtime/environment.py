@@ -1,16 +1,18 @@
-"""The CUDA side of `mxnet-cu112`, before and without MXNet: its libraries, the driver, what the GPUs are.
+"""The machine before and without MXNet: its Python, its processors, its GPUs and the CUDA libraries of `mxnet-cu112`.
 
-The wheel links the CUDA 11 libraries; they come from PyPI (`requirements.txt`) and lie in site-packages/nvidia, where
-the loader does not look. Loading them here by path, dependencies first, lets `import mxnet` find them with no
-LD_LIBRARY_PATH. Only libcuda.so.1, the driver, must come from the machine.
+The GPU wheel links the CUDA 11 libraries; they come from PyPI (`requirements.txt`) and lie in site-packages/nvidia,
+where the loader does not look. Loading them here by path, dependencies first, lets `import mxnet` find them with no
+LD_LIBRARY_PATH. Only libcuda.so.1, the driver, must come from the machine. Standard library only.
 """
 import ctypes
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional
 
 from arcface_mxnet.runtime.errors import InputError
 
+OLDEST, NEWEST = (3, 8), (3, 12)
 DRIVER = "libcuda.so.1"
 # Read from the library with cuobjdump: machine code for these and no PTX. Each runs its own major version upwards.
 COMPILED_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
@@ -44,6 +46,20 @@ class Gpu(NamedTuple):
         """Whether the wheel holds machine code this GPU executes: same major version, minor not newer than its own."""
         major, minor = self.capability
         return any(major == compiled[0] and minor >= compiled[1] for compiled in COMPILED_CAPABILITIES)
+
+
+def check_python(version: "tuple[int, int]") -> None:
+    """Raise InputError with one clear sentence on a (major, minor) that MXNet 1.9.1 cannot run on."""
+    if not OLDEST <= version <= NEWEST:
+        raise InputError(f"Python {version[0]}.{version[1]} cannot run MXNet 1.9.1; use Python 3.8 to 3.12, "
+                         "for example 'make setup PYTHON=python3.11'")
+
+
+def available_cores() -> int:
+    """The processors this process may use (its affinity, not the machine's total)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def installed_mxnet() -> Optional[Path]:

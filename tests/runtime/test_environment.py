@@ -1,7 +1,17 @@
 import ctypes
+import os
+import subprocess
+import sys
 
-from arcface_mxnet.runtime import cuda
-from arcface_mxnet.runtime.cuda import Gpu, list_gpus, preload_libraries, wheel_needs_cuda
+from arcface_mxnet.runtime import environment
+from arcface_mxnet.runtime.environment import (
+    Gpu,
+    available_cores,
+    check_python,
+    list_gpus,
+    preload_libraries,
+    wheel_needs_cuda,
+)
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest
@@ -61,23 +71,23 @@ def test_the_wheel_is_told_by_its_metadata(tmp_path):
 
 def test_libraries_are_loaded_by_path_dependencies_first(tmp_path, monkeypatch):
     folder = fake_install(tmp_path, "mxnet_cu112")
-    for library in cuda._LIBRARIES:
+    for library in environment._LIBRARIES:
         path = tmp_path / "nvidia" / library
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     loaded = []
-    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
+    monkeypatch.setattr(environment, "installed_mxnet", lambda: folder)
     monkeypatch.setattr(ctypes, "CDLL", lambda path, mode: loaded.append(path.rpartition("/")[2]))
     preload_libraries()
     assert loaded[0] == "libcuda.so.1"
     assert loaded.index("libcublasLt.so.11") < loaded.index("libcublas.so.11") < loaded.index("libcusolver.so.11")
     assert loaded.index("libcusparse.so.11") < loaded.index("libcusolver.so.11")
-    assert len(loaded) == 1 + len(cuda._LIBRARIES)
+    assert len(loaded) == 1 + len(environment._LIBRARIES)
 
 
 def test_without_a_driver_one_line_says_how_to_go_on_with_the_cpu(tmp_path, monkeypatch):
     folder = fake_install(tmp_path, "mxnet_cu112")
-    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
+    monkeypatch.setattr(environment, "installed_mxnet", lambda: folder)
     with pytest.raises(InputError, match="no NVIDIA driver .*requirements-cpu.txt") as said:
         preload_libraries()
     assert "\n" not in str(said.value)
@@ -85,7 +95,24 @@ def test_without_a_driver_one_line_says_how_to_go_on_with_the_cpu(tmp_path, monk
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     folder = fake_install(tmp_path, "mxnet_cu112")
-    monkeypatch.setattr(cuda, "installed_mxnet", lambda: folder)
-    monkeypatch.setattr(cuda, "load_driver", lambda: None)
+    monkeypatch.setattr(environment, "installed_mxnet", lambda: folder)
+    monkeypatch.setattr(environment, "load_driver", lambda: None)
     with pytest.raises(InputError, match="libcudart.so.11.0: not found; run 'pip install -r requirements.txt'"):
         preload_libraries()
+
+
+def test_cores_are_those_this_process_may_use():
+    code = "import os; os.sched_setaffinity(0, {0})\n" \
+           "from arcface_mxnet.runtime.environment import available_cores as n; print(n())"
+    alone = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert alone.stdout.strip() == "1"
+    assert available_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("version, good", [((3, 7), False), ((3, 8), True), ((3, 12), True), ((3, 13), False)])
+def test_another_python_gets_one_sentence(version, good):
+    if good:
+        check_python(version)
+        return
+    with pytest.raises(InputError, match=r"Python 3\.\d+ cannot run MXNet 1.9.1; use Python 3.8 to 3.12"):
+        check_python(version)

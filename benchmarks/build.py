@@ -23,7 +23,7 @@ from typing import Callable, Dict, List
 from arcface_mxnet.datasets.images import decode_bgr
 from arcface_mxnet.datasets.manifest import describe_set
 from arcface_mxnet.datasets.records import RecordSet, RecordWriter
-from arcface_mxnet.datasets.selected_set import positions_by_class
+from arcface_mxnet.datasets.subset_merge import positions_by_class
 from arcface_mxnet.datasets.unpack import unpack
 from arcface_mxnet.runtime.environment import available_cores
 
@@ -86,7 +86,7 @@ def grainy(source: Path, out: Path, grain: float) -> Path:
 
 def verify_in_process(folder: str) -> None:
     """`verify` without the start of a process, as `decode` is."""
-    from arcface_mxnet.datasets.verify import verify
+    from arcface_mxnet.datasets.check import verify
     verify(folder)
 
 

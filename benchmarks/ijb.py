@@ -9,10 +9,9 @@ import time
 from multiprocessing import get_context
 from typing import Callable, Dict, List, Tuple
 
-from arcface_mxnet.evaluation.ijb.meta import TemplatePairs
-from arcface_mxnet.evaluation.ijb.modes import Mode
-from arcface_mxnet.evaluation.ijb.templates import pool
-from arcface_mxnet.evaluation.ijb.verify import FARS, verify
+from arcface_mxnet.evaluation.ijb.metadata import TemplatePairs
+from arcface_mxnet.evaluation.ijb.templates import Mode, pool
+from arcface_mxnet.evaluation.ijb.verification import FARS, verify
 
 import numpy as np
 import sklearn.metrics

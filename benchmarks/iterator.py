@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from arcface_mxnet.datasets.iterators import ClassificationBatches
+from arcface_mxnet.datasets.iterator import ClassificationBatches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.shuffle import shuffle
 from arcface_mxnet.runtime.environment import available_cores

@@ -1,6 +1,6 @@
 """Every loss preset trained on the built-in faces by recognition/train.py, and the table of what came out.
 
-The faces are the built-in ones at 32x32 (recognition/reproduction/small_faces.py), the network is `small`; all losses
+The faces are the built-in ones at 32x32 (recognition/reproduction/demo_data.py), the network is `small`; all losses
 share one recipe, which was chosen for none of them. The question is not which is best but whether each one trains:
 pairs of unseen people must be told apart better than by chance, and better than by the same network before training,
 each by more than three standard deviations. Runs are kept and not repeated.
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from arcface_mxnet.recognition import train
-from arcface_mxnet.recognition.engine.run_directory import METRICS, SETTINGS
+from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.presets import LOSSES
-from arcface_mxnet.recognition.reproduction.small_faces import small_faces
+from arcface_mxnet.recognition.reproduction.demo_data import small_faces
 from arcface_mxnet.recognition.settings import take
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from arcface_mxnet.evaluation.megaface.pairs import Features
-from arcface_mxnet.evaluation.megaface.protocol import evaluate
+from arcface_mxnet.evaluation.megaface.protocol import Features, evaluate
 
 import numpy as np
 

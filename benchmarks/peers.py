@@ -15,7 +15,7 @@ from typing import Dict, List, Optional, Sequence
 
 from arcface_mxnet.graph.checkpoint import load, save
 from arcface_mxnet.graph.describe import description
-from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.quantise import bf16_form, int8_form
 from arcface_mxnet.graph.to_onnx import write_onnx
 from arcface_mxnet.graph.to_torch import to_torch
 from arcface_mxnet.graph.untrained import untrained

@@ -10,13 +10,13 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from arcface_mxnet.recognition.engine.centres import HeadSizes
-from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine.class_centres import HeadSizes
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
 from arcface_mxnet.recognition.engine.distributed import join
-from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
-from arcface_mxnet.recognition.engine.program import Model, backbone_program
-from arcface_mxnet.recognition.engine.sampled import Rule
-from arcface_mxnet.recognition.engine.server_centres import KEY_CLASSES, ServerCentres
+from arcface_mxnet.recognition.engine.model import Model, backbone_program
+from arcface_mxnet.recognition.engine.parameter_server import KEY_CLASSES, ServerCentres
+from arcface_mxnet.recognition.engine.partial_fc import Rule
+from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.errors import run_command
 from arcface_mxnet.runtime.mx import mx

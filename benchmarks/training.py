@@ -13,11 +13,10 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from arcface_mxnet.graph.flops import count_flops
+from arcface_mxnet.graph.describe import count_flops
 from arcface_mxnet.recognition.engine.distributed import ALONE
-from arcface_mxnet.recognition.engine.heads import make_step
-from arcface_mxnet.recognition.engine.initial import fresh
-from arcface_mxnet.recognition.engine.program import compose, parameter_shapes
+from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
+from arcface_mxnet.recognition.engine.setup import fresh, make_step
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import run_command

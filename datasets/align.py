@@ -1,13 +1,14 @@
 """Five points -> an aligned crop: the least-squares similarity to the reference points, then one warp."""
-from typing import Callable, Dict, Tuple
+from pathlib import Path
+from typing import Callable, Dict, List, Tuple
 
-from arcface_mxnet.datasets.detection import Detector
-from arcface_mxnet.datasets.landmarks import REFERENCES, similarity
+from arcface_mxnet.datasets.detect import Detector
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike
 
 import cv2
 import numpy as np
+from skimage.transform import SimilarityTransform
 
 DETECTORS = ("scrfd", "yunet", "mtcnn")
 
@@ -42,18 +43,95 @@ def parse_size(text: str) -> Tuple[int, int]:
 def open_detector(kind: str, model: PathLike) -> Detector:
     """A face detector by kind (scrfd, yunet: an .onnx file; mtcnn: a folder); raises InputError if it is none."""
     def scrfd() -> Detector:
-        from arcface_mxnet.datasets.detect_onnx import Scrfd  # onnxruntime is loaded only where it is needed
+        from arcface_mxnet.datasets.detect import Scrfd  # onnxruntime is loaded only where it is needed
         return Scrfd(model)
 
     def yunet() -> Detector:
-        from arcface_mxnet.datasets.detect_onnx import YuNet
+        from arcface_mxnet.datasets.detect import YuNet
         return YuNet(model)
 
     def mtcnn() -> Detector:
-        from arcface_mxnet.datasets.detect_mtcnn import Mtcnn  # and MXNet likewise
+        from arcface_mxnet.datasets.detect import Mtcnn  # and MXNet likewise
         return Mtcnn(model)
 
     openers: Dict[str, Callable[[], Detector]] = {"scrfd": scrfd, "yunet": yunet, "mtcnn": mtcnn}
     if kind not in openers:
         raise unknown("detector", kind, DETECTORS)
     return openers[kind]()
+
+
+# The reference points faces are aligned to, in this one place, and the transform that takes a face there.
+
+
+# Left eye, right eye, nose tip, left and right mouth corner (left and right of the image), pixels (x, y) of a crop
+# 112 high and 96 wide: the original's five-point template.
+REFERENCE_112X96 = np.array([[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655],
+                                [62.7299, 92.2041]])
+REFERENCE_112 = REFERENCE_112X96 + (8.0, 0.0)  # the same face in the middle of a crop 112 wide
+
+REFERENCES: Dict[Tuple[int, int], np.ndarray] = {(112, 112): REFERENCE_112, (112, 96): REFERENCE_112X96}
+POINT_NAMES = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity transform that takes points to points with the least summed squared distance.
+
+    source, target: float (n, 2), n >= 2. Returns float64 (2, 3) M with target ~ M[:, :2] @ source + M[:, 2]: rotation
+    and one scale, never a reflection (Umeyama 1991, by scikit-image). Raises ValueError when the source points are one.
+    """
+    source = np.asarray(source, np.float64)
+    fitted = SimilarityTransform()
+    if not np.ptp(source, axis=0).any() or not fitted.estimate(source, np.asarray(target, np.float64)):
+        raise ValueError("the points coincide: no similarity transform is defined by them")
+    return fitted.params[:2]
+
+
+# Lists of five points: one picture a line, its path and then ten numbers, x and y of each point in turn.
+
+
+_NUMBERS = 10
+
+
+def _split(line: str) -> Tuple[str, List[str]]:
+    """Path and numbers: separated by tabs, or by blanks (then the path ends where eleven or ten numbers begin)."""
+    if "\t" in line:
+        path, *numbers = line.split("\t")
+        return path, numbers[:_NUMBERS]
+    words = line.split()
+    first = len(words) - _NUMBERS
+    if first >= 2 and words[first - 1].replace(".", "", 1).lstrip("-").isdigit():
+        first -= 1  # the published IJB lists end in a detector score
+    return " ".join(words[:first]), words[first:first + _NUMBERS]
+
+
+def read_points(path: PathLike) -> Dict[str, np.ndarray]:
+    """Picture -> points float64 (5, 2). Accepts tabs or blanks, and a score after the ten numbers (IJB's lists).
+
+    Raises InputError naming the file and line where there are not ten numbers, or a picture comes twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}); give a list of `path x1 y1 ... x5 y5`") from None
+    found: Dict[str, np.ndarray] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, values = _split(line)
+        try:
+            points = np.array([float(value) for value in values])
+        except ValueError:
+            points = np.empty(0)
+        if points.size != _NUMBERS or not name or not np.isfinite(points).all():
+            raise InputError(f"{path}: line {number}: expected a path and ten numbers; correct or delete the line")
+        if name in found:
+            raise InputError(f"{path}: line {number}: {name} comes twice; delete one of the two lines")
+        found[name] = points.reshape(5, 2)
+    if not found:
+        raise InputError(f"{path}: no points in it; give a list of `path x1 y1 ... x5 y5`")
+    return found
+
+
+def rescale(points: np.ndarray, measured_width: float, width: int) -> np.ndarray:
+    """Points (5, 2) measured in a picture of one width, in the same picture resized to another (pixel centres kept)."""
+    return (points + 0.5) * (width / measured_width) - 0.5

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, parse_size
-from arcface_mxnet.datasets.detection import Detector, Face, choose
+from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, parse_size, read_points, rescale
+from arcface_mxnet.datasets.detect import Detector, Face, choose
 from arcface_mxnet.datasets.image_sources import SUFFIXES
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg
-from arcface_mxnet.datasets.point_files import read_points, rescale
 from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open

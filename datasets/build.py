@@ -19,14 +19,12 @@ from threading import Lock
 from typing import Deque, Iterator, List, Optional, Set, Tuple, Union
 
 from arcface_mxnet.datasets import manifest
-from arcface_mxnet.datasets.align import DETECTORS, align, open_detector
+from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, read_points
 from arcface_mxnet.datasets.align_folder import Finder, find_by_detector, find_by_points
-from arcface_mxnet.datasets.identity_names import write_names
-from arcface_mxnet.datasets.image_sources import Fingerprint, ImageList, open_source
+from arcface_mxnet.datasets.image_sources import Fingerprint, ImageList, from_list, open_source
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
-from arcface_mxnet.datasets.list_files import from_list
-from arcface_mxnet.datasets.partial_set import JOURNAL, PartialSet
-from arcface_mxnet.datasets.point_files import read_points
+from arcface_mxnet.datasets.record_writer import JOURNAL, PartialSet
+from arcface_mxnet.datasets.records import write_names
 from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError

@@ -1,52 +1,57 @@
-"""The data command: `python datasets/prepare.py VERB ...`; each verb lives in a module of its own.
+"""The data command: `python datasets/prepare.py VERB ...`; each verb lives in a module.
 
 A verb's module has a docstring (shown by --help), `EXAMPLE` (one or more command lines), `add_arguments(parser)` and
-`run(args) -> Optional[int]` (the exit status). It is imported only when its verb is called.
+`run(args) -> Optional[int]` (the exit status). A module of several verbs has `run_VERB` (its docstring is shown),
+`add_VERB_arguments` and `VERB_EXAMPLE`. It is imported only when its verb is called.
 """
 import argparse
 import importlib
+import inspect
 import sys
-from typing import Dict, Optional, Sequence
+from types import ModuleType
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from arcface_mxnet.runtime.errors import loading, run_command, unknown
 
-VERBS: Dict[str, str] = {
-    "build": "arcface_mxnet.datasets.build",
-    "pairs": "arcface_mxnet.datasets.pair_lists",
-    "align": "arcface_mxnet.datasets.align_folder",
-    "inspect": "arcface_mxnet.datasets.inspect_set",
-    "verify": "arcface_mxnet.datasets.verify",
-    "catalog": "arcface_mxnet.datasets.catalog",
-    "merge": "arcface_mxnet.datasets.merge",
-    "clean": "arcface_mxnet.datasets.clean",
-    "exclude": "arcface_mxnet.datasets.exclude",
-    "shuffle": "arcface_mxnet.datasets.shuffle",
-    "unpack": "arcface_mxnet.datasets.unpack",
-    "subset": "arcface_mxnet.datasets.subset",
-    "synthetic": "arcface_mxnet.datasets.synthetic_sets",
-}
 
-_SUMMARY = {
-    "build": "a folder of identities or a list file to a record set",
-    "pairs": "a pair list and an image folder to a .bin pack, and back",
-    "align": "photographs to aligned face crops",
-    "inspect": "say what a record set, a pack or a folder is",
-    "verify": "decode and check everything; the exit status tells",
-    "catalog": "the published sets: what they hold, what of them is here",
-    "merge": "several record sets into one, identities matched",
-    "clean": "rank and drop wrong images of each identity, with a review page",
-    "exclude": "remove training identities that are also test identities",
-    "shuffle": "a shuffled record without index, as the original reads it",
-    "unpack": "records back to folders of images",
-    "subset": "a smaller record set by identities and images",
-    "synthetic": "the built-in faces: training set, packs, probes, templates",
+class Verb(NamedTuple):
+    """The module in this folder, a line for the overview, and the part of the module where it holds more than one."""
+
+    module: str
+    summary: str
+    part: str = ""
+
+    def named(self, module: ModuleType, name: str) -> Any:
+        """`name` of the verb in its module: run or run_PART, add_arguments or add_PART_arguments, EXAMPLE likewise."""
+        first, _, rest = name.partition("_")
+        if not self.part:
+            return getattr(module, name)
+        if name.isupper():
+            return getattr(module, f"{self.part.upper()}_{name}")
+        return getattr(module, "_".join(filter(None, (first, self.part, rest))))
+
+
+VERBS: Dict[str, Verb] = {
+    "build": Verb("build", "a folder of identities or a list file to a record set"),
+    "pairs": Verb("make_pairs", "a pair list and an image folder to a .bin pack, and back"),
+    "align": Verb("align_folder", "photographs to aligned face crops"),
+    "inspect": Verb("inspect_set", "say what a record set, a pack or a folder is"),
+    "verify": Verb("check", "decode and check everything; the exit status tells"),
+    "catalog": Verb("catalog", "the published sets: what they hold, what of them is here"),
+    "merge": Verb("subset_merge", "several record sets into one, identities matched", "merge"),
+    "clean": Verb("clean", "rank and drop wrong images of each identity, with a review page"),
+    "exclude": Verb("clean", "remove training identities that are also test identities", "exclude"),
+    "shuffle": Verb("shuffle", "a shuffled record without index, as the original reads it"),
+    "unpack": Verb("unpack", "records back to folders of images"),
+    "subset": Verb("subset_merge", "a smaller record set by identities and images", "subset"),
+    "synthetic": Verb("synthetic", "the built-in faces: training set, packs, probes, templates"),
 }
 
 _EPILOG = "example:\n  python datasets/prepare.py build photos/ data/mine\n  python datasets/prepare.py VERB --help"
 
 
 def _overview() -> argparse.ArgumentParser:
-    lines = "\n".join(f"  {verb:<10} {_SUMMARY[verb]}" for verb in VERBS)
+    lines = "\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(prog="prepare.py", description="Prepare face data.\n\nverbs:\n" + lines,
                                      epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", metavar="VERB", help="one of the verbs above")
@@ -60,13 +65,16 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
     chosen = _overview().parse_args(given[:1])
     if chosen.verb not in VERBS:
         raise unknown("verb", chosen.verb, list(VERBS))
+    verb = VERBS[chosen.verb]
     with loading():
-        module = importlib.import_module(VERBS[chosen.verb])
-    parser = argparse.ArgumentParser(prog=f"prepare.py {chosen.verb}", description=module.__doc__,
-                                     epilog=f"example:\n{module.EXAMPLE}",
+        module = importlib.import_module(f"arcface_mxnet.datasets.{verb.module}")
+    run = verb.named(module, "run")
+    parser = argparse.ArgumentParser(prog=f"prepare.py {chosen.verb}",
+                                     description=inspect.getdoc(run) if verb.part else module.__doc__,
+                                     epilog=f"example:\n{verb.named(module, 'EXAMPLE')}",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(given[1:]))
+    verb.named(module, "add_arguments")(parser)
+    return run(parser.parse_args(given[1:]))
 
 
 if __name__ == "__main__":

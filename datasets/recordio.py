@@ -5,8 +5,14 @@ it is cut there into parts (1 first, 2 middle, 3 last; 0 whole) and the magic le
 The image record is `uint32 flag, float32 label, uint64 id, uint64 id2`, then `flag` float32 labels, then the bytes
 (facts, 1.2). Equality with MXNet's own reader and writer is held by tests, in both directions.
 """
+import os
 import struct
+import warnings
+from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
+
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.progress import bar
 
 import numpy as np
 
@@ -118,3 +124,154 @@ def unpack_image(data: bytes) -> ImageRecord:
     if len(data) < start:
         raise BrokenRecord(f"shorter than the {flag} labels it announces")
     return ImageRecord(struct.unpack_from(f"<{flag}f", data, IMAGE_HEADER), key, id2, data[start:], True)
+
+
+# Where each record of a .rec stands: read from its .idx, or found by walking the file when there is none.
+
+
+_BLOCK = 1 << 24
+
+
+class RecordIndex:
+    """Keys and places of the records of one file, sorted by key.
+
+    `keys` int64 (n,), `offsets` int64 (n,) in bytes, `lengths` int64 (n,) in bytes including frame and padding.
+    A dense run of keys (every published set) takes no search to look up.
+    """
+
+    def __init__(self, keys: np.ndarray, offsets: np.ndarray, file_size: int, name: Path) -> None:
+        """Sort and check; raises InputError naming `name` on duplicate keys or places outside the file."""
+        if keys.size > 1 and keys[-1] < keys[0]:  # the header, key 0, is written last
+            keys, offsets = np.roll(keys, 1), np.roll(offsets, 1)
+        if not np.all(keys[1:] > keys[:-1]):
+            order = np.argsort(keys, kind="stable")
+            keys, offsets = keys[order], offsets[order]
+            twice = np.flatnonzero(keys[1:] == keys[:-1])
+            if twice.size:
+                raise InputError(f"{name}: key {keys[twice[0]]} stands there twice; use another copy of the set")
+        outside = np.flatnonzero((offsets < 0) | (offsets + FRAME_HEADER > file_size) | (offsets % 4 != 0))
+        if outside.size:
+            raise InputError(f"{name}: record {keys[outside[0]]} would stand outside its .rec of {file_size} bytes; "
+                             "the .rec is truncated or belongs to another index, copy both again")
+        self.keys = keys
+        self.offsets = offsets
+        self.lengths = _spans(offsets, file_size)
+        self._dense = bool(keys.size) and int(keys[-1] - keys[0]) == keys.size - 1
+
+    def __len__(self) -> int:
+        return int(self.keys.size)
+
+    def positions(self, keys: np.ndarray) -> np.ndarray:
+        """Positions of many keys, int64, -1 where a key is not there."""
+        keys = np.asarray(keys, dtype=np.int64)
+        if not len(self):
+            return np.full(keys.shape, -1, dtype=np.int64)
+        if self._dense:
+            found = keys - self.keys[0]
+            return np.where((found >= 0) & (found < len(self)), found, -1)
+        found = np.minimum(np.searchsorted(self.keys, keys), len(self) - 1)
+        return np.where(self.keys[found] == keys, found, -1)
+
+    def position(self, key: int) -> int:
+        """Position of one key, -1 if it is not there."""
+        if self._dense:
+            found = key - int(self.keys[0])
+            return found if 0 <= found < len(self) else -1
+        return int(self.positions(np.asarray([key]))[0])
+
+
+def _spans(offsets: np.ndarray, file_size: int) -> np.ndarray:
+    """Bytes from each record to the next one in the file (to its end for the last)."""
+    ends = np.empty_like(offsets)
+    if not offsets.size:
+        return ends
+    if np.all(offsets[1:] > offsets[:-1]):
+        ends[:-1], ends[-1] = offsets[1:], file_size
+    else:
+        order = np.argsort(offsets, kind="stable")
+        ends[order[:-1]], ends[order[-1]] = offsets[order[1:]], file_size
+    return ends - offsets
+
+
+def _numbers(text: bytes, name: Path, first_line: int) -> np.ndarray:
+    """`key<TAB>offset` lines as int64 (lines, 2); raises InputError naming the file and line."""
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    if text.count(b"\t") == lines:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # text that is no number shows in the count below
+            values = np.fromstring(text, dtype=np.int64, sep=" ")
+        if values.size == 2 * lines:
+            return values.reshape(lines, 2)
+    for number, line in enumerate(text.split(b"\n"), first_line):
+        words = line.split(b"\t")
+        if len(words) != 2 or not all(word.strip().isdigit() for word in words):
+            raise InputError(f"{name}: line {number} is not `key<TAB>offset`; this is no index of a .rec, "
+                             "copy it again")
+    raise InputError(f"{name}: not an index of a .rec, copy it again")
+
+
+def read_index(path: Path, file_size: int) -> RecordIndex:
+    """Read a .idx in blocks; raises InputError where it is empty or no index."""
+    with open(path, "rb") as stream:
+        lines = sum(block.count(b"\n") for block in iter(lambda: stream.read(_BLOCK), b"")) + 1
+    keys, offsets = np.empty(lines, dtype=np.int64), np.empty(lines, dtype=np.int64)
+    done = 0
+    with open(path, "rb") as stream:
+        rest = b""
+        for block in iter(lambda: stream.read(_BLOCK), b""):
+            whole, newline, rest = (rest + block).rpartition(b"\n")
+            if newline:
+                done = _fill(keys, offsets, done, _numbers(whole, path, done + 1))
+        if rest.strip():
+            done = _fill(keys, offsets, done, _numbers(rest, path, done + 1))
+    if not done:
+        raise InputError(f"{path}: empty; copy the index again")
+    return RecordIndex(keys[:done], offsets[:done], file_size, path)
+
+
+def _fill(keys: np.ndarray, offsets: np.ndarray, done: int, pairs: np.ndarray) -> int:
+    keys[done:done + len(pairs)], offsets[done:done + len(pairs)] = pairs.T
+    return done + len(pairs)
+
+
+def walk(descriptor: int, file_size: int, name: Path) -> RecordIndex:
+    """Find the records of a file without an index by hopping from frame to frame; keys are the places 0, 1, ...
+
+    Raises InputError naming the file and byte where a frame is broken.
+    """
+    offsets: List[int] = []
+    at = 0
+    shown = bar(file_size, f"indexing {name.name}", "bytes")
+    try:
+        while at < file_size:
+            offsets.append(at)
+            length = framed_length(descriptor, at, file_size)
+            at += length
+            shown.update(length)
+    except BrokenRecord as error:
+        raise InputError(f"{name}: at byte {at}: {error}; the file is damaged or no record file, "
+                         "use another copy") from None
+    finally:
+        shown.close()
+    return RecordIndex(np.arange(len(offsets), dtype=np.int64), np.asarray(offsets, dtype=np.int64), file_size, name)
+
+
+def framed_length(descriptor: int, offset: int, file_size: int) -> int:
+    """Bytes one record takes in the file, all parts and padding; raises BrokenRecord where it is not whole."""
+    at = offset
+    while True:
+        kind, length = part_length(os.pread(descriptor, FRAME_HEADER, at))
+        at += FRAME_HEADER + ((length + 3) & ~3)
+        if at > file_size:
+            raise BrokenRecord("the file ends inside a record")
+        if kind in (0, 3):
+            return at - offset
+
+
+def rec_and_idx(path: Path) -> Tuple[Path, Path]:
+    """The .rec and .idx a path stands for: a folder (train.rec inside), a .rec, or a prefix without suffix."""
+    if path.is_dir():
+        path = path / "train.rec"
+    elif path.suffix != ".rec":
+        path = path.with_name(path.name + ".rec")
+    return path, path.with_suffix(".idx")

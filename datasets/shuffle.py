@@ -11,9 +11,9 @@ from typing import Optional
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.ages import carry_ages
+from arcface_mxnet.datasets.record_writer import write_property
 from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.set_property import write_property
 from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.progress import progress

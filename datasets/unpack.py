@@ -9,9 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, Optional
 
-from arcface_mxnet.datasets.identity_names import read_names
 from arcface_mxnet.datasets.images import suffix
-from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.records import RecordSet, read_names
 from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.progress import progress

@@ -22,11 +22,11 @@ from arcface_mxnet.evaluation.command import (
 )
 from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.extraction import embed_source
+from arcface_mxnet.evaluation.features import normalise
+from arcface_mxnet.evaluation.paper import ANGLES
 from arcface_mxnet.evaluation.plots import Curve
-from arcface_mxnet.evaluation.published import ANGLES
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.evaluation.sources import image_size, open_source
-from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.graph.checkpoint import load_params, params_path, parse_model
 from arcface_mxnet.runtime.errors import InputError, run_command
 

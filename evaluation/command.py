@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.features import check_embeddings, read_lines
 from arcface_mxnet.evaluation.results import file_hashes
-from arcface_mxnet.evaluation.texts import read_lines
-from arcface_mxnet.evaluation.vectors import check_embeddings
 from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
+from arcface_mxnet.evaluation.command import load_features
 from arcface_mxnet.evaluation.sources import Source
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
@@ -199,3 +200,17 @@ def _nothing_readable(source: Source, broken: List[Any]) -> InputError:
 def _write_lines(path: Path, lines: List[str]) -> None:
     with atomic_open(path, "w") as stream:
         stream.writelines(f"{line}\n" for line in lines)
+
+
+# Embeddings of every image of a list, for protocols that may not leave one out.
+
+
+def complete_embeddings(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,
+                        settings: Dict[str, Any], size: Optional[Tuple[int, int]] = (112, 112)) -> np.ndarray:
+    """(n, d) embeddings kept in `folder` (a stopped run goes on); raises InputError when an image cannot be read."""
+    done = extract(source, embed, folder, settings, size)
+    if done.unreadable:
+        _, name, reason = done.unreadable[0]
+        raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {name} ({reason}); "
+                         f"all are listed in {folder}")
+    return load_features(f"{folder}/{EMBEDDINGS_FILE}")

@@ -2,7 +2,7 @@
 from typing import Dict, Iterable, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.graph.shapes import is_input
+from arcface_mxnet.graph.nodes import is_input
 from arcface_mxnet.runtime.mx import mx
 
 import numpy as np

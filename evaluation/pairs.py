@@ -5,8 +5,8 @@ LFW, CFP-FF, CFP-FP, AgeDB-30, CALFW, CPLFW and VGG2-FP share it (original_mxnet
 from dataclasses import dataclass, field
 from typing import Any, Dict, Tuple
 
+from arcface_mxnet.evaluation.features import check_embeddings, normalise, squared_distances
 from arcface_mxnet.evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, validation_rate
-from arcface_mxnet.evaluation.vectors import check_embeddings, normalise, squared_distances
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

@@ -7,8 +7,9 @@ them in again.
 import functools
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from arcface_mxnet.evaluation.ijb.templates import PAPER_MODE
 from arcface_mxnet.runtime.errors import unknown
 
 PAPER = Path(__file__).with_name("paper.json")
@@ -79,3 +80,88 @@ def figure(name: str) -> Dict[str, Any]:
     if name not in figures:
         raise unknown("figure with numbers", name, list(figures))
     return figures[name]
+
+
+PAIRS: Dict[str, Published] = {
+    "lfw": table("table4").figure("MS1MV2, R100, ArcFace (v3)", "LFW"),
+    "calfw": table("table5").figure("MS1MV2, R100, ArcFace", "CALFW"),
+    "cplfw": table("table5").figure("MS1MV2, R100, ArcFace", "CPLFW"),
+    "cfp_fp": table("zoo").figure("LResNet100E-IR, MS1MV2", "CFP-FP"),
+    "agedb_30": table("zoo").figure("LResNet100E-IR, MS1MV2", "AgeDB-30"),
+    "cfp_ff": table("zoo").figure("LResNet50E-IR, MS1MV1", "CFP-FF"),
+    "ytf": table("table4").figure("MS1MV2, R100, ArcFace (v3)", "YTF"),
+}
+"""Accuracy of the pair sets and of YTF, percent."""
+
+ANGLES: Dict[str, Dict[str, float]] = {
+    row.name.split()[0]: {column: float(value) for column, value in zip(table("table3").columns, row.values)
+                          if isinstance(value, (int, float))}
+    for row in table("table3").rows
+}
+"""Table 3 in degrees, [CASIA, R50, loss]; Intra1/Inter1 on CASIA, Intra2/Inter2 on LFW; no W under a triplet loss."""
+
+TRILLION_PAIRS: Dict[str, Tuple[float, ...]] = {
+    row.name: tuple(float(value) for value in row.values if isinstance(value, (int, float)))
+    for row in table("table8").rows if "team" not in row.name
+}
+"""Table 8 (v3), R100 ArcFace by training set: identification and verification, percent."""
+
+IQIYI: Dict[str, float] = {
+    step: table("table9").figure(row, "MAP").value or 0.0 for step, row in (
+        ("centre", "MS1MV2+Asian, R100, ArcFace"), ("mlp", "+MLP"), ("ensemble", "+Ensemble"),
+        ("context", "+Context"))
+}
+"""Table 9 (v3), MAP in percent, each step on top of the one before."""
+
+
+TITLES = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
+PAPER_FAR = 1e-4
+
+RANK_1: Dict[str, float] = {
+    target: (table("table8_pami").figure("MS1MV2", f"{title} id").value or 0.0) / 100 for target, title in
+    TITLES.items()
+}
+"""v4, Table 8: 1:N rank-1; which of the two definitions is not said."""
+
+
+def published_tar(target: str, mode: str, far: float) -> Optional[Tuple[float, str]]:
+    """The published TAR and its source, or None: Table 7 in the paper's mode at 1e-4, else the notebooks' figures."""
+    if mode == PAPER_MODE and far == PAPER_FAR:
+        found = table("table7").figure("MS1MV2, R100, ArcFace", TITLES[target])
+    else:
+        notebooks, row, column = table("ijb_notebooks"), f"{target}, MS1MV2 R100, {mode}", f"{far:g}"
+        if row not in [known.name for known in notebooks.rows] or column not in notebooks.columns:
+            return None
+        found = notebooks.figure(row, column)
+    return None if found.value is None else (found.value, found.source)
+
+
+FULL_SIZE = 1_000_000
+TABLE_FAR = 1e-6
+MODELS = {"small": "CASIA, R50, ArcFace", "large": "MS1MV2, R100, ArcFace"}
+"""The rows of Table 6 by protocol (small: training set below 0.5M images); those of the refined lists end in ", R"."""
+
+
+class Figures(NamedTuple):
+    """Rank-1 identification and TAR at FAR 1e-6, percent."""
+
+    identification: Optional[float]
+    verification: Optional[float]
+    source: str
+
+
+def _figures(row: str) -> Figures:
+    identification, verification = (table("table6").figure(row, column) for column in ("Id", "Ver"))
+    return Figures(identification.value, verification.value, identification.source)
+
+
+TABLE_6: Dict[str, Dict[bool, Figures]] = {
+    protocol: {refined: _figures(row + (", R" if refined else "")) for refined in (False, True)}
+    for protocol, row in MODELS.items()
+}
+"""By protocol and whether the noise lists were applied."""
+
+
+def published(protocol: str, refined: bool, distractors: int) -> Optional[Figures]:
+    """The paper's figures for a run of full size, else None."""
+    return TABLE_6[protocol][refined] if distractors == FULL_SIZE else None

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import add_out_flag, load_features, parser, read_ids
-from arcface_mxnet.evaluation.cosines import rounding
+from arcface_mxnet.evaluation.features import normalise, rounding
 from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
-from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
 from arcface_mxnet.runtime.progress import progress

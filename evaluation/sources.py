@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.evaluation.features import read_lines
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
 

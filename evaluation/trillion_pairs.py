@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
-from arcface_mxnet.evaluation.blockwise import Survivors, block_borders, score_blocks, sieve
 from arcface_mxnet.evaluation.command import (
     add_network_flags,
     add_out_flag,
@@ -22,18 +21,25 @@ from arcface_mxnet.evaluation.command import (
     parser,
     read_ids,
 )
-from arcface_mxnet.evaluation.complete import complete_embeddings
-from arcface_mxnet.evaluation.cosines import pair_cosines, rounding
 from arcface_mxnet.evaluation.embedder import FLIPS
-from arcface_mxnet.evaluation.histogram import Bins, Histogram, operating_points
-from arcface_mxnet.evaluation.megaface.features import HEADER
+from arcface_mxnet.evaluation.extraction import complete_embeddings
+from arcface_mxnet.evaluation.features import check_embeddings, normalise, pair_cosines, rounding
+from arcface_mxnet.evaluation.megaface.devkit_files import HEADER
 from arcface_mxnet.evaluation.metrics import false_accepts_allowed
-from arcface_mxnet.evaluation.order import Largest, RowLargest
+from arcface_mxnet.evaluation.paper import TRILLION_PAIRS
 from arcface_mxnet.evaluation.plots import Curve
-from arcface_mxnet.evaluation.published import TRILLION_PAIRS
+from arcface_mxnet.evaluation.ranking import Largest, RowLargest
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.evaluation.scoring import (
+    Bins,
+    Histogram,
+    Survivors,
+    block_borders,
+    operating_points,
+    score_blocks,
+    sieve,
+)
 from arcface_mxnet.evaluation.sources import image_size, list_source
-from arcface_mxnet.evaluation.vectors import check_embeddings, normalise
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress

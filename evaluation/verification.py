@@ -16,10 +16,9 @@ from arcface_mxnet.evaluation.command import (
     source_hashes,
 )
 from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
-from arcface_mxnet.evaluation.pair_report import pair_entry
 from arcface_mxnet.evaluation.pairs import FOLDS, PairResult, evaluate_pairs
-from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
-from arcface_mxnet.evaluation.significance import bootstrap_accuracy, mcnemar
+from arcface_mxnet.evaluation.report import pair_entry
+from arcface_mxnet.evaluation.results import About, Entry, bootstrap_accuracy, file_hashes, mcnemar, write_results
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.progress import bar
 

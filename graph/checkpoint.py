@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from arcface_mxnet.graph.shapes import disagreeing_shape, is_input
+from arcface_mxnet.graph.nodes import disagreeing_shape, is_input
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import CHECKSUM_SUFFIX, atomic_path, verify_checksum, write_checksum
 from arcface_mxnet.runtime.mx import mx

@@ -4,10 +4,14 @@ from typing import Dict, List, Sequence
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.editing import Editing
-from arcface_mxnet.graph.fold import drop_training_only, fold_batch_norms, fold_input_scale, fold_norms_into_dense
-from arcface_mxnet.graph.nodes import Graph, Node, output_shapes
-from arcface_mxnet.graph.prelu import rewrite_prelus
-from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.graph.fold import (
+    drop_training_only,
+    fold_batch_norms,
+    fold_input_scale,
+    fold_norms_into_dense,
+    rewrite_prelus,
+)
+from arcface_mxnet.graph.nodes import Graph, Node, Shape, output_shapes
 from arcface_mxnet.graph.training import IMAGE
 from arcface_mxnet.runtime.errors import Notice
 from arcface_mxnet.runtime.mx import mx
@@ -31,7 +35,7 @@ def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE, m
 
     Works on any symbol: what a pass does not know stays as it is, and a `Notice` names it. `input_shape` is
     (1, c, h, w). The given checkpoint is not changed. The result has other parameters than the published names and is
-    meant to be run, not to be trained. `move` False keeps the activations at their own size (graph.prelu), for
+    meant to be run, not to be trained. `move` False keeps the activations at their own size (graph.fold), for
     eight-bit ranges.
     """
     foreign = left_alone(checkpoint.symbol)

@@ -15,8 +15,7 @@ The stored graph and its names are untouched: this one is only run.
 """
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.graph.nodes import Entry, Graph, Node, output_shapes
-from arcface_mxnet.graph.shapes import Shape
+from arcface_mxnet.graph.nodes import Entry, Graph, Node, Shape, output_shapes
 from arcface_mxnet.runtime.mx import mx
 
 IMAGE = (1, 3, 112, 112)

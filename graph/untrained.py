@@ -3,7 +3,7 @@ import json
 from typing import Sequence
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.graph.shapes import is_input
+from arcface_mxnet.graph.nodes import is_input
 from arcface_mxnet.graph.training import training_form
 from arcface_mxnet.runtime.mx import mx
 

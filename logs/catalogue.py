@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
+from arcface_mxnet.logs.parse import Run
 from arcface_mxnet.logs.recipe import Recipe
-from arcface_mxnet.logs.run import Run
 from arcface_mxnet.runtime.errors import unknown
 from arcface_mxnet.runtime.files import read_json
 

@@ -6,12 +6,115 @@ reads its logs. Where two generations differ, the writer has the newer shape and
 A step is one update of the parameters, counted from 1 over the whole run. A batch is counted from 0 inside its epoch:
 step = epoch * batches_per_epoch + batch + 1. Rates are the optimiser's learning rate; accuracies are fractions.
 Source: the original's printed lines, facts section 4.4; the last section is our own. What only other programs print is
-in `arcface_mxnet.logs.foreign`.
+in `arcface_mxnet.logs.original_format`.
 """
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Pattern, Sequence
 
-from arcface_mxnet.logs.line import LOGGER, NUMBER, Line, Reader, line
-from arcface_mxnet.logs.values import FLOPS_UNITS, read_flops, read_namespace, read_numbers, read_truth
+# One printed line: the function that writes it and the regular expression that reads it, held together.
+
+
+Reader = Callable[[str], Any]
+NUMBER = r"-?[\d.]+(?:[eE][-+]?\d+)?|nan|-?inf"
+LOGGER = r"(?:INFO:root:)?"  # the prefix of Python's logging, where a program had it on
+
+
+@dataclass(frozen=True)
+class Line:
+    """A kind of line in a training log.
+
+    Calling it writes the line (no newline at the end); `read` gives the values back. For every line that is written,
+    `line.read(line(**values)) == values` up to the digits that are printed.
+    """
+
+    name: str
+    write: Callable[..., str]
+    pattern: Pattern[str]
+    readers: Dict[str, Reader]
+
+    def __call__(self, *args: Any, **values: Any) -> str:
+        """The text of the line for these values."""
+        return self.write(*args, **values)
+
+    def read(self, text: str) -> Optional[Dict[str, Any]]:
+        """The typed values of a line of this kind, None for any other line; groups that are absent are left out."""
+        match = self.pattern.match(text)
+        if match is None:
+            return None
+        return self.values(match.groupdict())
+
+    def values(self, groups: Dict[str, Optional[str]]) -> Dict[str, Any]:
+        """The matched texts turned into their types."""
+        return {key: self.readers.get(key, str)(text) for key, text in groups.items() if text is not None}
+
+
+def line(registry: List[Line], pattern: str, **readers: Reader) -> Callable[[Callable[..., str]], Line]:
+    """Decorate a writer with the pattern that reads it back; named groups are values, `readers` give their types.
+
+    The pattern is anchored at both ends.
+    """
+    def wrap(write: Callable[..., str]) -> Line:
+        made = Line(write.__name__, write, re.compile(f"^{pattern}$"), readers)
+        registry.append(made)
+        return made
+    return wrap
+
+
+# How values inside a printed line are read back.
+
+
+FLOPS_UNITS = ("", "K", "M", "G", "T")
+
+
+def read_numbers(text: str) -> List[float]:
+    """Numbers separated by commas or spaces; whole ones as integers."""
+    return [float(part) if "." in part or "e" in part else int(part) for part in text.replace(",", " ").split()]
+
+
+def read_truth(text: str) -> bool:
+    """A flag printed as True or 1."""
+    return text in ("True", "1")
+
+
+def read_namespace(text: str) -> Dict[str, Any]:
+    """The values of a printed argparse Namespace, with those of the dictionary that HEAD prints behind it.
+
+    What is no Python literal is left as text; a line that is no Namespace at all comes back under `unparsed`.
+    """
+    for end in (place for place, letter in enumerate(text, 1) if letter == ")"):
+        try:
+            call = ast.parse(f"f{text[:end]}", mode="eval").body
+        except SyntaxError:
+            continue
+        return {**_literal_dict(text[end:]), **_keywords(call, f"f{text[:end]}")}
+    return {"unparsed": text}
+
+
+def _keywords(call: ast.expr, text: str) -> Dict[str, Any]:
+    values: Dict[str, Any] = {}
+    for keyword in getattr(call, "keywords", []):
+        try:
+            values[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except ValueError:
+            values[str(keyword.arg)] = ast.get_source_segment(text, keyword.value)
+    return values
+
+
+def _literal_dict(text: str) -> Dict[str, Any]:
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return {}
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def read_flops(text: str) -> int:
+    """A count of operations such as 439.8M."""
+    unit = text[-1] if text[-1] in FLOPS_UNITS[1:] else ""
+    return round(float(text[:len(text) - len(unit)]) * 1000 ** FLOPS_UNITS.index(unit))
+
 
 LINES: List[Line] = []
 

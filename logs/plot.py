@@ -3,17 +3,254 @@
 Writes PNG and SVG. --live redraws a running run into one HTML page that refreshes itself, until the run stops.
 """
 import argparse
+import html
+import io
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.logs import event_files, live
+from arcface_mxnet.logs import writer
 from arcface_mxnet.logs.catalogue import names, published
-from arcface_mxnet.logs.compare import closest
-from arcface_mxnet.logs.figure import Curves, draw, save
-from arcface_mxnet.logs.parse import load
+from arcface_mxnet.logs.compare import closest, compare, report
+from arcface_mxnet.logs.parse import Run, load
 from arcface_mxnet.logs.recipe import recipe
 from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# The figure of a training run: one panel a quantity, ours in colour over the published curves in grey tones.
+
+
+OURS = "#0072B2"
+PUBLISHED = ("#555555", "#D55E00", "#009E73", "#CC79A7")
+PANEL_WIDTH, PANEL_HEIGHT = 3.9, 2.8  # inches
+POINTS = 400  # a curve has no more; the eye sees no difference and the SVG stays small
+SMOOTHING_WINDOWS = 25  # at most so many training windows are averaged, and at most a thirtieth of a course
+FEW = 40  # validations that are still marked one by one
+HORIZON = 4.0  # the axis reaches this many times as far as the run, up to the end of the published one
+STYLE = {"font.size": 9.0, "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.titlelocation": "left",
+         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
+         "grid.linewidth": 0.6, "axes.edgecolor": "#808080", "xtick.color": "#404040", "ytick.color": "#404040",
+         "legend.frameon": False, "svg.hashsalt": "logs", "svg.fonttype": "none"}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One run to draw: its name in the legend, its table, and the step that was released, if one was."""
+
+    name: str
+    run: Run
+    released: Optional[int] = None
+
+
+class _Line(NamedTuple):
+    """How a run is drawn: its curves, colour, width, and whether it is ours."""
+
+    curves: Curves
+    color: str
+    width: float
+    ours: bool
+
+
+Draw = Callable[[Axes, Sequence[_Line]], None]
+
+
+def draw(ours: Curves, others: Sequence[Curves] = ()) -> Figure:
+    """The figure of `ours` with `others` beneath. The x axis is images seen (steps where the batch is not known)."""
+    drawn = [_Line(other, PUBLISHED[index % len(PUBLISHED)], 1.1, False) for index, other in enumerate(others)]
+    drawn.append(_Line(ours, OURS, 1.8, True))
+    panels = _panels(drawn)
+    columns = min((3, 4), key=lambda count: -len(panels) % count)  # as few empty places as can be
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(columns * PANEL_WIDTH, rows * PANEL_HEIGHT + 0.7), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, axis in zip(panels, axes):
+            panel(axis, drawn)
+            _finish(axis, drawn)
+        for axis in axes[len(panels):]:
+            axis.set_visible(False)
+        _legend(figure, axes[0], drawn)
+    return figure
+
+
+def save(figure: Figure, prefix: PathLike) -> List[Path]:
+    """Write `<prefix>.png` and `<prefix>.svg`, each atomically; the same run gives the same SVG."""
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            path = Path(f"{prefix}.{kind}")
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=130, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def _panels(drawn: Sequence[_Line]) -> List[Draw]:
+    targets = drawn[-1].curves.run.targets or list(
+        dict.fromkeys(target for line in drawn for target in line.curves.run.targets))
+    panels: List[Draw] = [_train_accuracy]
+    if any(line.curves.run.table["loss"].notna().any() for line in drawn):
+        panels.append(_loss)
+    panels.append(_rate)
+    panels += [_validation(target) for target in targets]
+    if targets:
+        panels.append(_xnorm(targets))
+    return [*panels, _speed]
+
+
+def _train_accuracy(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Train accuracy under the margin")
+    _dense(axis, drawn, "acc")
+    axis.set_ylim(bottom=0)
+
+
+def _loss(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Cross-entropy")
+    _dense(axis, drawn, "loss")
+
+
+def _rate(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Learning rate")
+    for line in drawn:
+        table = line.curves.run.table
+        changed = (table["lr"] != table["lr"].shift()) | (table.index == table.index[-1])
+        axis.step(_x(line.curves.run, table)[changed], table["lr"][changed], where="post", color=line.color,
+                  linewidth=line.width, marker=_lone(table["lr"]), markersize=3)
+    axis.set_yscale("log")
+
+
+def _speed(axis: Axes, drawn: Sequence[_Line]) -> None:
+    axis.set_title("Speed, images/s")
+    top = 0.0
+    for line in drawn:
+        windows = line.curves.run.windows
+        _curve(axis, line, _x(line.curves.run, windows), _rolling(windows["speed"]).median())
+        top = max(top, float(windows["speed"].replace(np.inf, np.nan).quantile(0.98)))
+    axis.set_ylim(0, 1.15 * top if top > 0 else 1)
+
+
+def _validation(target: str) -> Draw:
+    def panel(axis: Axes, drawn: Sequence[_Line]) -> None:
+        axis.set_title(f"{target}, accuracy")
+        lowest = []
+        for line in drawn:
+            points = _points(line, f"{target}_accuracy")
+            if points.empty:
+                continue
+            x, values = _x(line.curves.run, points), points[f"{target}_accuracy"]
+            error = points[f"{target}_std"] / np.sqrt(10)
+            axis.fill_between(x, values - error, values + error, color=line.color, alpha=0.15, linewidth=0)
+            axis.plot(x, values, color=line.color, linewidth=line.width, marker=_marker(line, points), markersize=2.5)
+            released = points[points["step"] == line.curves.released]
+            axis.plot(_x(line.curves.run, released), released[f"{target}_accuracy"], "D", color=line.color,
+                      markersize=5, markerfacecolor="white", zorder=5)
+            lowest.append(float(values.quantile(0.05)) if len(values) > 20 else float((values - error).min()))
+        if lowest:
+            _room(axis, min(lowest))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    return panel
+
+
+def _xnorm(targets: Sequence[str]) -> Draw:
+    def panel(axis: Axes, drawn: Sequence[_Line]) -> None:
+        axis.set_title("XNorm, mean and range over the sets")
+        for line in drawn:
+            points = line.curves.run.validations
+            values = points[[f"{target}_xnorm" for target in targets if f"{target}_xnorm" in points]]
+            x = _x(line.curves.run, points)
+            axis.fill_between(x, values.min(axis=1), values.max(axis=1), color=line.color, alpha=0.09, linewidth=0)
+            axis.plot(x, values.mean(axis=1), color=line.color, linewidth=line.width, marker=_marker(line, points),
+                      markersize=2.5)
+    return panel
+
+
+def _marker(line: _Line, points: pd.DataFrame) -> Optional[str]:
+    return "o" if line.ours and len(points) < FEW else None
+
+
+def _points(line: _Line, column: str) -> pd.DataFrame:
+    table = line.curves.run.table
+    return table[table[column].notna()] if column in table else table.iloc[:0]
+
+
+def _dense(axis: Axes, drawn: Sequence[_Line], column: str) -> None:
+    """A training quantity: the windows faintly for ours, a running mean for all."""
+    for line in drawn:
+        windows = line.curves.run.windows
+        x, values = _x(line.curves.run, windows), windows[column]
+        if line.ours:
+            few = len(windows) <= POINTS
+            axis.plot(x, values, ".", color=line.color, markersize=4 if few else 1.5, alpha=0.3, rasterized=not few)
+        _curve(axis, line, x, _rolling(values).mean())
+
+
+def _rolling(values: pd.Series) -> Any:
+    width = min(max(len(values) // 30, 1), SMOOTHING_WINDOWS)
+    return values.rolling(width, min_periods=1, center=True)
+
+
+def _curve(axis: Axes, line: _Line, x: pd.Series, values: pd.Series) -> None:
+    every = max(len(x) // POINTS, 1)
+    axis.plot(x.iloc[::every], values.iloc[::every], color=line.color, linewidth=line.width, marker=_lone(x),
+              markersize=3)
+
+
+def _lone(x: pd.Series) -> Optional[str]:
+    return "o" if len(x) == 1 else None  # a single point has no line
+
+
+def _x(run: Run, table: pd.DataFrame) -> pd.Series:
+    return table["images"] if run.table["images"].notna().any() else table["step"]
+
+
+def _room(axis: Axes, low: float) -> None:
+    """Accuracies crowd below 1: show from the bulk of the lowest curve up, not the first steep rise."""
+    high = axis.dataLim.y1
+    span = max(high - low, 0.004)
+    axis.set_ylim(low - 0.12 * span, min(high + 0.08 * span, 1.0 + 0.02 * span))
+
+
+def _finish(axis: Axes, drawn: Sequence[_Line]) -> None:
+    ours = drawn[-1].curves.run
+    end = float(_x(ours, ours.table).iloc[-1])
+    others = [float(_x(line.curves.run, line.curves.run.table).iloc[-1]) for line in drawn[:-1]]
+    axis.set_xlim(0, max(end, min(max(others), HORIZON * end)) * 1.01 if others else end * 1.01)
+    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_formatter(FuncFormatter(_count))
+    axis.set_xlabel("images seen" if ours.table["images"].notna().any() else "steps", fontsize=8)
+
+
+def _count(value: float, _: int) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _legend(figure: Figure, axis: Axes, drawn: Sequence[_Line]) -> None:
+    handles: List[Any] = [axis.plot([], [], color=line.color, linewidth=line.width + 0.4)[0]
+                          for line in reversed(drawn)]
+    labels = [line.curves.name for line in reversed(drawn)]
+    if any(line.curves.run.targets for line in drawn):
+        handles.append(Patch(color=PUBLISHED[0], alpha=0.15, linewidth=0))
+        labels.append("one standard error")
+    if any(line.curves.released for line in drawn):
+        handles.append(axis.plot([], [], "D", color=PUBLISHED[0], markerfacecolor="white", markersize=5)[0])
+        labels.append("released model")
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(handles), fontsize=10)
+
 
 NONE = "none"
 
@@ -48,8 +285,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help="published runs to draw over, separated by commas, or none (default: the closest)")
     parser.add_argument("--out", metavar="PREFIX", help="write PREFIX.png and PREFIX.svg (default RUN/curves)")
     parser.add_argument("--live", action="store_true", help="keep RUN/live.html up to date until the run stops")
-    parser.add_argument("--every", type=float, default=live.EVERY_SECONDS, metavar="SECONDS",
-                        help=f"how often --live redraws (default {live.EVERY_SECONDS:g})")
+    parser.add_argument("--every", type=float, default=EVERY_SECONDS, metavar="SECONDS",
+                        help=f"how often --live redraws (default {EVERY_SECONDS:g})")
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the figures as TensorBoard event files")
     arguments = parser.parse_args(argv)
     others = None if arguments.others is None else arguments.others.split(",")
@@ -59,11 +296,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if arguments.live:
         page = _folder(arguments.run) / "live.html"
         sys.stdout.write(f"{page}: redrawn every {arguments.every:g} s until the run stops\n")
-        live.follow(lambda: curves(arguments.run, others), page, arguments.every)
+        follow(lambda: curves(arguments.run, others), page, arguments.every)
         return 0
     ours, over = curves(arguments.run, others)
     if arguments.tensorboard:
-        event_files.write(ours.run, arguments.tensorboard)
+        writer.write(ours.run, arguments.tensorboard)
         sys.stdout.write(f"{arguments.tensorboard}: TensorBoard event file\n")
     for path in save(draw(ours, over), arguments.out or _folder(arguments.run) / "curves"):
         sys.stdout.write(f"{path}\n")
@@ -75,6 +312,65 @@ def _folder(source: str) -> Path:
     if not path.exists():
         raise InputError(f"{source}: has no folder to write into; say where with --out PREFIX")
     return path if path.is_dir() else path.parent
+
+
+# One HTML page that shows a running run and refreshes itself: its curves, and where it stands.
+
+
+EVERY_SECONDS = 30.0
+Source = Callable[[], Tuple[Curves, List[Curves]]]
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">{refresh}<title>{title}</title>
+<style>body{{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:84rem;padding:0 1rem;color:#222}}
+h1{{font-size:1.3rem;margin:0}}p{{color:#555;margin:.2rem 0 1rem}}svg{{width:100%;height:auto}}
+pre{{background:#f6f6f6;padding:.8rem;overflow:auto;font-size:12.5px;line-height:1.4}}</style></head>
+<body><h1>{title}</h1><p>{state}</p>{figure}<pre>{report}</pre></body></html>
+"""
+
+
+def page(ours: Curves, others: List[Curves], every: float) -> str:
+    """The page as text; it asks the browser to load it again every `every` seconds, unless the run has stopped."""
+    stopped = ours.run.facts.get("stopped")
+    last = ours.run.table.iloc[-1]
+    state = f"step {int(last['step']):,}, epoch {int(last['epoch'])}, rate {last['lr']:g}, " \
+            f"{ours.run.median_speed:,.1f} images/s"
+    state += f"; stopped: {stopped}" if stopped else f"; drawn {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    stream = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        draw(ours, others).savefig(stream, format="svg", metadata={"Date": None})
+    told = [report(compare(ours.run, published(name))) for name in _names(others)]
+    return PAGE.format(refresh="" if stopped else f'<meta http-equiv="refresh" content="{max(round(every), 1)}">',
+                       title=html.escape(ours.name), state=html.escape(state),
+                       figure=stream.getvalue()[stream.getvalue().index("<svg"):],
+                       report=html.escape("\n\n".join(told) or "no published run beside it"))
+
+
+def follow(source: Source, path: Path, every: float = EVERY_SECONDS,
+           pause: Callable[[float], None] = time.sleep) -> int:
+    """Rewrite the page at `path` every `every` seconds until the run says that it stopped; returns how often it did.
+
+    `source` reads the run anew. A run that has printed no training line yet is waited for.
+    """
+    drawn = 0
+    while True:
+        try:
+            ours, others = source()
+        except InputError:
+            if not path.parent.exists():
+                raise
+            pause(every)
+            continue
+        with atomic_open(path, "w") as stream:
+            stream.write(page(ours, others, every))
+        drawn += 1
+        if ours.run.facts.get("stopped"):
+            return drawn
+        pause(every)
+
+
+def _names(others: List[Curves]) -> List[str]:
+    return [name for name in names() if any(other.name.startswith(f"{name} ") for other in others)]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from arcface_mxnet.logs.run import Run, global_batch
+from arcface_mxnet.logs.parse import Run, global_batch
 
 SOFTMAX_2018, SPHEREFACE_2018, COSFACE_2018, ARCFACE_2018, COMBINED_2018 = 0, 1, 2, 4, 5  # the 2018 code's loss_type
 

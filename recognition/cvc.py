@@ -10,8 +10,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.recognition.losses import LossSettings, attach
-from arcface_mxnet.recognition.losses.dominant import imprint
-from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
+from arcface_mxnet.recognition.losses.dp_softmax import imprint
+from arcface_mxnet.recognition.reproduction.training_runs import network_of, training_embeddings
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError, run_command

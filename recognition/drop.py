@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.selected_set import positions_by_class, write_selected
-from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
-from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
+from arcface_mxnet.datasets.subset_merge import positions_by_class, write_selected
+from arcface_mxnet.recognition.losses.subcenter_arcface import images_near_dominant
+from arcface_mxnet.recognition.reproduction.training_runs import network_of, training_embeddings
 from arcface_mxnet.runtime.errors import InputError, run_command
 
 import numpy as np

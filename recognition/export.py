@@ -3,22 +3,27 @@ import argparse
 import json
 import sys
 import zipfile
+from itertools import islice
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
+from arcface_mxnet.datasets.pairs import decode
+from arcface_mxnet.datasets.synthetic import people
 from arcface_mxnet.evaluation import paper
+from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
 from arcface_mxnet.graph.describe import description, image_shape
-from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.nodes import Shape
+from arcface_mxnet.graph.quantise import bf16_form, int8_form
 from arcface_mxnet.graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
-from arcface_mxnet.recognition.calibration import calibration_images
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path, sha256, write_checksum
 
+import cv2
 import numpy
 
 PAPER_SIZES = "the paper's: " + ", ".join(
@@ -146,6 +151,41 @@ def _flags() -> argparse.ArgumentParser:
             one.add_argument("--count", type=int, default=128, help="calibrate on this many images (default 128)")
         one.add_argument("--out", required=True, metavar="PATH", help="prefix of a checkpoint, or the file to write")
     return flags
+
+
+# Images to calibrate eight-bit networks on: those the user gives, or the built-in faces.
+
+
+_EACH = 4
+
+
+def calibration_images(image: Shape, path: Optional[str], count: int, seed: int = 0) -> numpy.ndarray:
+    """`count` images float32 (n, c, h, w), RGB 0..255, sized to `image` (c, h, w).
+
+    From `path` (a .bin, a .rec or a folder), spread evenly over it; without one, drawn faces. Raises InputError when
+    there are none.
+    """
+    if count < 1:
+        raise InputError(f"--count {count}: calibrate on at least 1 image, better 100")
+    encoded = _drawn(count, seed) if path is None else _read(path, count)
+    decoded = decode(encoded, path or "the built-in faces")
+    channels, height, width = image
+    rows = [cv2.resize(picture.transpose(1, 2, 0), (width, height)) for picture in decoded]
+    stacked = numpy.stack(rows).transpose(0, 3, 1, 2).astype("float32")
+    return stacked if channels == 3 else stacked.mean(1, keepdims=True)
+
+
+def _read(path: str, count: int) -> List[bytes]:
+    source = open_source(path)
+    if not len(source):
+        raise InputError(f"{path}: holds no images to calibrate on")
+    rows = numpy.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
+    return [source.read(int(row)) for row in rows]
+
+
+def _drawn(count: int, seed: int) -> List[bytes]:
+    sittings = people("train", -(-count // _EACH), _EACH, seed)
+    return list(islice((picture for sitting in sittings for picture in sitting.images), count))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from arcface_mxnet.evaluation.batching import fitting_batch_size
 from arcface_mxnet.evaluation.command import embedder_of, model_hashes, parser
-from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.embedder import FLIPS, fitting_batch_size
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
 from arcface_mxnet.evaluation.sources import image_size, open_source
 from arcface_mxnet.runtime.errors import run_command

@@ -8,11 +8,12 @@ import sys
 from types import FrameType
 from typing import Dict, List, Optional, Sequence
 
-from arcface_mxnet.recognition.launcher.job import AFTERWARDS, Running
-from arcface_mxnet.recognition.launcher.plan import (
+from arcface_mxnet.recognition.engine.launcher import (
+    AFTERWARDS,
     WORKER,
     Job,
     Place,
+    Running,
     addresses_of,
     free_port,
     own_address,

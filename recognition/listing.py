@@ -3,7 +3,7 @@ import math
 from typing import Any, List, Sequence
 
 from arcface_mxnet.datasets import catalog
-from arcface_mxnet.graph.flops import count_flops, format_flops
+from arcface_mxnet.graph.describe import count_flops, format_flops
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES

@@ -4,22 +4,18 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from arcface_mxnet.logs import published_runs
+from arcface_mxnet.logs import publish
 from arcface_mxnet.recognition.reproduction import (  # noqa: F401  (they register)
     benchmark_tables,
-    identification,
-    retrieval_table,
-    room,
-    run_figures,
-    schematics,
+    figures,
+    head_memory,
+    result_figures,
     subcentre_table,
-    toy_figure,
 )
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
-from arcface_mxnet.recognition.reproduction.page import write_page
-from arcface_mxnet.recognition.reproduction.plan import BATCH, paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, SUBJECTS, TABLE2, paper_plan, require_files
 from arcface_mxnet.recognition.reproduction.provenance import record
-from arcface_mxnet.recognition.reproduction.run_list import SUBJECTS, TABLE2
+from arcface_mxnet.recognition.reproduction.report import write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.progress import progress
@@ -109,11 +105,11 @@ def print_plans(names: Sequence[str], order: Order) -> None:
 def run_log(name: Optional[str], check: Optional[str]) -> int:
     """`log NAME`: the commands of a published run, or with --check its comparison with a run of ours."""
     if name is None:
-        raise InputError(f"log: say which published run; known: {', '.join(published_runs.names())}")
+        raise InputError(f"log: say which published run; known: {', '.join(publish.names())}")
     if check is None:
-        sys.stdout.write(published_runs.published_command(name) + "\n")
+        sys.stdout.write(publish.published_command(name) + "\n")
         return 0
-    text, status = published_runs.check(name, check)
+    text, status = publish.check(name, check)
     sys.stdout.write(text + "\n")
     return status
 

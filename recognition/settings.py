@@ -58,7 +58,7 @@ class StepSettings:
     multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
     kvstore: str = "device"
     head: str = AUTO  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step;
-    # auto: the leaner of the first two that gives the same, see arcface_mxnet.recognition.engine.heads.head_of
+    # auto: the leaner of the first two that gives the same, see arcface_mxnet.recognition.engine.setup.head_of
     sample_rate: float = 0.1  # of the sampled head: share of the classes in a step
     mirror: bool = False  # compute activations again in the backward pass instead of keeping them
     fp16: bool = False

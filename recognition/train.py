@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from arcface_mxnet.recognition.engine import start
-from arcface_mxnet.recognition.engine.run_directory import RunDirectory
+from arcface_mxnet.recognition.engine import setup
+from arcface_mxnet.recognition.engine.checkpoint import RunDirectory
 from arcface_mxnet.recognition.engine.trainer import Finished, Trainer
 from arcface_mxnet.recognition.engine.validation import require_packs
 from arcface_mxnet.recognition.listing import listing
@@ -121,7 +121,7 @@ def make_trainer(given: Dict[str, Any]) -> Trainer:
         if "run_dir" not in given:
             raise InputError("--resume: say which run with --run-dir DIR")
         run = RunDirectory(Path(given["run_dir"]))
-        return start.resume(where, run, resumed_settings(run, given))
+        return setup.resume(where, run, resumed_settings(run, given))
     settings = settings_from(given)
     names = settings.names
     folder = given.get("run_dir") or Path("runs") / f"{names['network']}-{names['loss']}-{names['dataset']}"
@@ -129,7 +129,7 @@ def make_trainer(given: Dict[str, Any]) -> Trainer:
         raise InputError(f"{default_folder(DEMO_DATASET)}: the built-in faces are not drawn yet; run "
                          f"'python datasets/prepare.py synthetic --out {settings.data.folder}' or 'make demo'")
     require_packs(Path(settings.data.folder), given.get("val_targets", ()))
-    return start.begin(settings, where, RunDirectory(Path(folder)))
+    return setup.begin(settings, where, RunDirectory(Path(folder)))
 
 
 def summary(trainer: Trainer, finished: Finished) -> str:

@@ -2,9 +2,8 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
-from arcface_mxnet.datasets.faces.brush import colour_of, fill, stroke
-from arcface_mxnet.datasets.faces.exact import length_scale, times
-from arcface_mxnet.datasets.faces.head import CHART, longitude_of, skin_point
+from arcface_mxnet.datasets.faces.camera import length_scale, times
+from arcface_mxnet.datasets.faces.head import CHART, colour_of, fill, longitude_of, skin_point, stroke
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
 import cv2

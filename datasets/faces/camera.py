@@ -2,7 +2,6 @@
 import functools
 from typing import Tuple
 
-from arcface_mxnet.datasets.faces.exact import times
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
 import cv2
@@ -43,3 +42,19 @@ def photograph(image: np.ndarray, n: Nuisance) -> np.ndarray:
         length = 3 + 2 * int(2 * n.motion)
         toned = cv2.blur(toned, (length, 1) if n.gaze[0] > 0 else (1, length))
     return np.clip(toned + _grain(n, toned.shape), 0, 255).astype(np.uint8)
+
+
+# Small products summed term by term: the same bits whatever linear algebra library and processor NumPy finds.
+
+
+def times(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`vectors` (..., k) times `matrix` (k, m): (..., m), the k terms added in order."""
+    total = vectors[..., 0, None] * matrix[0]
+    for term in range(1, len(matrix)):
+        total = total + vectors[..., term, None] * matrix[term]
+    return total
+
+
+def length_scale(affine: np.ndarray) -> float:
+    """How much an affine map (2, 3) or (2, 2) enlarges lengths: the root of its area factor."""
+    return float(np.sqrt(abs(affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0])))

@@ -5,9 +5,9 @@ skin is (longitude in radians, level in [-1, 1]); the chart is the rectangle of 
 """
 import math
 from dataclasses import dataclass
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
-from arcface_mxnet.datasets.faces.exact import length_scale, times
+from arcface_mxnet.datasets.faces.camera import length_scale, times
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
 import cv2
@@ -228,3 +228,136 @@ def view(t: Dict[str, float], field: np.ndarray, rotate: np.ndarray, to_pixels: 
     normal = np.dstack([-right, -below, np.ones_like(right)])
     normal /= np.sqrt((normal ** 2).sum(2, keepdims=True))
     return View(longitude, level, np.clip(0.5 - gap * scale, 0.0, 1.0), normal)
+
+
+# Eyes on the chart: the opening between the lids, white, iris, pupil, glint, lashes and the fold above.
+
+
+_IRISES = np.array([[58, 36, 22], [92, 60, 30], [120, 100, 50], [86, 116, 84], [92, 128, 156], [60, 92, 150]], float)
+_ASPECT = 1.45  # a level is this much longer on the head than the same step across
+
+
+def _lids(t: Dict[str, float], n: Nuisance, side: float) -> Tuple[list, list]:
+    """Upper and lower lid as points (across, level) from the inner to the outer corner."""
+    along = np.linspace(-1.0, 1.0, 9)
+    width = t["eye_width"]
+    opening = t["eye_open"] * (1.0 - 0.92 * min(1.0, n.squint)) * (1.0 + 0.10 * n.brow_raise)
+    opening = max(opening - 0.005 * max(0.0, n.smile), 0.004)
+    power = 1.2 + 1.6 * t["eye_round"]
+    arc = (1.0 - np.abs(along) ** power)
+    tilt = -np.tan(t["eye_tilt"]) * along * width / _ASPECT
+    peak = 1.0 + 0.25 * along * (t["eye_round"] - 0.5)
+    across = side * (t["eye_distance"] + along * width)
+    upper = t["eye_level"] + tilt - opening * 1.10 * arc * peak
+    lower = t["eye_level"] + tilt + opening * 0.75 * arc
+    return list(zip(across, upper)), list(zip(across, lower))
+
+
+def paint_eyes(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.ndarray) -> None:
+    """Draw both eyes; expression squints them, the gaze moves the irises."""
+    place = t["iris_colour"] ** 1.5 * (len(_IRISES) - 1)
+    iris = mix(_IRISES[int(place)], _IRISES[min(int(place) + 1, len(_IRISES) - 1)], place - int(place))
+    liner = colour_of(mix(skin * 0.42, (18, 12, 12), t["lash"] + n.makeup))
+    for side in (-1.0, 1.0):
+        upper, lower = _lids(t, n, side)
+        outline = chart_points(upper + lower[::-1])
+        low, high = np.floor(outline.min(0)).astype(int) - 3, np.ceil(outline.max(0)).astype(int) + 4
+        patch = chart[low[1]:high[1], low[0]:high[0]]
+        local = outline - low
+        opening = np.zeros(patch.shape[:2], np.uint8)
+        fill(opening, local, (255, 255, 255))
+        eye = np.empty_like(patch)
+        eye[:] = (226, 222, 218)
+        centre = chart_points([(side * t["eye_distance"] + 0.035 * n.gaze[0],
+                                t["eye_level"] - 0.008 + 0.018 * n.gaze[1])])[0] - low
+        size = t["iris_size"] * 70.0
+        disc(eye, centre, size, colour_of(iris * 0.55))
+        disc(eye, centre, size * 0.82, colour_of(iris))
+        disc(eye, centre, size * 0.42, (12, 10, 10))
+        disc(eye, centre - (0.3 * size, 0.4 * size), size * 0.2, (250, 250, 250))
+        shadow = np.linspace(0.62, 1.06, patch.shape[0])[:, None, None]
+        cover = opening[:, :, None] / 255.0
+        patch[:] = np.clip(patch * (1.0 - cover) + eye * shadow * cover, 0, 255)
+        stroke(chart, chart_points(upper), liner, 2)
+        stroke(chart, chart_points(lower), colour_of(skin * 0.62), 1)
+        if t["lid_fold"] > 0.35:
+            fold = [(x, y - 0.028 - 0.02 * t["lid_fold"]) for x, y in upper[1:-1]]
+            stroke(chart, chart_points(fold), colour_of(skin * (0.92 - 0.32 * t["lid_fold"])), 1)
+
+
+# The mouth on the chart: two lips, and what shows between them.
+
+
+def paint_mouth(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.ndarray) -> None:
+    """Draw the mouth; a smile widens it and lifts its corners, an open mouth shows teeth."""
+    along = np.linspace(-1.0, 1.0, 11)
+    width = t["mouth_width"] * (1.0 + 0.09 * n.smile)
+    lift = t["mouth_curve"] + 0.026 * n.smile
+    middle = t["mouth_level"] - lift * (along ** 2 - 0.35)
+    gap = 0.030 * max(0.0, n.mouth_open - 0.25) * (1.0 - along ** 2)
+    fade = np.sqrt(np.clip(1.0 - np.abs(along) ** 2.4, 0.0, 1.0))
+    bow = 1.0 - 0.45 * t["cupid_bow"] * np.exp(-(along / 0.13) ** 2)
+    thin = 1.0 - 0.10 * n.smile
+    top, bottom = middle - gap - t["upper_lip"] * fade * bow * thin, middle + gap * 1.3 + t["lower_lip"] * fade * thin
+    natural = mix(skin * (0.86, 0.62, 0.60), (176, 84, 84), 0.75 * t["lip_colour"])
+    lips = mix(natural, (170, 28, 52), max(0.0, n.makeup) * 0.8)
+    across = along * width
+    fill(chart, chart_points(list(zip(across, top)) + list(zip(across, bottom))[::-1]), colour_of(lips * 0.92))
+    shine = list(zip(across * 0.8, middle + gap * 1.3 + 0.2 * t["lower_lip"]))
+    fill(chart, chart_points(shine + list(zip(across * 0.55, bottom - 0.25 * t["lower_lip"]))[::-1]),
+         colour_of(lips * 1.06))
+    if gap.max() > 0.004:
+        hollow = list(zip(across * 0.92, middle - gap)) + list(zip(across * 0.92, middle + gap * 1.3))[::-1]
+        fill(chart, chart_points(hollow), colour_of(np.array([62.0, 22.0, 24.0])))
+        teeth = list(zip(across * 0.72, middle - gap * 0.95)) + list(zip(across * 0.66, middle + gap * 0.35))[::-1]
+        fill(chart, chart_points(teeth), (228, 222, 210))
+    else:
+        stroke(chart, chart_points(list(zip(across, middle))), colour_of(lips * 0.48), 1)
+
+
+# Drawing on the chart with sub-pixel points and smooth edges.
+
+
+_SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
+Colour = Tuple[float, float, float]
+Triple = Union[np.ndarray, Sequence[float]]
+
+
+def chart_points(points: Union[np.ndarray, Sequence[Tuple[float, float]]]) -> np.ndarray:
+    """Points (n, 2) of (across, level) as seen from the front -> chart pixels (n, 2) of (column, row)."""
+    across, level = np.asarray(points, np.float64).T
+    flat = across / np.sqrt(np.maximum(1.0 - level * level, 0.05))
+    longitude = np.arcsin(np.minimum(np.maximum(flat, -0.98), 0.98))
+    return np.stack([(longitude / (2 * LONGITUDE) + 0.5) * (CHART[1] - 1), (level + 1) * 0.5 * (CHART[0] - 1)], 1)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+
+
+def fill(image: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    """Fill a polygon given in pixels (n, 2), edges smoothed."""
+    cv2.fillPoly(image, [_fixed(points)], colour, cv2.LINE_AA, _SHIFT)
+
+
+def stroke(image: np.ndarray, points: np.ndarray, colour: Colour, width: int = 1, closed: bool = False) -> None:
+    """Draw an open or closed line through pixels (n, 2)."""
+    cv2.polylines(image, [_fixed(points)], closed, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def disc(image: np.ndarray, centre: Sequence[float], radius: float, colour: Colour) -> None:
+    """Fill a circle; centre (2,) and radius in pixels."""
+    x, y = (round(float(value) * (1 << _SHIFT)) for value in centre)
+    cv2.circle(image, (x, y), round(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def mix(first: Triple, second: Triple, share: float) -> np.ndarray:
+    """Colour between two colours, float64 (3,); share 0 gives the first, 1 the second."""
+    share = min(max(share, 0.0), 1.0)
+    return np.asarray(first, float) * (1.0 - share) + np.asarray(second, float) * share
+
+
+def colour_of(values: np.ndarray) -> Colour:
+    """A float colour array as the tuple OpenCV draws with, clipped to 0..255."""
+    red, green, blue = (min(max(float(value), 0.0), 255.0) for value in values)
+    return red, green, blue

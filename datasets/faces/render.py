@@ -2,11 +2,11 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from arcface_mxnet.datasets.align import REFERENCE_112, similarity
 from arcface_mxnet.datasets.faces import accessories, camera, head, skin
-from arcface_mxnet.datasets.faces.exact import length_scale, times
+from arcface_mxnet.datasets.faces.camera import length_scale, times
 from arcface_mxnet.datasets.faces.identity import Identity
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
-from arcface_mxnet.datasets.landmarks import REFERENCE_112, similarity
 
 import cv2
 import numpy as np

@@ -2,11 +2,21 @@
 import functools
 from typing import Dict
 
-from arcface_mxnet.datasets.faces.brush import chart_points, colour_of, disc, fill, mix, stroke
-from arcface_mxnet.datasets.faces.eyes import paint_eyes
-from arcface_mxnet.datasets.faces.head import CHART, LONGITUDE, Hills, longitude_of
+from arcface_mxnet.datasets.faces.head import (
+    CHART,
+    LONGITUDE,
+    Hills,
+    chart_points,
+    colour_of,
+    disc,
+    fill,
+    longitude_of,
+    mix,
+    paint_eyes,
+    paint_mouth,
+    stroke,
+)
 from arcface_mxnet.datasets.faces.identity import Identity
-from arcface_mxnet.datasets.faces.mouth import paint_mouth
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
 import cv2

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from arcface_mxnet.datasets.faces.identity import draw_identity
+from arcface_mxnet.datasets.faces.identity import draw_identity, ranges_of
 from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
 from arcface_mxnet.datasets.faces.render import encoded_face
-from arcface_mxnet.datasets.faces.worlds import ranges_of
 from arcface_mxnet.runtime.environment import available_cores
 
 import cv2

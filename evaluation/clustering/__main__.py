@@ -5,19 +5,21 @@ from dataclasses import asdict, replace
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.angles import read_labels
-from arcface_mxnet.evaluation.clustering.graphs import TESTING_HOPS, TRAINING_HOPS, Hops, nearest_neighbours
-from arcface_mxnet.evaluation.clustering.merge import (
+from arcface_mxnet.evaluation.clustering.graphs import (
     FIRST_THRESHOLD,
     MOST_NODES,
+    TESTING_HOPS,
+    TRAINING_HOPS,
+    Hops,
     by_dbscan,
     by_propagation,
     by_threshold,
+    nearest_neighbours,
 )
-from arcface_mxnet.evaluation.clustering.network import TrainingPlan, link_probabilities, train_linkage
-from arcface_mxnet.evaluation.clustering.scores import cluster_scores
+from arcface_mxnet.evaluation.clustering.network import TrainingPlan, cluster_scores, link_probabilities, train_linkage
 from arcface_mxnet.evaluation.command import add_out_flag, load_features, model_hashes, parser
+from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
-from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open

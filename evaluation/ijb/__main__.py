@@ -13,9 +13,8 @@ from arcface_mxnet.evaluation.command import (
     parser,
     source_hashes,
 )
-from arcface_mxnet.evaluation.ijb.crops import features_of_crops
-from arcface_mxnet.evaluation.ijb.identify import IdentifyResult, identify_separate, identify_union
-from arcface_mxnet.evaluation.ijb.meta import (
+from arcface_mxnet.evaluation.ijb.identification import IdentifyResult, identify_separate, identify_union
+from arcface_mxnet.evaluation.ijb.metadata import (
     TARGETS,
     Media,
     gallery_paths,
@@ -26,11 +25,18 @@ from arcface_mxnet.evaluation.ijb.meta import (
     read_pairs,
     read_subjects,
 )
-from arcface_mxnet.evaluation.ijb.modes import LATER_MODE, PAPER_MODE, Mode
-from arcface_mxnet.evaluation.ijb.published import RANK_1, published_tar
-from arcface_mxnet.evaluation.ijb.sizes import Lists, compare
-from arcface_mxnet.evaluation.ijb.templates import Templates, pool
-from arcface_mxnet.evaluation.ijb.verify import VerifyResult, verify
+from arcface_mxnet.evaluation.ijb.templates import (
+    LATER_MODE,
+    PAPER_MODE,
+    Lists,
+    Mode,
+    Templates,
+    compare,
+    features_of_crops,
+    pool,
+)
+from arcface_mxnet.evaluation.ijb.verification import VerifyResult, verify
+from arcface_mxnet.evaluation.paper import RANK_1, published_tar
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.runtime.errors import InputError, run_command

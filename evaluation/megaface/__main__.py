@@ -6,7 +6,6 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from arcface_mxnet.evaluation.command import add_network_flags, add_out_flag, parser
 from arcface_mxnet.evaluation.embedder import FLIPS
-from arcface_mxnet.evaluation.megaface.devkit import evaluate_devkit, write_files
 from arcface_mxnet.evaluation.megaface.inputs import (
     Distractors,
     Probes,
@@ -17,9 +16,9 @@ from arcface_mxnet.evaluation.megaface.inputs import (
     numbers,
     read_probe_features,
 )
-from arcface_mxnet.evaluation.megaface.pairs import Features
-from arcface_mxnet.evaluation.megaface.protocol import MegaFaceResult, check, evaluate
-from arcface_mxnet.evaluation.megaface.published import TABLE_6, TABLE_FAR, published
+from arcface_mxnet.evaluation.megaface.protocol import Features, MegaFaceResult, check, evaluate
+from arcface_mxnet.evaluation.megaface.run_experiment import evaluate_devkit, write_files
+from arcface_mxnet.evaluation.paper import TABLE_6, TABLE_FAR, published
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
 from arcface_mxnet.runtime.errors import run_command

@@ -11,10 +11,9 @@ from typing import Optional, Sequence
 from arcface_mxnet.evaluation.command import model_hashes, parser
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, extract
-from arcface_mxnet.evaluation.megaface.features import write_tree
-from arcface_mxnet.evaluation.megaface.lists import read_paths
+from arcface_mxnet.evaluation.features import normalise
+from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, write_tree
 from arcface_mxnet.evaluation.sources import FileSource
-from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.mx import contexts
 

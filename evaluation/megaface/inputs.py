@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import embedder_of, load_features, model_hashes, read_ids
-from arcface_mxnet.evaluation.complete import complete_embeddings
-from arcface_mxnet.evaluation.megaface.features import read_tree
-from arcface_mxnet.evaluation.megaface.lists import (
+from arcface_mxnet.evaluation.extraction import complete_embeddings
+from arcface_mxnet.evaluation.features import normalise
+from arcface_mxnet.evaluation.megaface.devkit_files import (
     distractor_list,
     listed_sizes,
     names_in_tree,
     read_distractors,
     read_paths,
     read_probes,
+    read_tree,
 )
 from arcface_mxnet.evaluation.megaface.noise import (
     DISTRACTOR_NOISES,
@@ -21,10 +22,9 @@ from arcface_mxnet.evaluation.megaface.noise import (
     mark_distractors,
     read_noises,
 )
-from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import Features
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.evaluation.sources import FileSource, folder_source, image_size
-from arcface_mxnet.evaluation.vectors import normalise
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import FrozenSet, Optional, Sequence
 
 from arcface_mxnet.evaluation.command import parser
-from arcface_mxnet.evaluation.megaface.features import read_tree, write_tree
-from arcface_mxnet.evaluation.megaface.lists import read_paths
-from arcface_mxnet.evaluation.texts import read_lines
+from arcface_mxnet.evaluation.features import read_lines
+from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, read_tree, write_tree
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
 

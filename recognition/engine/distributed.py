@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
+from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
@@ -24,7 +24,7 @@ class Workers(NamedTuple):
 
     @property
     def part(self) -> Tuple[int, int]:
-        """(rank, size), as arcface_mxnet.datasets.iterators takes it."""
+        """(rank, size), as arcface_mxnet.datasets.iterator takes it."""
         return self.rank, self.size
 
     def agree(self, number: Optional[int]) -> Optional[int]:

@@ -1,28 +1,133 @@
 """The training loop, read from top to bottom: start, then batch after batch until the steps are done."""
 import dataclasses
+import math
 import signal
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from types import FrameType, TracebackType
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
 
-from arcface_mxnet.datasets.iterators import Batches
+from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
+from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, decide
+from arcface_mxnet.recognition.engine.data_parallel import Outcome, Step
 from arcface_mxnet.recognition.engine.distributed import ALONE, Workers
-from arcface_mxnet.recognition.engine.present import NotFinite, published
-from arcface_mxnet.recognition.engine.program import Model
-from arcface_mxnet.recognition.engine.rules import decide
-from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
-from arcface_mxnet.recognition.engine.schedule import dropped_after, learning_rate
-from arcface_mxnet.recognition.engine.signals import StopRequest
-from arcface_mxnet.recognition.engine.step import Step
-from arcface_mxnet.recognition.engine.validation import Validated, Validation
-from arcface_mxnet.recognition.engine.window import Figures, Window
+from arcface_mxnet.recognition.engine.model import Model
+from arcface_mxnet.recognition.engine.validation import NotFinite, Validated, Validation, published
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import bar
+
+# What happened since the last printed line: accuracy, loss and speed of a few steps, read as late as possible.
+
+
+class Figures(NamedTuple):
+    """Means over a window; accuracy is that of the margin-penalised softmax, `loss` None for a head that has none."""
+
+    accuracy: float
+    loss: Optional[float]
+    images_per_second: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a number."""
+        return self.loss is None or math.isfinite(self.loss)
+
+
+class Window:
+    """Collects outcomes without waiting for them, one step behind the device, until `close` reads them."""
+
+    def __init__(self, first_device_loss: bool = False) -> None:
+        self._first_device_loss = first_device_loss  # the original prints the loss of device 0 alone (facts, 3.4)
+        self._outcomes: List[Outcome] = []
+        self._started = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take the outcome of one step; waits for the step before it, so that work in flight stays bounded."""
+        if self._outcomes:
+            before = self._outcomes[-1]
+            for array in (*before.correct, *before.losses):
+                array.wait_to_read()
+        self._outcomes.append(outcome)
+
+    def close(self) -> Figures:
+        """The figures of all steps added since the last close; starts the next window."""
+        images = sum(outcome.images for outcome in self._outcomes)
+        correct = sum(float(array.asscalar()) for outcome in self._outcomes for array in outcome.correct)
+        losses = []
+        for outcome in self._outcomes:
+            values = outcome.losses[:1] if self._first_device_loss else outcome.losses
+            if values:
+                losses.append(sum(float(value.asscalar()) for value in values) / len(values))
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        self._outcomes = []
+        self._started = time.monotonic()
+        return Figures(correct / max(images, 1), sum(losses) / len(losses) if losses else None, images / seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Leave `seconds` that were not training (a validation) out of this window's speed."""
+        self._started += seconds
+
+
+# The learning rate as a function of the step (facts, 4.3), so that a resumed run can never miss a drop.
+
+
+FACTOR = 0.1
+
+
+def learning_rate(step: int, base: float, drops: Sequence[int]) -> float:
+    """Rate used for batch number `step`, counted from 1.
+
+    The original multiplies by 0.1 after batch number d for each d in `drops`, so batch d itself still runs at the
+    old rate. The products are taken one by one: 0.1 after one drop is 0.010000000000000002, as its logs print.
+    """
+    rate = base
+    for drop in drops:
+        if step > drop:
+            rate *= FACTOR
+    return rate
+
+
+def dropped_after(step: int, drops: Sequence[int]) -> bool:
+    """Whether the rate changes once batch number `step` is done."""
+    return step in drops
+
+
+# SIGTERM and Ctrl-C let the step in hand finish, so that the run can save and stop cleanly.
+
+
+CAUGHT = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """While entered, a first signal only sets `number`; a second one acts as it would have without us."""
+
+    def __init__(self) -> None:
+        self.number: Optional[int] = None
+        self._before: Dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {number: signal.signal(number, self._note) for number in CAUGHT}
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+        self.number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
 
 RATE_LINE_STEPS = 1000  # facts, 4.4
 
@@ -202,4 +307,3 @@ def _flat(settings: Settings) -> Dict[str, Any]:
     for group in (settings.data, settings.step):
         flat.update(dataclasses.asdict(group))
     return flat
-

@@ -7,8 +7,9 @@ from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import FOLDS, PairResult
 from arcface_mxnet.evaluation.verification import evaluate_pack
-from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.recognition.engine.present import NotFinite
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
+from arcface_mxnet.recognition.engine.data_parallel import Step
+from arcface_mxnet.recognition.engine.model import Model
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 
@@ -82,3 +83,30 @@ def _fitting(path: Path, pack: PairPack, size: Tuple[int, int]) -> PairPack:
         raise InputError(f"{path}: {len(pack)} pairs, too few for {FOLDS} folds; build a larger pack or leave it out "
                          "of --val-targets")
     return pack
+
+
+# The network as a run has it now: the checkpoint it publishes, and embeddings by it.
+
+
+class NotFinite(Exception):
+    """The network gives embeddings that are not numbers: the run has diverged."""
+
+
+def published(model: Model, step: Step) -> Checkpoint:
+    """The embedding network with the present values, as it is stored: published names, no head."""
+    return embedding_only(Checkpoint(model.embedding, *step.parameters()))
+
+
+class PresentNetwork:
+    """Embeds by the parameters and BatchNorm statistics that `step` has when it is called."""
+
+    def __init__(self, model: Model, step: Step, contexts: Sequence["mx.Context"], batch_size: int) -> None:
+        self._model, self._step, self._contexts, self._batch_size = model, step, list(contexts), batch_size
+
+    def __call__(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
+        """Embeddings float32 (N, E), not normalised, of blocks of images (n, c, h, w); raises NotFinite."""
+        embedder = Embedder(published(self._model, self._step), self._contexts, self._batch_size)
+        rows: List[np.ndarray] = [embedder.embed(block) for block in blocks]
+        if not all(np.isfinite(block).all() for block in rows):
+            raise NotFinite
+        return np.concatenate(rows)

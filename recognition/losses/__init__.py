@@ -6,7 +6,7 @@ float64 counterpart in tests/recognition/test_losses_reference.py (the shared te
 import importlib
 import pkgutil
 
-from arcface_mxnet.recognition.losses.base import Head, LossSettings, attach, families
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, attach, families
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

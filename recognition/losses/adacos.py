@@ -3,8 +3,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from arcface_mxnet.recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.common import (
     Term,
     add_to_targets,
     centre_variable,
@@ -14,6 +13,7 @@ from arcface_mxnet.recognition.losses.blocks import (
     label_variable,
     statistic,
 )
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
 from arcface_mxnet.runtime.mx import mx
 
 import numpy as np

@@ -3,8 +3,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, read_options, register
-from arcface_mxnet.recognition.losses.blocks import (
+from arcface_mxnet.recognition.losses.arcface import margin_head_logits
+from arcface_mxnet.recognition.losses.common import (
     Term,
     centre_variable,
     classification_head,
@@ -14,7 +14,7 @@ from arcface_mxnet.recognition.losses.blocks import (
     target_mask,
     unit_rows,
 )
-from arcface_mxnet.recognition.losses.margin import margin_head_logits
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
 from arcface_mxnet.runtime.mx import mx
 
 

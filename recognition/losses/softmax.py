@@ -1,8 +1,8 @@
 """Plain softmax (L1): free norms of embeddings and centres, and a bias unless `fc7_no_bias`."""
 from typing import Any
 
-from arcface_mxnet.recognition.losses.base import Head, LossSettings, Sizes, register
-from arcface_mxnet.recognition.losses.blocks import centre_variable, classification_head, label_variable
+from arcface_mxnet.recognition.losses.common import centre_variable, classification_head, label_variable
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
 
 

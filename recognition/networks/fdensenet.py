@@ -1,7 +1,7 @@
 """fdensenet: DenseNet-BC for 112x112 faces, d121 to d201, from Gluon blocks (facts, section 2.6)."""
 from typing import Dict, Tuple
 
-from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import unknown

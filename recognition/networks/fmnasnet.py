@@ -1,7 +1,7 @@
 """fmnasnet: MNasNet for 112x112 faces, mnas, mnas05 and mnas025, from Gluon blocks (facts, section 2.5)."""
 from typing import Tuple
 
-from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.mx import mx

@@ -1,5 +1,5 @@
 """fmobilefacenet: MobileFaceNet, released as y1 and y2 (facts, section 2.3)."""
-from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import InputError

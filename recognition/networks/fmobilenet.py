@@ -1,6 +1,6 @@
 """fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (facts, section 2.4)."""
+from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.fmobilefacenet import block
-from arcface_mxnet.recognition.networks.heads import head
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.mx import mx

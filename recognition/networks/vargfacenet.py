@@ -1,5 +1,5 @@
 """vargfacenet: variable group convolutions, eight channels a group (facts, section 2.7)."""
-from arcface_mxnet.recognition.networks.heads import head
+from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.mx import mx

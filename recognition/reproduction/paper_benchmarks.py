@@ -6,15 +6,15 @@ and protocol stay in the folder that it is given.
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
+from arcface_mxnet.datasets.catalog import ALIGNED
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.datasets.published_sets import ALIGNED
 from arcface_mxnet.evaluation import iqiyi, trillion_pairs, verification, video
 from arcface_mxnet.evaluation.ijb import __main__ as ijb
-from arcface_mxnet.evaluation.ijb.modes import PAPER_MODE
+from arcface_mxnet.evaluation.ijb.templates import PAPER_MODE
 from arcface_mxnet.evaluation.megaface import __main__ as megaface
 from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.results import read_results
-from arcface_mxnet.evaluation.video_splits import read_splits
+from arcface_mxnet.evaluation.video import read_splits
 
 import numpy as np
 

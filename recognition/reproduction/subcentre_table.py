@@ -5,8 +5,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition.drop import write_kept
-from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
-from arcface_mxnet.recognition.reproduction import stand_ins
+from arcface_mxnet.recognition.losses.subcenter_arcface import images_near_dominant
+from arcface_mxnet.recognition.reproduction import demo_data
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
     cells_of,
@@ -17,13 +17,12 @@ from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     recipe_and_data,
     subject_run,
 )
-from arcface_mxnet.recognition.reproduction.demo_sets import wrong_images
+from arcface_mxnet.recognition.reproduction.demo_data import wrong_images
 from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, Subject
 from arcface_mxnet.recognition.reproduction.provenance import Produced
-from arcface_mxnet.recognition.reproduction.run_list import DROPS, SUBCENTRE, Subject
-from arcface_mxnet.recognition.reproduction.runs import network_of, trained, training_embeddings
-from arcface_mxnet.recognition.reproduction.table_files import write_table
-from arcface_mxnet.recognition.reproduction.tables import table
+from arcface_mxnet.recognition.reproduction.tables import table, write_table
+from arcface_mxnet.recognition.reproduction.training_runs import network_of, trained, training_embeddings
 from arcface_mxnet.runtime.files import read_json, write_json
 from arcface_mxnet.runtime.progress import progress
 
@@ -44,10 +43,10 @@ class Dropped(NamedTuple):
     right_lost: float
 
 
-def templates(embed: stand_ins.Embed, work: Path, row: str) -> Figures:
+def templates(embed: demo_data.Embed, work: Path, row: str) -> Figures:
     """TAR in percent on both stand-ins."""
-    return {target: 100 * stand_ins.template_pairs(embed, work, target).tar[stand_ins.IJB_FAR]
-            for target in stand_ins.IJB_SUBJECTS}
+    return {target: 100 * demo_data.template_pairs(embed, work, target).tar[demo_data.IJB_FAR]
+            for target in demo_data.IJB_SUBJECTS}
 
 
 def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[Path, Dropped]:
@@ -89,7 +88,7 @@ def untrained(found: Dict[str, List[Figures]]) -> List[str]:
     """Which rows say nothing, because their networks have hardly left chance."""
     rows = [row for row, figures in found.items()
             if figures and np.mean([value for one in figures for value in one.values() or [0.0]]) < CHANCE]
-    return [f"hardly trained (TAR below {CHANCE:g} % at FAR {stand_ins.IJB_FAR:g}): in so few steps the built-in faces "
+    return [f"hardly trained (TAR below {CHANCE:g} % at FAR {demo_data.IJB_FAR:g}): in so few steps the built-in faces "
             f"do not show the paper's effect in {'; '.join(rows)}. More steps: --max-steps"] if rows else []
 
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 SIDE = 32
-LOSSES = {
+TOY_LOSSES = {
     "Softmax": LossSettings("softmax", fc7_no_bias=True, source="ArcFace L1"),
     "ArcFace": LossSettings(loss_s=16.0, loss_m2=0.5, source="ArcFace L3"),
 }
@@ -77,7 +77,7 @@ def toy_network() -> Any:
 
 def trained_toy(toy: Toy, work: Path) -> Dict[str, Trained]:
     """What `train_both` gives for a toy's images; trained once and kept in `work`."""
-    told = json.dumps([dataclasses.asdict(toy), {name: dataclasses.asdict(loss) for name, loss in LOSSES.items()}],
+    told = json.dumps([dataclasses.asdict(toy), {name: dataclasses.asdict(loss) for name, loss in TOY_LOSSES.items()}],
                       sort_keys=True)
     kept = work / f"fig3-trained-{hashlib.sha256(told.encode('utf-8')).hexdigest()[:8]}.npz"
     if not kept.exists():
@@ -87,7 +87,7 @@ def trained_toy(toy: Toy, work: Path) -> Dict[str, Trained]:
             np.savez_compressed(stream, **arrays)
     with np.load(kept) as stored:
         return {loss: Trained(stored[f"{loss}/embeddings"], stored[f"{loss}/labels"], stored[f"{loss}/centres"],
-                              float(stored[f"{loss}/accuracy"])) for loss in LOSSES}
+                              float(stored[f"{loss}/accuracy"])) for loss in TOY_LOSSES}
 
 
 def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Trained]:
@@ -98,7 +98,7 @@ def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Tr
     warm, rest = toy.epochs // 2, toy.epochs - toy.epochs // 2
     start = _fit(toy, "Softmax", images, labels, None, warm, toy.rate)
     trained = {}
-    for loss in LOSSES:
+    for loss in TOY_LOSSES:
         rate = toy.rate if loss == "Softmax" else toy.margin_rate
         trained[loss] = _embedded(_fit(toy, loss, images, labels, start.get_params(), rest, rate), toy, images, labels)
     return trained
@@ -110,7 +110,7 @@ def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, parameters
     mx.random.seed(toy.seed)
     np.random.seed(toy.seed)  # MXNet's initializers draw from NumPy's global generator
     rng = np.random.RandomState(toy.seed)
-    head = attach(toy_network(), LOSSES[loss], toy.identities, toy.batch, 2)
+    head = attach(toy_network(), TOY_LOSSES[loss], toy.identities, toy.batch, 2)
     module = mx.mod.Module(head.symbol, context=mx.cpu(), label_names=["softmax_label"])
     module.bind([("data", (toy.batch, 3, SIDE, SIDE))], [("softmax_label", (toy.batch,))])
     module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))

@@ -4,7 +4,7 @@ from collections import Counter
 from arcface_mxnet.datasets import manifest, prepare
 from arcface_mxnet.datasets.ages import UNKNOWN_AGE, read_ages
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.selected_set import positions_by_class
+from arcface_mxnet.datasets.subset_merge import positions_by_class
 from arcface_mxnet.recognition.drop import write_kept
 from arcface_mxnet.runtime.errors import InputError
 

@@ -1,9 +1,15 @@
 """Alignment against an independent transform and another warp; folders of photographs; landmark files."""
-from arcface_mxnet.datasets.align import align, parse_size
+from arcface_mxnet.datasets.align import (
+    REFERENCE_112,
+    REFERENCE_112X96,
+    align,
+    parse_size,
+    read_points,
+    rescale,
+    similarity,
+)
 from arcface_mxnet.datasets.align_folder import align_folder, find_by_detector, find_by_points
-from arcface_mxnet.datasets.detection import Face
-from arcface_mxnet.datasets.landmarks import REFERENCE_112, REFERENCE_112X96, similarity
-from arcface_mxnet.datasets.point_files import read_points, rescale
+from arcface_mxnet.datasets.detect import Face
 from arcface_mxnet.datasets.prepare import main
 from arcface_mxnet.runtime.errors import InputError
 

@@ -1,5 +1,5 @@
 """Augmentation against MXNet's own formulas, and what it may and may not change."""
-from arcface_mxnet.datasets.augment import (
+from arcface_mxnet.datasets.iterator import (
     IMAGE,
     MIRROR,
     ORDER,

@@ -6,10 +6,10 @@ import sys
 import time
 import zipfile
 
-from arcface_mxnet.datasets import manifest, partial_set, prepare
+from arcface_mxnet.datasets import manifest, prepare, record_writer
+from arcface_mxnet.datasets.align import REFERENCE_112
 from arcface_mxnet.datasets.build import build
 from arcface_mxnet.datasets.image_sources import open_source
-from arcface_mxnet.datasets.landmarks import REFERENCE_112
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError
@@ -255,7 +255,7 @@ def test_a_damaged_member_of_a_zip_is_named_and_can_be_skipped_where_the_build_s
 
 def test_a_build_begun_with_skip_is_not_ended_without(photos, tmp_path, monkeypatch):
     (photos / "Ann Lee" / "0 x.jpg").write_bytes(b"no image")
-    monkeypatch.setattr(partial_set.PartialSet, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(record_writer.PartialSet, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(open_source(photos), tmp_path / "out", skip=True)
     monkeypatch.undo()
@@ -301,14 +301,14 @@ def test_an_output_that_exists_is_left_alone(photos, tmp_path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_stopped_build_goes_on_to_the_same_bytes(photos, tmp_path, monkeypatch, stop):
     build(open_source(photos), tmp_path / "whole", threads=1)
-    monkeypatch.setattr(partial_set, "SECONDS_BETWEEN_JOURNALS", -1.0)
+    monkeypatch.setattr(record_writer, "SECONDS_BETWEEN_JOURNALS", -1.0)
     source = open_source(photos)
     read, source.read = source.read, lambda number: (_ for _ in ()).throw(stop) if number == 5 else read(number)
     monkeypatch.setattr("arcface_mxnet.datasets.build._CHUNK", 1)
     if isinstance(stop, OSError):  # a full disk stops the writer, not the reader
         source.read = read
-        add = partial_set.PartialSet.add
-        monkeypatch.setattr(partial_set.PartialSet, "add", lambda self, label, *rest:
+        add = record_writer.PartialSet.add
+        monkeypatch.setattr(record_writer.PartialSet, "add", lambda self, label, *rest:
                             (_ for _ in ()).throw(stop) if label == 2 else add(self, label, *rest))
     with pytest.raises(type(stop)):
         build(source, tmp_path / "out", threads=1)
@@ -362,13 +362,13 @@ def test_an_image_that_was_left_out_but_not_passed_yet_is_looked_at_again(photos
     victim = photos / "Zoë Ångström" / "1 x.jpg"
     good = victim.read_bytes()
     victim.write_bytes(b"")
-    add = partial_set.PartialSet.add
+    add = record_writer.PartialSet.add
 
     def second_stops(self, label, *more):
         if label:
             raise KeyboardInterrupt
         add(self, label, *more)
-    monkeypatch.setattr(partial_set.PartialSet, "add", second_stops)
+    monkeypatch.setattr(record_writer.PartialSet, "add", second_stops)
     with pytest.raises(KeyboardInterrupt):
         build(open_source(photos), tmp_path / "out", skip=True)
     monkeypatch.undo()
@@ -438,7 +438,7 @@ def test_a_disk_that_is_full_to_the_end_names_the_folder(photos, tmp_path, monke
     def full(*_):
         raise OSError(28, "No space left on device")
     for method in ("add", "note", "close"):
-        monkeypatch.setattr(partial_set.PartialSet, method, full)
+        monkeypatch.setattr(record_writer.PartialSet, method, full)
     with pytest.raises(OSError) as caught:
         build(open_source(photos), tmp_path / "out")
     assert caught.value.filename == str(tmp_path / "out.partial")

@@ -2,9 +2,16 @@
 import hashlib
 from dataclasses import replace
 
-from arcface_mxnet.datasets.catalog import TEST_SETS, TRAINING_SETS, find_set, look, test_set, training_set
+from arcface_mxnet.datasets.catalog import (
+    TEST_SETS,
+    TRAINING_ALIASES,
+    TRAINING_SETS,
+    find_set,
+    look,
+    test_set,
+    training_set,
+)
 from arcface_mxnet.datasets.prepare import main
-from arcface_mxnet.datasets.published_sets import TRAINING_ALIASES
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest

@@ -4,10 +4,10 @@ import re
 from html.parser import HTMLParser
 
 from arcface_mxnet.datasets.clean import examine, questions, select
-from arcface_mxnet.datasets.identity_angles import angles_to, close_pairs, dominant_centre, nearest
+from arcface_mxnet.datasets.embedding_angles import angles_to, close_pairs, dominant_centre, nearest
+from arcface_mxnet.datasets.inspect_set import Decisions, Doubt, Question, read_decisions, write_page
 from arcface_mxnet.datasets.prepare import main
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.review_page import Decisions, Doubt, Question, read_decisions, write_page
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

@@ -4,11 +4,10 @@ from collections import Counter
 
 from arcface_mxnet.datasets import manifest, prepare
 from arcface_mxnet.datasets.build import build
-from arcface_mxnet.datasets.identity_names import read_names, write_names
 from arcface_mxnet.datasets.image_sources import open_source
 from arcface_mxnet.datasets.pairs import write_pack
-from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.subset import subset
+from arcface_mxnet.datasets.records import RecordSet, read_names, write_names
+from arcface_mxnet.datasets.subset_merge import subset
 from arcface_mxnet.datasets.unpack import folder_names
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx

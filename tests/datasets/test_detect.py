@@ -1,8 +1,6 @@
 """Both real detectors on a real photograph; suppression and the choice of one face on made ones."""
 from arcface_mxnet.datasets.align import open_detector
-from arcface_mxnet.datasets.detect_mtcnn import Mtcnn, _thin
-from arcface_mxnet.datasets.detect_onnx import Scrfd
-from arcface_mxnet.datasets.detection import Face, choose, letterbox, suppress
+from arcface_mxnet.datasets.detect import Face, Mtcnn, Scrfd, _thin, choose, letterbox, suppress
 from arcface_mxnet.runtime.errors import InputError
 
 import cv2

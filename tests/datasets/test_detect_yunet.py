@@ -4,10 +4,9 @@ Nobody here has the published weights. This model finds a face in each cell (of 
 is painted: blue is its class score, green its object score (OpenCV multiplies them and takes the root); box and points
 stand in fixed places beside the cell. What OpenCV and we make of that is known from the description of the outputs.
 """
+from arcface_mxnet.datasets.align import REFERENCE_112, read_points
 from arcface_mxnet.datasets.align_folder import align_folder, find_by_detector
-from arcface_mxnet.datasets.detect_onnx import YuNet
-from arcface_mxnet.datasets.landmarks import REFERENCE_112
-from arcface_mxnet.datasets.point_files import read_points
+from arcface_mxnet.datasets.detect import YuNet
 from arcface_mxnet.datasets.prepare import main
 
 import cv2

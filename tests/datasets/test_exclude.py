@@ -1,6 +1,6 @@
 """Overlap with test identities is found and removed; the source stays as it was."""
 from arcface_mxnet.datasets import whole_folder
-from arcface_mxnet.datasets.exclude import find_overlap, test_centres
+from arcface_mxnet.datasets.clean import find_overlap, test_centres
 from arcface_mxnet.datasets.prepare import main
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError

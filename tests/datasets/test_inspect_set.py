@@ -4,8 +4,7 @@ import json
 import os
 
 from arcface_mxnet.datasets import manifest, prepare
-from arcface_mxnet.datasets.inspect_pictures import colours
-from arcface_mxnet.datasets.inspect_set import inspect, write_report
+from arcface_mxnet.datasets.inspect_set import colours, inspect, write_report
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
 from arcface_mxnet.runtime.errors import InputError
@@ -55,7 +54,7 @@ def test_editions_go_by_counts(folder, monkeypatch):
     import dataclasses
 
     from arcface_mxnet.datasets import inspect_set
-    from arcface_mxnet.datasets.published_sets import TRAINING_SETS
+    from arcface_mxnet.datasets.catalog import TRAINING_SETS
     known = {"emore": dataclasses.replace(TRAINING_SETS["emore"], identities=3, images=7)}
     monkeypatch.setattr(inspect_set, "TRAINING_SETS", known)
     assert inspect(folder, checksums=False).facts["edition"] == "MS1MV2 = MS1M-ArcFace (emore)"

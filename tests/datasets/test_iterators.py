@@ -1,8 +1,7 @@
 """Batches: the right pixels, in an order that depends on seed and epoch alone, from any batch on."""
 import threading
 
-from arcface_mxnet.datasets.augment import Augmentation
-from arcface_mxnet.datasets.iterators import ClassificationBatches, IdentityBatches
+from arcface_mxnet.datasets.iterator import Augmentation, ClassificationBatches, IdentityBatches
 from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError

@@ -2,8 +2,8 @@
 from collections import Counter
 
 from arcface_mxnet.datasets import manifest, prepare
-from arcface_mxnet.datasets.merge import centres, match, merge
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.subset_merge import centres, match, merge
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

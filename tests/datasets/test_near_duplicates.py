@@ -1,5 +1,5 @@
 """The perceptual hash against a plain one, and the search against comparing all pairs."""
-from arcface_mxnet.datasets.near_duplicates import REACH, distances, hashes, near_pairs, thumbnail
+from arcface_mxnet.datasets.embedding_angles import REACH, distances, hashes, near_pairs, thumbnail
 
 import cv2
 import numpy as np

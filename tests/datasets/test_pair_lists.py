@@ -1,7 +1,6 @@
 """Pair lists of every published form become packs, and packs become files again."""
+from arcface_mxnet.datasets.make_pairs import Pair, deal_into_folds, flatten_pack, pack_pairs, read_pair_list
 from arcface_mxnet.datasets.manifest import check
-from arcface_mxnet.datasets.pair_forms import Pair, deal_into_folds, read_pair_list
-from arcface_mxnet.datasets.pair_lists import flatten_pack, pack_pairs
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.prepare import main
 from arcface_mxnet.runtime.errors import InputError

@@ -7,13 +7,12 @@ import sys
 from dataclasses import replace
 
 from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.align import REFERENCE_112, similarity
 from arcface_mxnet.datasets.faces.head import height_field, rotation, view
-from arcface_mxnet.datasets.faces.identity import MARKS, TRAITS, draw_identity
+from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, MARKS, MIXTURES, ROOM, TRAITS, draw_identity, ranges_of
 from arcface_mxnet.datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
 from arcface_mxnet.datasets.faces.render import render
 from arcface_mxnet.datasets.faces.studio import sit, sittings
-from arcface_mxnet.datasets.faces.worlds import FIRST_NUMBER, MIXTURES, ROOM, ranges_of
-from arcface_mxnet.datasets.landmarks import REFERENCE_112, similarity
 from arcface_mxnet.datasets.manifest import check
 from arcface_mxnet.datasets.pairs import decode, read_pack
 from arcface_mxnet.datasets.prepare import main

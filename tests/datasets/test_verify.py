@@ -2,10 +2,10 @@
 import json
 
 from arcface_mxnet.datasets import manifest, prepare
+from arcface_mxnet.datasets.check import verify
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet, RecordWriter
-from arcface_mxnet.datasets.verify import verify
 
 import cv2
 import numpy as np

@@ -1,7 +1,7 @@
 """Templates from sets: sums by hand, learned quality against known blur, the loss and its gradient in float64."""
-from arcface_mxnet.evaluation import aggregate as module
-from arcface_mxnet.evaluation import quality
-from arcface_mxnet.evaluation.aggregate import aggregate, rule_weights
+from arcface_mxnet.evaluation import aggregate
+from arcface_mxnet.evaluation.aggregate import aggregate as pooled
+from arcface_mxnet.evaluation.aggregate import rule_weights
 from arcface_mxnet.evaluation.fitting import initialise
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
@@ -21,19 +21,19 @@ def test_templates_are_weighted_means_of_unit_rows():
     groups = rng.choice(["b", "a", "single", "z"], 20)
     groups[7] = "alone"
     for rule, weights in (("mean", np.ones(20)), ("norm", np.linalg.norm(rows, axis=1)), ("detector", rng.random(20))):
-        names, templates = aggregate(rows, groups, rule_weights(rule, rows, weights))
+        names, templates = pooled(rows, groups, rule_weights(rule, rows, weights))
         assert names == sorted(set(groups))
         for name, template in zip(names, templates):
             inside = groups == name
             np.testing.assert_allclose(template, slow_template(rows[inside].astype(float), weights[inside]), atol=1e-6)
-    names, templates = aggregate(rows, groups, rule_weights("norm", rows))
+    names, templates = pooled(rows, groups, rule_weights("norm", rows))
     raw = rows[groups == "a"].sum(axis=0)
     np.testing.assert_allclose(templates[names.index("a")], raw / np.linalg.norm(raw), atol=1e-6)
 
 
 def test_a_set_without_any_weight_is_its_mean_and_zero_rows_stay_out():
     rows = np.array([[2.0, 0], [0, 4], [0, 0]])
-    _, templates = aggregate(rows, ["a", "a", "b"], np.zeros(3))
+    _, templates = pooled(rows, ["a", "a", "b"], np.zeros(3))
     np.testing.assert_allclose(templates, [[np.sqrt(0.5), np.sqrt(0.5)], [0, 0]])
 
 
@@ -44,7 +44,7 @@ def test_a_set_without_any_weight_is_its_mean_and_zero_rows_stay_out():
 ])
 def test_unusable_sets_are_refused(groups, weights, words):
     with pytest.raises(InputError, match=words):
-        aggregate(np.ones((2, 3)), groups, weights)
+        pooled(np.ones((2, 3)), groups, weights)
 
 
 def blurred(seed, people, each=16, dimensions=24):
@@ -62,7 +62,7 @@ def blurred(seed, people, each=16, dimensions=24):
 def closeness(embeddings, labels, weights):
     """Mean cosine of a person's two half-sets, less that of different people."""
     halves = [f"{label:03d}{'ab'[row % 2]}" for row, label in enumerate(labels)]
-    templates = aggregate(embeddings, halves, weights)[1]
+    templates = pooled(embeddings, halves, weights)[1]
     cosine = templates[0::2] @ templates[1::2].T
     same = np.eye(len(cosine), dtype=bool)
     return cosine[same].mean() - cosine[~same].mean()
@@ -70,21 +70,21 @@ def closeness(embeddings, labels, weights):
 
 def test_quality_is_learned_without_labels_of_quality():
     rows, labels, _ = blurred(0, 40)
-    plan = quality.QualityPlan(steps=150)
-    learnt = quality.train_quality(rows, labels, plan)
+    plan = aggregate.QualityPlan(steps=150)
+    learnt = aggregate.train_quality(rows, labels, plan)
     others, people, blur = blurred(1, 20)
-    found = quality.predict_quality(learnt, others, block=50)
+    found = aggregate.predict_quality(learnt, others, block=50)
     assert ((found > 0) & (found < 1)).all()
     assert np.corrcoef(found, blur)[0, 1] < -0.6
     assert closeness(others, people, found) > closeness(others, people, None) + 0.02
-    again = quality.train_quality(rows, labels, plan)
+    again = aggregate.train_quality(rows, labels, plan)
     assert all((learnt.args[name].asnumpy() == again.args[name].asnumpy()).all() for name in learnt.args)
 
 
 def test_the_set_loss_is_its_formula_and_so_is_its_gradient():
     rng = np.random.default_rng(2)
-    data = quality.quality_inputs(rng.normal(size=(3 * 2 * 4, 6)) * rng.uniform(1, 5, (24, 1)))
-    loss = quality.set_triplet_symbol(2, 4, 0.5)
+    data = aggregate.quality_inputs(rng.normal(size=(3 * 2 * 4, 6)) * rng.uniform(1, 5, (24, 1)))
+    loss = aggregate.set_triplet_symbol(2, 4, 0.5)
     executor = loss.simple_bind(mx.cpu(), data_rows=data.shape)
     initialise(executor, rng)
     weight = executor.arg_dict["quality_fc2_weight"]
@@ -114,7 +114,7 @@ def test_the_set_loss_is_its_formula_and_so_is_its_gradient():
 
 def test_too_few_images_to_learn_from_are_refused():
     with pytest.raises(InputError, match="two classes of 8 images; found 1"):
-        quality.train_quality(np.ones((12, 3)), np.repeat([0, 1], [9, 3]), quality.QualityPlan(steps=1))
+        aggregate.train_quality(np.ones((12, 3)), np.repeat([0, 1], [9, 3]), aggregate.QualityPlan(steps=1))
 
 
 def test_the_command_aggregates_by_each_rule(tmp_path, capsys):
@@ -127,19 +127,19 @@ def test_the_command_aggregates_by_each_rule(tmp_path, capsys):
     extra = {"detector": ["--scores", str(tmp_path / "scores.txt")],
              "quality": ["--train-features", str(tmp_path / "f.npy"), "--train-labels", str(tmp_path / "labels.txt"),
                          "--steps", "5"]}
-    for rule in module.RULES:
-        module.main([*common, "--rule", rule, *extra.get(rule, []), "--out", str(tmp_path / rule)])
+    for rule in aggregate.RULES:
+        aggregate.main([*common, "--rule", rule, *extra.get(rule, []), "--out", str(tmp_path / rule)])
         stored = np.load(tmp_path / rule / "embeddings.npy")
         assert stored.shape == (6, 24) and (tmp_path / rule / "ids.txt").read_text().startswith("person 0\n")
-    expected = aggregate(rows, [f"person {label}" for label in labels], 1 / blur)[1]
+    expected = pooled(rows, [f"person {label}" for label in labels], 1 / blur)[1]
     np.testing.assert_allclose(np.load(tmp_path / "detector" / "embeddings.npy"), expected, atol=1e-6)
-    module.main([*common, "--rule", "quality", "--quality", f"{tmp_path}/quality/quality,0",
+    aggregate.main([*common, "--rule", "quality", "--quality", f"{tmp_path}/quality/quality,0",
                  "--out", str(tmp_path / "q2")])
     np.testing.assert_array_equal(np.load(tmp_path / "q2" / "embeddings.npy"),
                                   np.load(tmp_path / "quality" / "embeddings.npy"))
     for rule, words in (("detector", "needs --scores"), ("quality", "needs --quality")):
         with pytest.raises(InputError, match=words):
-            module.main([*common, "--rule", rule, "--out", str(tmp_path / "no")])
+            aggregate.main([*common, "--rule", rule, "--out", str(tmp_path / "no")])
     (tmp_path / "scores.txt").write_text("x\n" * len(rows))
     with pytest.raises(InputError, match="scores.txt: line 1: 'x' is no number"):
-        module.main([*common, "--rule", "detector", *extra["detector"], "--out", str(tmp_path / "no")])
+        aggregate.main([*common, "--rule", "detector", *extra["detector"], "--out", str(tmp_path / "no")])

@@ -5,11 +5,11 @@ import json
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.evaluation import aggregate, angles, iqiyi, search, trillion_pairs, verification, video
 from arcface_mxnet.evaluation.clustering.__main__ import main as clustering
+from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.ijb.__main__ import main as ijb
 from arcface_mxnet.evaluation.megaface import noise, run_experiment
 from arcface_mxnet.evaluation.megaface.__main__ import main as megaface
-from arcface_mxnet.evaluation.megaface.features import write_matrix, write_tree
-from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.evaluation.megaface.devkit_files import write_matrix, write_tree
 from arcface_mxnet.runtime.errors import InputError
 
 import cv2

@@ -1,8 +1,7 @@
 """Blocks, sieves, order statistics and histograms against the whole matrix at once."""
-from arcface_mxnet.evaluation import order
-from arcface_mxnet.evaluation.blockwise import block_borders, score_blocks, sieve
-from arcface_mxnet.evaluation.histogram import BINS, Bins, Histogram, operating_points
-from arcface_mxnet.evaluation.order import Largest, RowBest, RowLargest
+from arcface_mxnet.evaluation import ranking
+from arcface_mxnet.evaluation.ranking import Largest, RowBest, RowLargest
+from arcface_mxnet.evaluation.scoring import BINS, Bins, Histogram, block_borders, operating_points, score_blocks, sieve
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -133,7 +132,7 @@ def test_a_score_exactly_the_margin_below_the_largest_is_scored_again():
 
 @pytest.mark.parametrize("near,crowded", [(8, 0), (9, 1)])
 def test_as_many_near_ties_as_allowed_are_scored_again_and_not_one_more(monkeypatch, near, crowded):
-    monkeypatch.setattr(order, "MOST_NEAR", 8)
+    monkeypatch.setattr(ranking, "MOST_NEAR", 8)
     largest = RowLargest(1, 0.25, lambda rows, columns: columns / 16)
     largest.take(np.full((1, near), 0.5, np.float32), 0)
     assert largest.largest()[1] == crowded

@@ -2,11 +2,12 @@
 import itertools
 import json
 
-from arcface_mxnet.evaluation.clustering import merge, network
+from arcface_mxnet.evaluation.clustering import graphs as merge
+from arcface_mxnet.evaluation.clustering import network
 from arcface_mxnet.evaluation.clustering.__main__ import main
 from arcface_mxnet.evaluation.clustering.graphs import Hops, Subgraphs, nearest_neighbours
-from arcface_mxnet.evaluation.clustering.scores import cluster_scores
-from arcface_mxnet.evaluation.vectors import normalise
+from arcface_mxnet.evaluation.clustering.network import cluster_scores
+from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

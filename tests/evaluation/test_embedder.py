@@ -2,8 +2,7 @@
 import os
 
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.evaluation.executor import has_depthwise
+from arcface_mxnet.evaluation.embedder import Embedder, has_depthwise
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.runtime.errors import InputError

@@ -3,7 +3,7 @@ import json
 
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
-from arcface_mxnet.evaluation import batching, extraction
+from arcface_mxnet.evaluation import embedder, extraction
 from arcface_mxnet.evaluation.extraction import extract
 from arcface_mxnet.evaluation.sources import folder_source, image_size, list_source, open_source
 from arcface_mxnet.graph.checkpoint import save
@@ -160,11 +160,11 @@ def test_unusable_sources_are_refused(tmp_path):
 def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
     checkpoint = small()
     save(checkpoint, str(tmp_path / "model"), 0)
-    each = batching.activation_bytes(checkpoint.symbol, (16, 16))
+    each = embedder.activation_bytes(checkpoint.symbol, (16, 16))
     assert each > 4 * (3 * 16 * 16 + 3 * 8 * 7 * 7)
     for free, batch in ((1 << 40, 64), (4 * each * 9, 8), (1, 1)):
-        monkeypatch.setattr(batching, "free_bytes", lambda context, free=free: free)
-        assert batching.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), "cpu") == batch
+        monkeypatch.setattr(embedder, "free_bytes", lambda context, free=free: free)
+        assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), "cpu") == batch
 
 
 def test_the_command_embeds_a_folder_with_two_models(folder, tmp_path, capsys, small):

@@ -1,9 +1,8 @@
 """IJB: modes, templates, 1:1 and both 1:N definitions against loops and scikit-learn."""
-from arcface_mxnet.evaluation.ijb.identify import identify_separate, identify_union
-from arcface_mxnet.evaluation.ijb.meta import Subjects, TemplatePairs
-from arcface_mxnet.evaluation.ijb.modes import Mode
-from arcface_mxnet.evaluation.ijb.templates import Templates, pool
-from arcface_mxnet.evaluation.ijb.verify import FARS, pair_scores, verify, without_collinear
+from arcface_mxnet.evaluation.ijb.identification import identify_separate, identify_union
+from arcface_mxnet.evaluation.ijb.metadata import Subjects, TemplatePairs
+from arcface_mxnet.evaluation.ijb.templates import Mode, Templates, pool
+from arcface_mxnet.evaluation.ijb.verification import FARS, pair_scores, verify, without_collinear
 from arcface_mxnet.evaluation.metrics import roc
 from arcface_mxnet.runtime.errors import InputError
 
@@ -97,8 +96,8 @@ def random_pairs(templates, count, seed):
 
 @pytest.mark.parametrize("share", ["dense", "sparse"])
 def test_pair_scores_are_products_of_templates(share, monkeypatch):
-    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._LEFT_AT_ONCE", 16)
-    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._SPARSE", 0 if share == "dense" else 2)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verification._LEFT_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verification._SPARSE", 0 if share == "dense" else 2)
     templates = units(60)
     pairs, scores = random_pairs(templates, 500, 1)
     np.testing.assert_allclose(pair_scores(templates, pairs), scores, atol=1e-6)
@@ -107,8 +106,8 @@ def test_pair_scores_are_products_of_templates(share, monkeypatch):
 @pytest.mark.parametrize("dimensions", [128, 512, 1024])
 def test_equal_pairs_score_equal_in_every_block(dimensions, monkeypatch):
     """Rounding depends on the shape of a product, so blocks are of one shape: the last one (1 or 5 rows) too."""
-    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verify._LEFT_AT_ONCE", 16)
-    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identify._PROBES_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.verification._LEFT_AT_ONCE", 16)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identification._PROBES_AT_ONCE", 16)
     for count in (33, 37):
         templates = units(count + 12, dimensions, dimensions)
         templates.features[:count] = templates.features[0]
@@ -231,7 +230,7 @@ def slow_separate(templates, galleries, probes, fpirs):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("fast, slow", [(identify_union, slow_union), (identify_separate, slow_separate)])
 def test_identification_equals_the_slow_one(fast, slow, seed, monkeypatch):
-    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identify._PROBES_AT_ONCE", 13)
+    monkeypatch.setattr("arcface_mxnet.evaluation.ijb.identification._PROBES_AT_ONCE", 13)
     templates = units(60, seed, dimensions=3)
     if seed == 0:
         templates = Templates(templates.ids, np.round(2 * templates.features) / 2)

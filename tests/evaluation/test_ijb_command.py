@@ -1,16 +1,14 @@
 """The IJB meta files and `python -m arcface_mxnet.evaluation.ijb`, end to end from features and from crops."""
 import json
 
-from arcface_mxnet.datasets.align import align
+from arcface_mxnet.datasets.align import REFERENCES, align
 from arcface_mxnet.datasets.images import decode_rgb
-from arcface_mxnet.datasets.landmarks import REFERENCES
 from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.evaluation.ijb import sizes
+from arcface_mxnet.evaluation.ijb import templates as sizes
 from arcface_mxnet.evaluation.ijb.__main__ import main
-from arcface_mxnet.evaluation.ijb.meta import meta_path, read_faces, read_media, read_pairs, read_subjects
-from arcface_mxnet.evaluation.ijb.modes import Mode
-from arcface_mxnet.evaluation.ijb.templates import pool
-from arcface_mxnet.evaluation.ijb.verify import verify
+from arcface_mxnet.evaluation.ijb.metadata import meta_path, read_faces, read_media, read_pairs, read_subjects
+from arcface_mxnet.evaluation.ijb.templates import Mode, pool
+from arcface_mxnet.evaluation.ijb.verification import verify
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx

@@ -3,14 +3,16 @@ import json
 
 from arcface_mxnet.evaluation import iqiyi
 from arcface_mxnet.evaluation.iqiyi import (
+    MlpSettings,
     Videos,
     centre_scores,
     ensemble,
     frame_centres,
     mean_average_precision,
+    network,
     read_labels,
+    train,
 )
-from arcface_mxnet.evaluation.iqiyi_mlp import MlpSettings, network, train
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.runtime.errors import InputError
 

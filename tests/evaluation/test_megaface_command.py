@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from arcface_mxnet.evaluation.megaface.__main__ import main
-from arcface_mxnet.evaluation.megaface.features import write_tree
+from arcface_mxnet.evaluation.megaface.devkit_files import write_tree
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.runtime.errors import InputError
 from tests.evaluation.megaface_reference import normalised, pairs, tar, trials

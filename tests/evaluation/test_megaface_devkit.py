@@ -5,17 +5,18 @@ import stat
 import struct
 
 from arcface_mxnet.evaluation.megaface import noise, run_experiment
-from arcface_mxnet.evaluation.megaface.devkit import evaluate_devkit, thin
-from arcface_mxnet.evaluation.megaface.features import (
+from arcface_mxnet.evaluation.megaface.devkit_files import (
     matrix_bytes,
     parse_matrix,
     read_matrix,
+    read_paths,
+    read_probes,
     read_tree,
     write_matrix,
     write_tree,
 )
-from arcface_mxnet.evaluation.megaface.lists import read_paths, read_probes
-from arcface_mxnet.evaluation.megaface.pairs import Features
+from arcface_mxnet.evaluation.megaface.protocol import Features
+from arcface_mxnet.evaluation.megaface.run_experiment import evaluate_devkit, thin
 from arcface_mxnet.runtime.errors import InputError
 from tests.evaluation.megaface_reference import normalised, pairs, score, tar, trials
 

@@ -1,7 +1,14 @@
 """The exact protocol against a double loop, on random and adversarial arrays."""
-from arcface_mxnet.evaluation.megaface.pairs import Features, as_left, as_right, mates, pair_scores, rounding_error
-from arcface_mxnet.evaluation.megaface.protocol import evaluate
-from arcface_mxnet.evaluation.megaface.ranks import RankCounter
+from arcface_mxnet.evaluation.megaface.protocol import (
+    Features,
+    RankCounter,
+    as_left,
+    as_right,
+    evaluate,
+    mates,
+    pair_scores,
+    rounding_error,
+)
 from arcface_mxnet.runtime.errors import InputError
 from tests.evaluation import megaface_reference as slow
 

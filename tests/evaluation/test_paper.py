@@ -2,10 +2,7 @@
 import re
 from pathlib import Path
 
-from arcface_mxnet.evaluation.ijb.published import RANK_1, published_tar
-from arcface_mxnet.evaluation.megaface.published import TABLE_6, published
-from arcface_mxnet.evaluation.paper import figure, table
-from arcface_mxnet.evaluation.published import ANGLES, PAIRS
+from arcface_mxnet.evaluation.paper import ANGLES, PAIRS, RANK_1, TABLE_6, figure, published, published_tar, table
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest

@@ -1,7 +1,7 @@
 """The commands on the built-in faces, pictures and a checkpoint to figures: MegaFace, IJB-C, Trillion-Pairs, YTF."""
 import json
 
-from arcface_mxnet.datasets.synthetic_sets import write_megaface, write_templates
+from arcface_mxnet.datasets.synthetic import write_megaface, write_templates
 from arcface_mxnet.evaluation import trillion_pairs, video
 from arcface_mxnet.evaluation.ijb.__main__ import main as ijb
 from arcface_mxnet.evaluation.megaface import generate

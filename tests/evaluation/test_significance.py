@@ -2,7 +2,7 @@
 from math import comb
 
 from arcface_mxnet.evaluation.metrics import kfold_accuracy
-from arcface_mxnet.evaluation.significance import bootstrap_accuracy, mcnemar
+from arcface_mxnet.evaluation.results import bootstrap_accuracy, mcnemar
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

@@ -2,7 +2,7 @@
 import json
 import struct
 
-from arcface_mxnet.evaluation import order, trillion_pairs
+from arcface_mxnet.evaluation import ranking, trillion_pairs
 from arcface_mxnet.evaluation.trillion_pairs import evaluate, write_submission
 from arcface_mxnet.runtime.errors import InputError
 
@@ -101,7 +101,7 @@ def test_a_genuine_pair_that_ties_with_the_threshold_is_not_accepted(dimensions)
 
 def test_a_collapsed_network_identifies_nobody(monkeypatch):
     """Everything within rounding of everything: more near ties than are scored again count as ties."""
-    monkeypatch.setattr(order, "MOST_NEAR", 8)
+    monkeypatch.setattr(ranking, "MOST_NEAR", 8)
     generator = np.random.default_rng(0)
     rows = np.ones(32) + 1e-9 * generator.standard_normal((60, 32))
     result = evaluate(rows[:20], np.arange(20) // 4, rows[20:], 0.1, 0.1)

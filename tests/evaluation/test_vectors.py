@@ -1,5 +1,5 @@
 """Rows of embeddings: normalising against scikit-learn's in float64, at every magnitude; what is refused."""
-from arcface_mxnet.evaluation.vectors import check_embeddings, normalise
+from arcface_mxnet.evaluation.features import check_embeddings, normalise
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

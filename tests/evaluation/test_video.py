@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from arcface_mxnet.evaluation import video
 from arcface_mxnet.evaluation.pairs import evaluate_distances
-from arcface_mxnet.evaluation.video_splits import read_splits
+from arcface_mxnet.evaluation.video import read_splits
 from arcface_mxnet.runtime.errors import InputError
 
 import cv2

@@ -1,7 +1,7 @@
 """Channels brought to one range: the same function, and maps whose channels are alike."""
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load
-from arcface_mxnet.graph.equalise import _activations, equalised
 from arcface_mxnet.graph.inference import inference_form
+from arcface_mxnet.graph.quantise import _activations, equalised
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.mx import mx

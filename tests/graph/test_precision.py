@@ -1,7 +1,7 @@
 """Reduced precision: near the full network, of the type it says, and readable by MXNet alone."""
 from arcface_mxnet.graph.checkpoint import embedding_only, load, save
 from arcface_mxnet.graph.inference import inference_form
-from arcface_mxnet.graph.precision import bf16_form, int8_form
+from arcface_mxnet.graph.quantise import bf16_form, int8_form
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError

@@ -7,9 +7,8 @@ from typing import Any, Dict, Optional
 from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs.catalogue import names, published
 from arcface_mxnet.logs.compare import closest, compare, main, report
-from arcface_mxnet.logs.parse import load, parse
+from arcface_mxnet.logs.parse import Run, load, parse
 from arcface_mxnet.logs.recipe import Recipe, differences, recipe
-from arcface_mxnet.logs.run import Run
 
 import numpy as np
 import pytest
@@ -97,7 +96,7 @@ def test_a_published_run_is_closest_to_itself(name: str) -> None:
 
 
 def ours(network: str = "y1", **step: Any) -> Dict[str, Any]:
-    """A settings.json of our own trainer (recognition/engine/run_directory.py)."""
+    """A settings.json of our own trainer (recognition/engine/checkpoint.py)."""
     return {"settings": {
         "names": {"network": network, "loss": "arcface", "dataset": "own"}, "pretrained": "", "original": False,
         "network": {"emb_size": 128},

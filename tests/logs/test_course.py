@@ -3,7 +3,7 @@ import math
 from typing import Tuple
 
 from arcface_mxnet.logs.catalogue import published
-from arcface_mxnet.logs.course import Forecast, aligned, band, final_accuracy, forecast, standing
+from arcface_mxnet.logs.compare import Forecast, aligned, band, final_accuracy, forecast, standing
 
 import numpy as np
 import pytest

@@ -4,10 +4,8 @@ from typing import Dict
 
 from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs.catalogue import published
-from arcface_mxnet.logs.figure import OURS, Curves, draw, save
-from arcface_mxnet.logs.parse import parse
-from arcface_mxnet.logs.plot import curves
-from arcface_mxnet.logs.run import Run
+from arcface_mxnet.logs.parse import Run, parse
+from arcface_mxnet.logs.plot import OURS, Curves, curves, draw, save
 
 import numpy as np
 import pytest

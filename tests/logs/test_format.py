@@ -3,14 +3,14 @@ import re
 from math import isnan
 from typing import Any, Dict
 
-from arcface_mxnet.logs import foreign
 from arcface_mxnet.logs import format as lines
+from arcface_mxnet.logs import original_format
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-LINES = lines.LINES + foreign.LINES
+LINES = lines.LINES + original_format.LINES
 COUNT = st.integers(0, 10 ** 9)
 NAME = st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z")
 PATH = st.from_regex(r"\A[a-z./][a-z0-9_./-]{0,20}\Z")

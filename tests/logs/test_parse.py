@@ -3,10 +3,9 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List
 
-from arcface_mxnet.logs import foreign
 from arcface_mxnet.logs import format as lines
-from arcface_mxnet.logs.parse import load, main, parse, parse_metrics
-from arcface_mxnet.logs.run import Run
+from arcface_mxnet.logs import original_format
+from arcface_mxnet.logs.parse import Run, load, main, parse, parse_metrics
 from arcface_mxnet.logs.writer import MetricsWriter
 from arcface_mxnet.runtime.errors import InputError
 
@@ -110,7 +109,8 @@ def test_the_model_parallel_program() -> None:
 
 
 def test_the_partial_fc_program() -> None:
-    rows = [foreign.partial_fc(rank, "2021-01-01 12:00:00,123", step, 200.0, 1600.0, step // 100, 30.0 - step / 100)
+    rows = [original_format.partial_fc(rank, "2021-01-01 12:00:00,123", step, 200.0, 1600.0, step // 100,
+                                        30.0 - step / 100)
             for step in (50, 100) for rank in (0, 1)]
     run = parse("\n".join(rows))
     assert run.unread == []

@@ -4,9 +4,8 @@ from typing import List
 
 from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs.catalogue import published
-from arcface_mxnet.logs.event_files import write
-from arcface_mxnet.logs.live import follow, page
-from arcface_mxnet.logs.plot import curves, main
+from arcface_mxnet.logs.plot import curves, follow, main, page
+from arcface_mxnet.logs.writer import write
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest

@@ -3,7 +3,7 @@ import shlex
 from typing import Any, Dict, List
 
 from arcface_mxnet.logs.catalogue import names, published
-from arcface_mxnet.logs.published_runs import check, published_command
+from arcface_mxnet.logs.publish import check, published_command
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.recognition.train import build_parser, settings_from
 from arcface_mxnet.runtime.errors import InputError

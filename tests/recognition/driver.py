@@ -4,7 +4,7 @@ import signal
 import sys
 
 from arcface_mxnet.recognition import train
-from arcface_mxnet.recognition.engine.run_directory import RunDirectory
+from arcface_mxnet.recognition.engine.checkpoint import RunDirectory
 from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.runtime.errors import run_command
 

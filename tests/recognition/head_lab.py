@@ -1,11 +1,10 @@
 """A small network under any head, and the bookkeeping of runs that must end with the same parameters."""
 from typing import Dict, List, Optional
 
-from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
-from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
-from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
-from arcface_mxnet.recognition.engine.program import Model, backbone_program
-from arcface_mxnet.recognition.engine.target_margin import centres_per_class
+from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
+from arcface_mxnet.recognition.engine.model import Model, backbone_program
+from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel, centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.mx import mx
 

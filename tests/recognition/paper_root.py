@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import List
 
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.synthetic_sets import write_megaface, write_templates
+from arcface_mxnet.datasets.synthetic import write_megaface, write_templates
 
 SETS = ("faces_webface_112x112", "faces_emore", "faces_vgg_112x112", "faces_glint", "faces_emore_asian",
         "ms1m-retinaface-t1", "faces_ms1m_v0", "faces_celeb500k")

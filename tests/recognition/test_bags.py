@@ -2,8 +2,7 @@
 from arcface_mxnet.datasets.images import encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.recognition.engine.bags import BagOrder, MinedBatches, Mining
-from arcface_mxnet.recognition.engine.triplets import semi_hard_triplets
+from arcface_mxnet.recognition.engine.sampler import BagOrder, MinedBatches, Mining, semi_hard_triplets
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 

@@ -1,8 +1,8 @@
 """The benchmark command: its cells are real measurements of the right thing, its table holds them."""
 import json
 
-from arcface_mxnet.recognition import benchmark
-from arcface_mxnet.recognition.benchmark import PAPER, measure, prepare, size_megabytes, table
+from arcface_mxnet.recognition import throughput
+from arcface_mxnet.recognition.throughput import PAPER, measure, prepare, size_megabytes, table
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.slow
 def test_a_row_is_measured_and_written(tmp_path, capsys):
-    benchmark.main(["--networks", "demo", "--precisions", "stored,fast", "--batch-sizes", "1", "--rounds", "2",
+    throughput.main(["--networks", "demo", "--precisions", "stored,fast", "--batch-sizes", "1", "--rounds", "2",
                     "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     stored = json.loads((tmp_path / "benchmark.json").read_text())
@@ -41,7 +41,7 @@ def test_the_size_of_the_published_network_is_its_files(fixtures):
     (["--batch-sizes", "0"], "--batch-sizes 0"), (["--rounds", "-1"], "--rounds -1")])
 def test_wrong_flags_are_refused(flags, message):
     with pytest.raises(InputError, match=message):
-        benchmark.main(flags)
+        throughput.main(flags)
 
 
 def test_one_cell_names_its_network_and_runs_what_was_saved(tmp_path):

@@ -3,11 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from arcface_mxnet.recognition.engine import server_centres
+from arcface_mxnet.recognition.engine import parameter_server
+from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory
 from arcface_mxnet.recognition.engine.distributed import ALONE, FollowerDirectory, Workers, join, own_directory
-from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
-from arcface_mxnet.recognition.engine.sampled import SampledCentres
-from arcface_mxnet.recognition.engine.server_optimizer import CentreKeys
+from arcface_mxnet.recognition.engine.parameter_server import CentreKeys
+from arcface_mxnet.recognition.engine.partial_fc import SampledCentres
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
@@ -100,8 +100,8 @@ def test_only_the_first_worker_writes_the_run(tmp_path):
 
 
 def test_parts_of_a_sample_cover_it(monkeypatch):
-    centres = object.__new__(server_centres.ServerCentres)
+    centres = object.__new__(parameter_server.ServerCentres)
     centres._bounds, centres._chosen = [(0, 10), (10, 20), (20, 25)], np.array([1, 3, 9, 20, 24])
-    centres.sizes = server_centres.HeadSizes(25, 2, 4, 8)
+    centres.sizes = parameter_server.HeadSizes(25, 2, 4, 8)
     parts = [(index, rows.tolist(), (where.start, where.stop)) for index, rows, where in centres._parts()]
     assert parts == [(0, [2, 3, 6, 7, 18, 19], (0, 6)), (1, [], (6, 6)), (2, [0, 1, 8, 9], (6, 10))]

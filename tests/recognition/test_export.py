@@ -5,7 +5,7 @@ from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.graph.checkpoint import load, save
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition import export
-from arcface_mxnet.recognition.calibration import calibration_images
+from arcface_mxnet.recognition.export import calibration_images
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import verify_checksum

@@ -2,13 +2,13 @@ import dataclasses
 import os
 import re
 
-from arcface_mxnet.recognition.engine import heads
-from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine import setup
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel
 from arcface_mxnet.recognition.engine.distributed import ALONE, Workers
-from arcface_mxnet.recognition.engine.initial import fresh
-from arcface_mxnet.recognition.engine.parallel import DataParallel
-from arcface_mxnet.recognition.engine.program import compose, parameter_shapes
-from arcface_mxnet.recognition.engine.sampled import SampledCentres
+from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
+from arcface_mxnet.recognition.engine.partial_fc import SampledCentres
+from arcface_mxnet.recognition.engine.setup import fresh
+from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError
@@ -28,7 +28,7 @@ def settings(loss="arcface", **flags):
 
 def step_of(chosen, contexts=1, workers=ALONE):
     model = compose(chosen, CLASSES, 4)
-    made = heads.make_step(chosen, model, [mx.cpu(index) for index in range(contexts)], CLASSES, workers)
+    made = setup.make_step(chosen, model, [mx.cpu(index) for index in range(contexts)], CLASSES, workers)
     shapes = parameter_shapes(model, 4, chosen.data.image_shape)
     made.set_parameters(*fresh(model.head.symbol, shapes, TINY.net_name, model.head.initializers, 0))
     made.set_optimizer(0.9, 5e-4, "uniform")
@@ -64,8 +64,8 @@ def test_each_head_is_made_with_the_same_initial_values():
 ])
 def test_the_leaner_head_is_taken_for_many_classes(loss, flags, workers, device, kind):
     chosen = settings(loss, **flags)
-    assert heads.head_of(chosen, [device, mx.cpu()], 85742, workers) == kind
-    assert heads.head_of(chosen, [device, mx.cpu()], 10572, workers) == flags.get("head", "plain")
+    assert setup.head_of(chosen, [device, mx.cpu()], 85742, workers) == kind
+    assert setup.head_of(chosen, [device, mx.cpu()], 10572, workers) == flags.get("head", "plain")
 
 
 def planned(made):
@@ -80,13 +80,13 @@ def test_mirroring_lowers_planned_memory():
 
 
 def test_mirroring_changes_no_value(monkeypatch):
-    monkeypatch.delenv(heads.MIRROR, raising=False)
+    monkeypatch.delenv(setup.MIRROR, raising=False)
     seen = []
     bind = DataParallel.__init__
     monkeypatch.setattr(DataParallel, "__init__",
-                        lambda *given: (seen.append(os.environ.get(heads.MIRROR)), bind(*given))[1])
+                        lambda *given: (seen.append(os.environ.get(setup.MIRROR)), bind(*given))[1])
     left, right = trained(step_of(settings())), trained(step_of(settings(mirror=True)))
-    assert seen == [None, "1"] and heads.MIRROR not in os.environ
+    assert seen == [None, "1"] and setup.MIRROR not in os.environ
     for name in left:
         np.testing.assert_allclose(left[name], right[name], rtol=1e-4, atol=1e-5 * np.abs(left[name]).max())
 

@@ -1,5 +1,5 @@
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.recognition.engine.initial import fresh, overlay
+from arcface_mxnet.recognition.engine.setup import fresh, overlay
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 from arcface_mxnet.recognition import launch
-from arcface_mxnet.recognition.launcher.job import how_it_ended
-from arcface_mxnet.recognition.launcher.plan import (
+from arcface_mxnet.recognition.engine.launcher import (
     Job,
     Place,
     addresses_of,
     arguments,
     environment,
     free_port,
+    how_it_ended,
     own_address,
     places,
     read_hosts,

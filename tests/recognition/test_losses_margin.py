@@ -1,7 +1,7 @@
 import math
 
 from arcface_mxnet.recognition.losses import LossSettings, attach
-from arcface_mxnet.recognition.losses.margin import margin_cosine
+from arcface_mxnet.recognition.losses.arcface import margin_cosine
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 from tests.recognition.loss_lab import differences, log_softmax, run, unit

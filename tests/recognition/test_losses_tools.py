@@ -3,9 +3,9 @@ from arcface_mxnet.datasets.images import encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.recognition import cvc, drop
-from arcface_mxnet.recognition.losses.dominant import first_queues, imprint
-from arcface_mxnet.recognition.losses.subcentre import images_near_dominant
-from arcface_mxnet.recognition.reproduction.runs import network_of
+from arcface_mxnet.recognition.losses.dp_softmax import first_queues, imprint
+from arcface_mxnet.recognition.losses.subcenter_arcface import images_near_dominant
+from arcface_mxnet.recognition.reproduction.training_runs import network_of
 from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError
 

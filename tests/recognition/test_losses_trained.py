@@ -12,8 +12,8 @@ from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.synthetic import draw_pack, write_training_set
 from arcface_mxnet.recognition import drop, train
 from arcface_mxnet.recognition.presets import LOSSES
-from arcface_mxnet.recognition.reproduction.runs import network_of, training_embeddings
-from arcface_mxnet.recognition.reproduction.small_faces import reduced
+from arcface_mxnet.recognition.reproduction.demo_data import reduced
+from arcface_mxnet.recognition.reproduction.training_runs import network_of, training_embeddings
 
 import numpy as np
 import pytest

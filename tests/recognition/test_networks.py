@@ -3,7 +3,7 @@ import dataclasses
 import json
 
 from arcface_mxnet.graph.checkpoint import align, load, load_params, load_symbol
-from arcface_mxnet.graph.flops import count_flops, format_flops
+from arcface_mxnet.graph.describe import count_flops, format_flops
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build, families
 from arcface_mxnet.recognition.presets import NETWORKS

@@ -1,7 +1,6 @@
-from arcface_mxnet.datasets.augment import Augmentation
+from arcface_mxnet.datasets.iterator import Augmentation
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.recognition.engine.bags import Mining
-from arcface_mxnet.recognition.engine.order import make_batches
+from arcface_mxnet.recognition.engine.sampler import Mining, make_batches
 from arcface_mxnet.recognition.losses import Head
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError

@@ -3,11 +3,11 @@ import csv
 import dataclasses
 import json
 
-from arcface_mxnet.datasets.published_sets import TRAINING_SETS
+from arcface_mxnet.datasets.catalog import TRAINING_SETS
 from arcface_mxnet.recognition import reproduce
 from arcface_mxnet.recognition.presets import NETWORKS
-from arcface_mxnet.recognition.reproduction import identification, paper_benchmarks
-from arcface_mxnet.recognition.reproduction.run_list import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
+from arcface_mxnet.recognition.reproduction import paper_benchmarks, result_figures
+from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
 from arcface_mxnet.runtime.errors import InputError
 from tests.recognition.paper_root import write_paper_root
 
@@ -73,7 +73,7 @@ def test_table2_at_the_papers_settings(root, small_world, tmp_path):
     ("table9", [*TABLE9, "+MLP", "+Ensemble"], ["MAP"]),
     ("subcentre", [row for row in [*SUBCENTRE, *DROPS]], ["IJB-B", "IJB-C"])])
 def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("arcface_mxnet.recognition.losses.subcentre.np.radians",
+    monkeypatch.setattr("arcface_mxnet.recognition.losses.subcenter_arcface.np.radians",
                         lambda degrees: 3.0)  # two steps leave all far off
     document = made(what, root, tmp_path)
     assert filled(document) == {(row, column) for row in rows for column in columns}
@@ -89,14 +89,14 @@ def test_angles_at_paper_scale(what, root, small_world, tmp_path):
 def drawn(monkeypatch):
     """{panel: {label: (x, y)}} of the picture that was saved last."""
     panels = {}
-    whole = identification.save
+    whole = result_figures.save
 
     def save(picture, folder, name):
         for axes in picture.axes:
             panels[axes.get_title()] = {line.get_label(): line.get_xydata().T for line in axes.get_lines()}
         return whole(picture, folder, name)
 
-    monkeypatch.setattr(identification, "save", save)
+    monkeypatch.setattr(result_figures, "save", save)
     return panels
 
 
@@ -117,7 +117,7 @@ def points(path):
 def test_figure_8_draws_what_table_6_left(root, small_world, tmp_path, monkeypatch, drawn):
     table = cells(made("table6", root, tmp_path))
     monkeypatch.setattr(paper_benchmarks.megaface, "main", refuse)
-    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.runs.make_trainer", refuse)
+    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.training_runs.make_trainer", refuse)
     document = made("fig8", root, tmp_path)
     assert (tmp_path / "out" / "fig8.png").exists() and (tmp_path / "out" / "fig8.svg").exists()
     assert set(drawn["CMC"]) == set(drawn["ROC"]) == set(document["figures"]) == set(FIGURE8)
@@ -138,7 +138,7 @@ def test_figure_8_draws_what_table_6_left(root, small_world, tmp_path, monkeypat
 def test_table_7_takes_up_what_figure_9_measured(root, small_world, tmp_path, monkeypatch, drawn):
     document = made("fig9", root, tmp_path)
     monkeypatch.setattr(paper_benchmarks.ijb, "main", refuse)
-    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.runs.make_trainer", refuse)
+    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.training_runs.make_trainer", refuse)
     table = cells(made("table7", root, tmp_path))
     for title, target in (("IJB-B", "ijbb"), ("IJB-C", "ijbc")):
         panel = drawn[f"ROC on {title}"]
@@ -151,7 +151,7 @@ def test_table_7_takes_up_what_figure_9_measured(root, small_world, tmp_path, mo
 
 def test_a_curve_that_is_gone_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone_roc.csv: not found; delete .*table6-.*json"):
-        identification.left_by("table6", tmp_path, tmp_path / "gone_roc.csv")
+        result_figures.left_by("table6", tmp_path, tmp_path / "gone_roc.csv")
 
 
 @pytest.mark.parametrize("what, needed", [("fig8", "megaface_noises.txt"), ("fig9", "IJBC/loose_crop")])

@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.parallel import DataParallel, Program
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 

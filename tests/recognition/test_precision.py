@@ -2,19 +2,19 @@ import dataclasses
 import json
 from collections import Counter
 
-from arcface_mxnet.recognition.engine.centres import HeadSizes, ShardedCentres
-from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
-from arcface_mxnet.recognition.engine.parallel import SCALE_STATE, DataParallel, Program
-from arcface_mxnet.recognition.engine.precision import (
+from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.data_parallel import SCALE_STATE, DataParallel, Program
+from arcface_mxnet.recognition.engine.mixed_precision import (
     SCALE,
     LossScale,
     bfloat16_form,
     require_bfloat16,
     scaled_gradient,
 )
-from arcface_mxnet.recognition.engine.program import backbone_program, compose
+from arcface_mxnet.recognition.engine.model import backbone_program, compose
+from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.losses import LossSettings, attach
-from arcface_mxnet.recognition.losses.blocks import unit_rows
+from arcface_mxnet.recognition.losses.common import unit_rows
 from arcface_mxnet.recognition.networks import NetworkSettings
 from arcface_mxnet.recognition.settings import StepSettings, resolve
 from arcface_mxnet.runtime.errors import InputError

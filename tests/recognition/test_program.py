@@ -1,7 +1,7 @@
 import json
 
-from arcface_mxnet.recognition.engine.parallel import DataParallel
-from arcface_mxnet.recognition.engine.program import backbone_program, compose, parameter_shapes
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel
+from arcface_mxnet.recognition.engine.model import backbone_program, compose, parameter_shapes
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.mx import mx
 

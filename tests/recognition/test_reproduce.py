@@ -7,12 +7,19 @@ from pathlib import Path
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition import reproduce
 from arcface_mxnet.recognition.presets import LOSSES, NETWORKS
-from arcface_mxnet.recognition.reproduction import curves
+from arcface_mxnet.recognition.reproduction import figures
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw
-from arcface_mxnet.recognition.reproduction.plan import PaperRecipe, PaperScale, paper_plan, require_files
-from arcface_mxnet.recognition.reproduction.run_list import SUBJECTS, TABLE2, TABLE3, paper_subjects
-from arcface_mxnet.recognition.reproduction.table_files import Comparison, write_table
-from arcface_mxnet.recognition.reproduction.tables import TABLES
+from arcface_mxnet.recognition.reproduction.paper_runs import (
+    SUBJECTS,
+    TABLE2,
+    TABLE3,
+    PaperRecipe,
+    PaperScale,
+    paper_plan,
+    paper_subjects,
+    require_files,
+)
+from arcface_mxnet.recognition.reproduction.tables import TABLES, Comparison, write_table
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -49,17 +56,17 @@ def test_rows_of_our_runs_are_rows_of_the_paper_and_presets():
 
 def test_target_logits_are_those_of_figure_4b():
     printed = paper.figure("fig4b")
-    for loss, row in zip(curves.FIGURE_4B_LOSSES, printed["rows"]):
-        np.testing.assert_allclose(curves.target_logits(loss, printed["columns"]), row["values"], atol=5.1e-5)
+    for loss, row in zip(figures.FIGURE_4B_LOSSES, printed["rows"]):
+        np.testing.assert_allclose(figures.target_logits(loss, printed["columns"]), row["values"], atol=5.1e-5)
 
 
 def test_figure_12_by_formula_and_by_the_exact_laws():
     rows = {row["name"]: row["values"] for row in paper.figure("fig12")["rows"]}
     identities = np.array(paper.figure("fig12")["columns"], float)
     for d in (128, 256, 512):
-        np.testing.assert_allclose(curves.paper_formula(identities, d), rows[f"formula, d={d}"], atol=0.006)
-        for law, name in ((curves.smallest_of_all_pairs, "smallest of all pairs"),
-                          (curves.nearest_neighbour, "mean nearest neighbour")):
+        np.testing.assert_allclose(figures.paper_formula(identities, d), rows[f"formula, d={d}"], atol=0.006)
+        for law, name in ((figures.smallest_of_all_pairs, "smallest of all pairs"),
+                          (figures.nearest_neighbour, "mean nearest neighbour")):
             ours = [law(n, d) for n in identities]
             np.testing.assert_allclose(ours, rows[f"exact {name}, d={d}"], atol=0.006)
 
@@ -71,12 +78,12 @@ def test_the_law_of_nearest_neighbours_against_drawn_points():
     cosine = points @ points.T
     np.fill_diagonal(cosine, -1)
     drawn = np.degrees(np.arccos(cosine.max(axis=1))).mean()
-    assert curves.nearest_neighbour(2000, 24) == pytest.approx(drawn, abs=0.3)
+    assert figures.nearest_neighbour(2000, 24) == pytest.approx(drawn, abs=0.3)
 
 
 def test_decision_boundaries_lie_where_the_decision_turns():
     first = np.radians(np.array([5.0, 20.0, 35.0]))
-    lines = curves.decision_boundaries(first)
+    lines = figures.decision_boundaries(first)
     one, two = lines["CosFace"]
     np.testing.assert_allclose(np.cos(first) - 0.35, np.cos(one))
     np.testing.assert_allclose(np.cos(two[np.isfinite(two)]) - 0.35, np.cos(first[np.isfinite(two)]))
@@ -193,5 +200,6 @@ def test_angles_of_the_toy_are_measured_on_constructed_points():
 
 
 def test_the_formula_is_the_small_angle_limit_of_the_smallest_of_all_pairs():
-    assert curves.paper_formula(np.array([1e4]), 4)[0] == pytest.approx(curves.smallest_of_all_pairs(1e4, 4), rel=2e-3)
-    assert math.isclose(curves.paper_formula(np.array([1e4]), 4)[0], 0.233, abs_tol=5e-4)
+    assert figures.paper_formula(np.array([1e4]), 4)[0] == pytest.approx(figures.smallest_of_all_pairs(1e4, 4),
+                                                                        rel=2e-3)
+    assert math.isclose(figures.paper_formula(np.array([1e4]), 4)[0], 0.233, abs_tol=5e-4)

@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.rules import Record, decide
+from arcface_mxnet.recognition.engine.checkpoint import Record, decide
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,8 +1,7 @@
 import json
 
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
-from arcface_mxnet.recognition.engine.rules import Record
-from arcface_mxnet.recognition.engine.run_directory import Position, RunDirectory
+from arcface_mxnet.recognition.engine.checkpoint import Position, Record, RunDirectory
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
@@ -72,7 +71,7 @@ def test_the_restart_point_comes_back_and_the_older_one_goes(run):
 
 
 def test_stopped_between_arrays_and_pointer_the_older_point_holds(run, monkeypatch):
-    from arcface_mxnet.recognition.engine import run_directory
+    from arcface_mxnet.recognition.engine import checkpoint as run_directory
     run.save_last(Position(10), weights(1))
 
     def killed(*arguments):

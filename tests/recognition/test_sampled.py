@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.sampled import Rule, SampledCentres, places_of
+from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres, places_of
 from arcface_mxnet.recognition.losses import LossSettings
 from tests.recognition import head_lab as lab
 

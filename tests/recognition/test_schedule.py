@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.schedule import dropped_after, learning_rate
+from arcface_mxnet.recognition.engine.trainer import dropped_after, learning_rate
 
 import pytest
 

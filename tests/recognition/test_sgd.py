@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.sgd import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
+from arcface_mxnet.recognition.engine.optimizer import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
 from arcface_mxnet.runtime.mx import mx
 
 import numpy as np

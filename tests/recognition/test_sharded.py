@@ -1,7 +1,7 @@
 from arcface_mxnet.recognition import presets
-from arcface_mxnet.recognition.engine import class_block
-from arcface_mxnet.recognition.engine.class_block import ClassBlock, Summary, merge, split
-from arcface_mxnet.recognition.engine.target_margin import FAMILIES, check_family
+from arcface_mxnet.recognition.engine import class_centres
+from arcface_mxnet.recognition.engine.class_centres import ClassBlock, Summary, merge, split
+from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, check_family
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.settings import take
 from arcface_mxnet.runtime.errors import InputError
@@ -33,7 +33,7 @@ LOSSES.update(original=LossSettings(loss_m2=0.5, original=True), head2018=LossSe
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """Several pieces a shard, the last one shorter."""
-    monkeypatch.setattr(class_block, "PIECE", 7)
+    monkeypatch.setattr(class_centres, "PIECE", 7)
 
 
 @pytest.mark.parametrize("count", [1, 3])

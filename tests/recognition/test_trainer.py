@@ -1,6 +1,6 @@
 """What must reach the loop and its log: switches of the command line, the facts of the set, a gradient gone wrong."""
 from arcface_mxnet.recognition import train
-from arcface_mxnet.recognition.engine.parallel import Outcome
+from arcface_mxnet.recognition.engine.data_parallel import Outcome
 from arcface_mxnet.recognition.engine.trainer import Trainer
 from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.runtime.errors import InputError

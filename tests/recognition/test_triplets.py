@@ -1,5 +1,5 @@
 """Semi-hard triplets of a bag against a double loop in float64, and their order in thirds."""
-from arcface_mxnet.recognition.engine.triplets import in_thirds, semi_hard_triplets
+from arcface_mxnet.recognition.engine.sampler import in_thirds, semi_hard_triplets
 from tests.recognition.loss_lab import unit
 
 import numpy as np

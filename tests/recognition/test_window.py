@@ -1,7 +1,7 @@
 import math
 
-from arcface_mxnet.recognition.engine.parallel import Outcome
-from arcface_mxnet.recognition.engine.window import Window
+from arcface_mxnet.recognition.engine.data_parallel import Outcome
+from arcface_mxnet.recognition.engine.trainer import Window
 from arcface_mxnet.runtime.mx import mx
 
 import pytest
@@ -50,7 +50,7 @@ def test_a_head_without_a_loss_has_none():
 
 
 def test_time_spent_validating_is_left_out_of_the_speed(monkeypatch):
-    from arcface_mxnet.recognition.engine import window as module
+    from arcface_mxnet.recognition.engine import trainer as module
     clock = iter([0.0, 10.0, 10.0])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     window = Window()

@@ -2,14 +2,13 @@
 import sys
 from pathlib import Path
 
-from arcface_mxnet.recognition.engine import server_centres
-from arcface_mxnet.recognition.engine.centres import HeadSizes
-from arcface_mxnet.recognition.engine.class_parallel import ClassParallel
+from arcface_mxnet.recognition.engine import parameter_server
+from arcface_mxnet.recognition.engine.class_centres import HeadSizes
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel
 from arcface_mxnet.recognition.engine.distributed import join
-from arcface_mxnet.recognition.engine.parallel import DataParallel
-from arcface_mxnet.recognition.engine.program import backbone_program
-from arcface_mxnet.recognition.engine.sampled import Rule
-from arcface_mxnet.recognition.engine.target_margin import centres_per_class
+from arcface_mxnet.recognition.engine.model import backbone_program
+from arcface_mxnet.recognition.engine.partial_fc import Rule
+from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel, centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
@@ -26,11 +25,11 @@ def engine(head: str, workers, contexts: int = 1):
         return DataParallel(made.program, where, share, lab.SHAPE, workers.store)
     network = DataParallel(backbone_program(made), where, share, lab.SHAPE, workers.store)
     sizes = HeadSizes(CLASSES, centres_per_class(loss), share, lab.SIZE)
-    return ClassParallel(network, server_centres.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2), loss)
+    return ClassParallel(network, parameter_server.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2), loss)
 
 
 def main(head: str, out: str, steps: int, restart: str = "") -> None:
-    server_centres.KEY_CLASSES = 32  # several keys
+    parameter_server.KEY_CLASSES = 32  # several keys
     workers = join("dist_sync_device")
     sys.stdout.write(f"worker {workers.rank} of {workers.size}\n")
     sys.stdout.flush()

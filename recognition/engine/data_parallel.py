@@ -1,0 +1,331 @@
+"""One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+
+from arcface_mxnet.recognition.engine.mixed_precision import SCALE, LossScale
+from arcface_mxnet.recognition.engine.optimizer import MomentumSGD
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
+
+DATA, LABEL = "data", "softmax_label"
+SCALE_STATE = f"{SCALE}:state"
+CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
+Arrays = Dict[str, "mx.nd.NDArray"]
+Beside = Optional[Mapping[str, "mx.nd.NDArray"]]
+
+
+class Program(NamedTuple):
+    """What a step executes.
+
+    `symbol` is the form that is run; `roles` names its outputs (recognition.losses.Head); `constants` are arrays of
+    the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
+    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
+    variables fed with each batch beside its labels; `scaled` are the arguments whose gradients come multiplied by the
+    constant `loss_scale`, where there is one.
+    """
+
+    symbol: "mx.sym.Symbol"
+    roles: Tuple[str, ...]
+    constants: Arrays
+    states: Mapping[str, np.ndarray]
+    attributes: Mapping[str, Mapping[str, str]]
+    inputs: Tuple[str, ...] = ()
+    scaled: Tuple[str, ...] = ()
+
+    @property
+    def auxiliary(self) -> List[str]:
+        """BatchNorm statistics that belong to the model."""
+        return [name for name in self.symbol.list_auxiliary_states() if name not in self.constants]
+
+    @property
+    def trained(self) -> List[str]:
+        """Arguments that SGD updates."""
+        fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states}
+        return [name for name in self.symbol.list_arguments() if name not in fed]
+
+
+class Outcome(NamedTuple):
+    """What one step yields for the log, not yet computed: NDArrays to be read when they are needed."""
+
+    correct: List["mx.nd.NDArray"]
+    losses: List["mx.nd.NDArray"]
+    images: int
+
+
+class DataParallel:
+    """Executors of one program on `contexts`; gradients are summed by MXNet's KVStore, given by type or as it is.
+
+    Every context normalises by its own batch statistics and gradients are scaled by 1 / contexts, as in the original
+    (facts, 3.4 and 4.3).
+    """
+
+    def __init__(self, program: Program, contexts: Sequence["mx.Context"], batch_size: int,
+                 image_shape: Tuple[int, int, int], kvstore: Union[str, "mx.kv.KVStore"] = "device") -> None:
+        if batch_size % len(contexts):
+            raise InputError(f"a global batch of {batch_size} does not divide among {len(contexts)} contexts")
+        self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
+        self._share = batch_size // len(contexts)
+        height, width, channels = image_shape
+        shapes: Dict[str, Tuple[int, ...]] = {DATA: (self._share, channels, height, width)}
+        if LABEL in program.symbol.list_arguments():
+            shapes[LABEL] = (self._share,)
+        shapes.update({name: value.shape for name, value in program.states.items()})
+        shapes.update({name: (self._share,) for name in program.inputs})
+        trained = set(program.trained)
+        requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
+        self.executors = [program.symbol.simple_bind(context, grad_req=requests, type_dict=argument_types(program),
+                                                     **shapes) for context in contexts]
+        if isinstance(kvstore, str):
+            kvstore = mx.kv.create(kvstore) if len(contexts) > 1 else None
+        self._store = kvstore
+        self._optimizers: List[MomentumSGD] = []
+        self._scale: Optional[LossScale] = None
+        if SCALE in program.constants:
+            self._scale = LossScale(program.constants[SCALE].asscalar())
+        if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
+            for key, name in enumerate(program.trained):
+                self._store.init(key, self.executors[0].grad_dict[name])
+        for executor in self.executors:
+            for name, value in program.constants.items():
+                value.copyto(executor.aux_dict.get(name, executor.arg_dict.get(name)))
+            for name, initial in program.states.items():
+                executor.arg_dict[name][:] = initial
+
+    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
+                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Give every context the same parameters; missing or misshapen ones are a defect of the caller."""
+        for executor in self.executors:
+            for name in self.program.trained:
+                arguments[name].copyto(executor.arg_dict[name])
+            for name in self.program.auxiliary:
+                auxiliary[name].copyto(executor.aux_dict[name])
+
+    @property
+    def rescale(self) -> float:
+        """1 / contexts of all workers: what makes a mean over the global batch of the sum of their gradients."""
+        return 1.0 / (len(self.contexts) * (self._store.num_workers if self._store is not None else 1))
+
+    def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
+        """Fresh momentum for the parameters set before."""
+        self._optimizers = [MomentumSGD(weights, momentum, decay, self.rescale, self.program.attributes, policy,
+                                        self.program.scaled)
+                            for weights in map(self._weights, self.executors)]
+
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                         beside: Beside = None) -> Outcome:
+        """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32.
+
+        `beside`: the program's `inputs` by name, (B,) float32 each.
+        """
+        correct, losses = [], []
+        self.forward(data, label, beside)
+        for executor in self.executors:
+            executor.backward()
+            outputs = dict(zip(self.program.roles, executor.outputs))
+            if "probability" in outputs:
+                predicted = mx.nd.argmax(outputs["probability"], axis=1)
+                correct.append(mx.nd.sum(predicted == executor.arg_dict[LABEL]))
+            if "loss" in outputs:
+                losses.append(mx.nd.mean(outputs["loss"]))
+        self._carry_states()
+        return Outcome(correct, losses, self.batch_size)
+
+    def forward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                beside: Beside = None) -> None:
+        """Give each context its share of the batch and run its forward pass; the outputs stay in the executors."""
+        for index, executor in enumerate(self.executors):
+            rows = slice(index * self._share, (index + 1) * self._share)
+            executor.arg_dict[DATA][:] = data[rows]
+            if LABEL in executor.arg_dict:
+                executor.arg_dict[LABEL][:] = label[rows]
+            for name in self.program.inputs:
+                executor.arg_dict[name][:] = (beside or {})[name][rows]
+            executor.forward(is_train=True)
+
+    def update(self, rate: float) -> bool:
+        """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each.
+
+        With a loss scale a step whose gradients overflowed is left out, on all workers alike; False says so.
+        """
+        if self._store is not None:
+            for key, name in enumerate(self.program.trained):
+                gradients = [executor.grad_dict[name] for executor in self.executors]
+                self._store.push(key, gradients, priority=-key)
+                self._store.pull(key, gradients, priority=-key)
+        scale, finite = self._after_overflow()
+        if finite:
+            for executor, optimizer in zip(self.executors, self._optimizers):
+                optimizer.update(self._weights(executor), executor.grad_dict, rate, scale)
+        return finite
+
+    def _after_overflow(self) -> Tuple[float, bool]:
+        """The scale of the present gradients and whether they are numbers; the next step's scale is set."""
+        if self._scale is None:
+            return 1.0, True
+        scale, finite = self._scale.value, self._gradients_are_numbers()
+        if self._scale.after(finite):
+            self._feed_scale()
+        return scale, finite
+
+    def _feed_scale(self) -> None:
+        for executor in self.executors:
+            executor.arg_dict[SCALE][:] = self._scale.value if self._scale is not None else 1.0
+
+    def gradients_finite(self) -> bool:
+        """Whether the last gradients hold no NaN or infinity; what a loss scale may still mend does not count."""
+        if self._scale is not None and not self._scale.exhausted:
+            return True
+        return self._gradients_are_numbers()
+
+    def _gradients_are_numbers(self) -> bool:
+        return all(all_finite([executor.grad_dict[name] for name in self.program.trained])
+                   for executor in self.executors)
+
+    def parameters_finite(self) -> bool:
+        """Whether every trained parameter and BatchNorm statistic is a number on every context."""
+        self._settle()
+        return all(all_finite([*self._weights(executor).values(),
+                               *(executor.aux_dict[name] for name in self.program.auxiliary)])
+                   for executor in self.executors)
+
+    def parameters(self) -> Tuple[Arrays, Arrays]:
+        """Copies of the trained arguments and the BatchNorm statistics, these averaged over contexts, on the CPU."""
+        self._settle()
+        arguments = {name: self.executors[0].arg_dict[name].as_in_context(mx.cpu()).copy()
+                     for name in self.program.trained}
+        auxiliary = {}
+        for name in self.program.auxiliary:
+            arrays = [executor.aux_dict[name].as_in_context(mx.cpu()) for executor in self.executors]
+            auxiliary[name] = arrays[0].copy() if len(arrays) == 1 else mx.nd.add_n(*arrays) / len(arrays)
+        return arguments, auxiliary
+
+    def restart_arrays(self) -> Arrays:
+        """All that a restart needs: parameters, momentum, fed states, and the statistics of each context."""
+        arguments, auxiliary = self.parameters()
+        saved = {f"arg:{name}": array for name, array in arguments.items()}
+        saved.update({f"aux:{name}": array for name, array in auxiliary.items()})
+        if self._scale is not None:
+            saved[SCALE_STATE] = mx.nd.array([self._scale.value, self._scale.good])
+        for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
+            if index == 0:
+                saved.update({name: array.as_in_context(mx.cpu()) for name, array in optimizer.state.items()})
+            for name in self.program.states:
+                saved[f"fed:{index}:{name}"] = executor.arg_dict[name].as_in_context(mx.cpu())
+            if len(self.executors) > 1:
+                for name in self.program.auxiliary:
+                    saved[f"context:{index}:{name}"] = executor.aux_dict[name].as_in_context(mx.cpu())
+        return saved
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Restore `restart_arrays`, on the same or another number of contexts (then context 0 speaks for all)."""
+        self.set_parameters(*({name[4:]: array for name, array in saved.items() if name.startswith(kind)}
+                              for kind in ("arg:", "aux:")))
+        if self._scale is not None and SCALE_STATE in saved:
+            self._scale.value, self._scale.good = (int(number) for number in saved[SCALE_STATE].asnumpy())
+            self._feed_scale()
+        for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
+            optimizer.load_state(saved)
+            for name in self.program.states:
+                _first(saved, f"fed:{index}:{name}", f"fed:0:{name}").copyto(executor.arg_dict[name])
+            for name in self.program.auxiliary:
+                own = saved.get(f"context:{index}:{name}")
+                if own is not None:
+                    own.copyto(executor.aux_dict[name])
+
+    def _carry_states(self) -> None:
+        """Feed each "state:NAME" output, of several contexts made one, to the next step."""
+        for name in self.program.states:
+            index = self.program.roles.index(f"state:{name}")
+            values = [executor.outputs[index].as_in_context(self.contexts[0]) for executor in self.executors]
+            following = merged(self.executors[0].arg_dict[name], values)
+            for executor in self.executors:
+                following.copyto(executor.arg_dict[name])
+
+    @staticmethod
+    def _settle() -> None:
+        """Wait for everything in flight: a read of BatchNorm's statistics alone does not wait for the backward pass
+        that writes them (measured: one read in five was a step behind)."""
+        mx.nd.waitall()
+
+    def _weights(self, executor: "mx.executor.Executor") -> Arrays:
+        return {name: executor.arg_dict[name] for name in self.program.trained}
+
+
+def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
+    """The next value of a state from those of the contexts.
+
+    A vector (a running mean, a count) becomes their mean. Of a matrix (a memory of a row for each identity) every row
+    is that of the last context that changed it: identities in a queue have no mean.
+    """
+    if len(values) == 1:
+        return values[0]
+    if before.ndim == 1:
+        return mx.nd.add_n(*values) / len(values)
+    following = before
+    for value in values:
+        following = mx.nd.where(mx.nd.max(value != before, axis=1), value, following)
+    return following
+
+
+def argument_types(program: Program) -> Dict[str, Any]:
+    """NumPy types of a program's arguments: what its casts to float16 make of the weights, float32 for all else.
+
+    simple_bind alone would take every argument for float32, and no float16 graph would bind.
+    """
+    given = {name: np.float32 for name in (DATA, LABEL) if name in program.symbol.list_arguments()}
+    names, types = program.symbol.list_arguments(), program.symbol.infer_type_partial(**given)[0]
+    return {name: kind or np.float32 for name, kind in zip(names, types or [None] * len(names))}
+
+
+def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray":
+    return next(arrays[name] for name in names if name in arrays)
+
+
+def all_finite(arrays: Sequence["mx.nd.NDArray"]) -> bool:
+    """Whether the arrays, all of one context, hold no NaN or infinity; one call looks at arrays of one type only."""
+    groups = []
+    for kind in {array.dtype for array in arrays}:
+        alike = [array for array in arrays if array.dtype == kind]
+        groups += [alike[start:start + CHECKED_TOGETHER] for start in range(0, len(alike), CHECKED_TOGETHER)]
+    flags = [mx.nd.multi_all_finite(*group, num_arrays=len(group)) for group in groups]
+    return all(bool(flag.asscalar()) for flag in flags)
+
+
+# What the Trainer asks of a step, whichever head it has: `DataParallel` and `ClassParallel` both are one.
+
+
+class Step(Protocol):
+    """Parameters, gradients and momentum of one run; the methods are described in recognition.engine.data_parallel."""
+
+    batch_size: int
+    contexts: List["mx.Context"]
+
+    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
+                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Give every context the same parameters."""
+
+    def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
+        """Fresh momentum for the parameters set before."""
+
+    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
+                         beside: Beside = None) -> Outcome:
+        """Run a batch and keep its gradients."""
+
+    def update(self, rate: float) -> bool:
+        """One SGD step; False where it was left out."""
+
+    def gradients_finite(self) -> bool:
+        """Whether the last gradients are numbers."""
+
+    def parameters_finite(self) -> bool:
+        """Whether all parameters and statistics are numbers."""
+
+    def parameters(self) -> Tuple[Arrays, Arrays]:
+        """Copies of the network's (arguments, auxiliary) on the CPU, under published names."""
+
+    def restart_arrays(self) -> Arrays:
+        """All that a restart needs."""
+
+    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+        """Restore `restart_arrays`."""

@@ -1,0 +1,91 @@
+"""What a run trains: the stored graph with its published names, and the form of it that is executed."""
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from arcface_mxnet.graph.training import TrainingForm, training_form
+from arcface_mxnet.recognition.engine.data_parallel import Program
+from arcface_mxnet.recognition.engine.mixed_precision import SCALE, bfloat16_form, scaled_gradient
+from arcface_mxnet.recognition.losses import Head, attach
+from arcface_mxnet.recognition.losses.common import unit_rows
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.runtime.mx import mx
+
+
+class Model(NamedTuple):
+    """The embedding network as it is stored (`embedding`), its training `head`, and the `program` that runs.
+
+    `reduced`: the network as it is run under --bf16 or with a loss scale, None where that differs by `rewritten` alone.
+    """
+
+    embedding: "mx.sym.Symbol"
+    head: Head
+    program: Program
+    rewritten: bool
+    reduced: Optional[TrainingForm] = None
+
+
+def compose(settings: Settings, num_classes: int, images_per_context: int, rewritten: bool = True) -> Model:
+    """Network and loss of `settings` for a set of `num_classes` identities.
+
+    `rewritten`: run the form whose PReLU oneDNN accelerates. On a GPU, where it has not been measured, the stored form
+    is run as the original did.
+    """
+    with mx.name.NameManager():
+        embedding = build(settings.network)
+    head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
+    form, shape = TrainingForm(head.symbol, {}), (images_per_context, *settings.network.input_shape[1:])
+    reduced = reduced_form(settings, embedding, rewritten, shape)
+    if reduced is not None:
+        above = attach(reduced.symbol, settings.loss, num_classes, images_per_context, settings.network.emb_size)
+        form = reduced._replace(symbol=above.symbol)
+    elif rewritten:
+        form = training_form(head.symbol, shape)
+    program = Program(form.symbol, head.roles, form.constants, head.states, head.symbol.attr_dict(), head.inputs,
+                      _scaled(reduced))
+    return Model(embedding, head, program, rewritten, reduced)
+
+
+def reduced_form(settings: Settings, embedding: "mx.sym.Symbol", rewritten: bool,
+                 shape: Tuple[int, int, int, int]) -> Optional[TrainingForm]:
+    """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is asked for."""
+    step, form = settings.step, TrainingForm(embedding, {})
+    if not step.bf16 and step.first_scale(settings.original) == 1.0:
+        return None
+    if rewritten:
+        form = training_form(embedding, shape)
+    if step.bf16:
+        return form._replace(symbol=bfloat16_form(form.symbol))
+    scale = mx.nd.full((1, 1), step.first_scale(settings.original))
+    return TrainingForm(scaled_gradient(form.symbol), {**form.constants, SCALE: scale})
+
+
+def _scaled(reduced: Optional[TrainingForm]) -> Tuple[str, ...]:
+    """The parameters whose gradients come multiplied by the loss scale: those of the network, not of the head."""
+    if reduced is None or SCALE not in reduced.constants:
+        return ()
+    return tuple(name for name in reduced.symbol.list_arguments() if name not in ("data", *reduced.constants))
+
+
+def backbone_program(model: Model) -> Program:
+    """The network of `model` without its head: one output, the embeddings divided by their lengths, (B, E)."""
+    form = TrainingForm(unit_rows(model.embedding), {})
+    if model.reduced is not None:
+        form = model.reduced._replace(symbol=unit_rows(model.reduced.symbol))
+    elif model.rewritten:
+        form = training_form(form.symbol)
+    return Program(form.symbol, ("embedding",), form.constants, {}, model.head.symbol.attr_dict(),
+                   scaled=_scaled(model.reduced))
+
+
+def parameter_shapes(model: Model, images_per_context: int,
+                     image_shape: Tuple[int, int, int]) -> Tuple[Dict[str, tuple], Dict[str, tuple]]:
+    """Shapes of the stored parameters and statistics: (arguments, auxiliary), by name, in graph order."""
+    height, width, channels = image_shape
+    given = {name: value.shape for name, value in model.head.states.items()}
+    given.update({name: (images_per_context,) for name in model.head.inputs})
+    given.update(data=(images_per_context, channels, height, width), softmax_label=(images_per_context,))
+    symbol = model.head.symbol
+    arguments, _, auxiliary = symbol.infer_shape(**given)
+    fed = set(given)
+    return ({name: shape for name, shape in zip(symbol.list_arguments(), arguments) if name not in fed},
+            dict(zip(symbol.list_auxiliary_states(), auxiliary)))

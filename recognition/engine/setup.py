@@ -1,0 +1,307 @@
+"""From settings to a Trainer: open the data, compose the model, set its first parameters or those of a restart."""
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.iterator import Batches
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint, load, parse_model
+from arcface_mxnet.graph.describe import count_flops
+from arcface_mxnet.logs import format as line
+from arcface_mxnet.logs.writer import LogWriter
+from arcface_mxnet.recognition.engine.checkpoint import LOG, Position, RunDirectory
+from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Step
+from arcface_mxnet.recognition.engine.distributed import Workers, join, own_directory
+from arcface_mxnet.recognition.engine.mixed_precision import require_bfloat16
+from arcface_mxnet.recognition.engine.model import Model, backbone_program, compose, parameter_shapes
+from arcface_mxnet.recognition.engine.parameter_server import ServerCentres
+from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres
+from arcface_mxnet.recognition.engine.sampler import make_batches
+from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, ClassParallel, centres_per_class, check_family
+from arcface_mxnet.recognition.engine.trainer import Trainer, start_lines
+from arcface_mxnet.recognition.engine.validation import PresentNetwork, Validation, read_packs
+from arcface_mxnet.recognition.settings import AUTO, PLAIN, SAMPLED, SHARDED, Settings
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import mx
+
+# Where parameters start: the original's initial values, or a pretrained checkpoint laid over them.
+
+
+Arrays = Dict[str, "mx.nd.NDArray"]
+Shapes = Mapping[str, tuple]
+GAUSSIAN_FAMILIES = ("fresnet", "fmobilefacenet")
+
+
+class Start(NamedTuple):
+    """Initial parameters, and what became of the arrays of a pretrained checkpoint (names, sorted)."""
+
+    arguments: Arrays
+    auxiliary: Arrays
+    loaded: List[str]
+    new: List[str]
+    ignored: List[str]
+
+
+def family_initializer(family: str) -> "mx.init.Initializer":
+    """Facts, 4.3: N(0, sqrt(2 / fan_out)) for the residual and MobileFaceNet families, Xavier uniform for others."""
+    if family in GAUSSIAN_FAMILIES:
+        return mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2)
+    return mx.init.Xavier(rnd_type="uniform", factor_type="in", magnitude=2)
+
+
+def fresh(symbol: "mx.sym.Symbol", shapes: Tuple[Shapes, Shapes], family: str,
+          special: Mapping[str, "mx.init.Initializer"], seed: int) -> Tuple[Arrays, Arrays]:
+    """Initial (arguments, auxiliary) on the CPU, a function of `seed` alone.
+
+    `special` names the initializers of the head's own weights; an attribute of a variable in the graph (the slope
+    0.25 of PReLU) goes before the family's.
+    """
+    mx.random.seed(seed)
+    attributes, general = symbol.attr_dict(), family_initializer(family)
+    made: List[Arrays] = []
+    for group in shapes:
+        arrays = {}
+        for name, shape in group.items():
+            arrays[name] = mx.nd.zeros(shape)
+            special.get(name, general)(mx.init.InitDesc(name, attributes.get(name, {})), arrays[name])
+        made.append(arrays)
+    return made[0], made[1]
+
+
+def overlay(arguments: Arrays, auxiliary: Arrays, pretrained: Checkpoint, source: str) -> Start:
+    """Pretrained values over initial ones, by name; `fc1_weight` and `pre_fc1_weight` are one name.
+
+    An array the new graph has with another shape stays as initialised if it belongs to the head of another set of
+    identities (fc7*), and is an InputError naming it otherwise: a network half loaded helps nobody.
+    """
+    given = {**pretrained.args, **pretrained.aux}
+    wanted = {**arguments, **auxiliary}
+    for name, alias in (DENSE_NAMES, DENSE_NAMES[::-1]):
+        if name in given and name not in wanted and alias in wanted and alias not in given:
+            given[alias] = given.pop(name)
+    loaded = []
+    for name in sorted(given):
+        if name not in wanted:
+            continue
+        if given[name].shape != wanted[name].shape:
+            if name.startswith("fc7"):
+                continue
+            raise InputError(f"--pretrained {source}: {name} has shape {given[name].shape}, the network needs "
+                             f"{wanted[name].shape}; choose the --network the checkpoint was made with")
+        given[name].astype(wanted[name].dtype).copyto(wanted[name])
+        loaded.append(name)
+    if not loaded:
+        raise InputError(f"--pretrained {source}: none of its {len(given)} arrays belongs to this network; "
+                         "choose the --network the checkpoint was made with")
+    return Start(arguments, auxiliary, loaded, sorted(set(wanted) - set(loaded)), sorted(set(given) - set(loaded)))
+
+
+VALIDATION_BATCH = 32
+SET_FILES = ("train.rec", "train.idx", "property")
+
+
+class Prepared(NamedTuple):
+    """What a run needs before its first line is written; preparing it changes nothing on disk."""
+
+    records: RecordSet
+    model: Model
+    parallel: Step
+    batches: Batches
+    validation: Validation
+    missing_targets: List[str]
+    manifest: Optional[str]  # short hash of the set's manifest, None where it has none
+    workers: Workers
+
+
+def require_files(folder: Path) -> None:
+    """Raise InputError where a record set is not there: which files were looked for, where, and what to do."""
+    missing = [name for name in SET_FILES if not (folder / name).exists()]
+    if "train.rec" in missing:
+        raise InputError(f"{folder.resolve()}: no training set; looked for {', '.join(SET_FILES)} and found "
+                         f"{'no such folder' if not folder.is_dir() else 'none' if len(missing) == 3 else 'a part'}; "
+                         f"put the set there, say where it is with --data-dir DIR, or make one with "
+                         f"'python datasets/prepare.py build'")
+    if "property" in missing:
+        raise InputError(f"{folder / 'property'}: not found; copy it there, or write its one line "
+                         "`identities,height,width`, such as 85742,112,112")
+
+
+def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
+    """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
+    data, step = settings.data, settings.step
+    if step.fp16 and any(context.device_type == "cpu" for context in contexts):
+        raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
+    if step.bf16:
+        require_bfloat16(contexts)
+    folder = Path(data.folder)
+    require_files(folder)
+    size = data.image_shape[:2]
+    records = RecordSet.open(data.folder, min_images=data.data_images_filter)
+    if not data.data_images_filter:
+        records.check_expected(data.num_classes, data.images, size)
+    workers = join(step.kvstore)
+    packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
+    checked = manifest.check(folder)
+    on_cpu = all(context.device_type == "cpu" for context in contexts)
+    model = compose(settings, records.num_classes, step.per_batch_size, rewritten=on_cpu)
+    parallel = make_step(settings, model, contexts, records.num_classes, workers)
+    network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
+    batches = make_batches(settings, records, model.head, len(contexts), workers.part, network)
+    return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
+                    checked, workers)
+
+
+def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory) -> Trainer:
+    """A new run: fresh parameters, or pretrained ones laid over them."""
+    ready = prepare(settings, contexts)
+    start = _start(settings, ready)
+    run = own_directory(run, ready.workers)
+    run.create(settings, _facts(ready))
+    log = LogWriter(run.folder / LOG)
+    _say_start(settings, contexts, run, ready, log)
+    if settings.pretrained:
+        log(line.loading_pretrained(*parse_model(settings.pretrained)))
+        log(line.parameters("loaded", len(start.loaded)))
+        for kind, names in (("new", start.new), ("ignored", start.ignored)):
+            log(line.parameters(kind, len(names), names))
+    ready.parallel.set_parameters(start.arguments, start.auxiliary)
+    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    return _trainer(settings, ready, run, log, Position())
+
+
+def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settings) -> Trainer:
+    """Go on from the last restart point of `run`; a run killed before its first one starts again."""
+    ready = prepare(settings, contexts)
+    before = run.settings()[1].get("data_manifest")
+    if ready.manifest != before:
+        raise InputError(f"--resume: {settings.data.folder} is not the set this run was started on (manifest "
+                         f"{ready.manifest}, then {before}); give it the set back, or start a new --run-dir")
+    run = own_directory(run, ready.workers)
+    position, arrays = run.load_last()
+    log = LogWriter(run.folder / LOG)
+    log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
+    if not arrays:
+        start = _start(settings, ready)
+        ready.parallel.set_parameters(start.arguments, start.auxiliary)
+    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    if arrays:
+        ready.parallel.restart(arrays)
+        ready.batches.restart(arrays)
+    return _trainer(settings, ready, run, log, position)
+
+
+def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
+    if ready.workers.store is not None:
+        log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
+    classes = ready.records.num_classes
+    head = head_of(settings, ready.parallel.contexts, classes, ready.workers)
+    if settings.step.head == AUTO and head != PLAIN:
+        log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
+    return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
+                   ready.workers)
+
+
+def _start(settings: Settings, ready: Prepared) -> Start:
+    shapes = parameter_shapes(ready.model, settings.step.per_batch_size, settings.data.image_shape)
+    head = ready.model.head
+    arguments, auxiliary = fresh(head.symbol, shapes, settings.network.net_name, head.initializers, settings.step.seed)
+    if not settings.pretrained:
+        return Start(arguments, auxiliary, [], sorted({**arguments, **auxiliary}), [])
+    return overlay(arguments, auxiliary, load(*parse_model(settings.pretrained)), settings.pretrained)
+
+
+def _facts(ready: Prepared) -> Dict[str, Any]:
+    return {"identities": ready.records.identities, "images": ready.records.images,
+            "data_manifest": ready.manifest, "contexts": len(ready.parallel.contexts),
+            "mxnet": mx.__version__, "validation_sets": list(ready.validation.packs)}
+
+
+def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory, ready: Prepared,
+               log: LogWriter) -> None:
+    height, width, channels = settings.data.image_shape
+    flops = count_flops(ready.model.embedding, (1, channels, height, width))
+    for text in start_lines(settings, contexts, run.folder, ready.records, flops):
+        log(text)
+    if ready.manifest:
+        log(line.data_manifest(ready.manifest))
+    for target in ready.validation.packs:
+        log(line.ver(target))
+    for target in ready.missing_targets:
+        log(line.note(f"{settings.data.folder}/{target}.bin is not there; {target} is not validated"))
+
+
+# The step a run asks for: the plain head in the network's graph, or classes split over contexts beside it.
+
+
+MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
+LARGEST_LABEL = 2 ** 24
+MANY_CLASSES = 50_000  # from here on the plain head's copies of the centres outweigh the scratch of a shard
+
+
+def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"], classes: int,
+              workers: Workers) -> Step:
+    """Bind what `settings` ask for on `contexts`; raises InputError where head, loss, contexts and workers do not
+    fit."""
+    step = settings.step
+    batch_size = step.per_batch_size * len(contexts)
+    head = head_of(settings, contexts, classes, workers)
+    with mirroring(step.mirror):
+        program = model.program if head == PLAIN else backbone_program(model)
+        if head != PLAIN:
+            check_family(settings.loss, head)
+        network = DataParallel(program, contexts, batch_size, settings.data.image_shape,
+                               workers.store or step.kvstore)
+    if head == PLAIN:
+        return network
+    sizes = HeadSizes(classes, centres_per_class(settings.loss), batch_size, settings.network.emb_size)
+    return ClassParallel(network, _centres(settings, head, sizes, contexts, workers), settings.loss)
+
+
+def head_of(settings: Settings, contexts: Sequence["mx.Context"], classes: int, workers: Workers) -> str:
+    """The head of a run: the one that was asked for, or for "auto" plain or sharded.
+
+    The plain head holds five matrices of the centres' size (weight, gradient, momentum, normalised weight and the
+    gradient of that), the sharded one three, with the same parameters but for rounding. It is taken for MANY_CLASSES
+    and margins on the target logit, on CPU contexts of one process (on GPUs it has not been run), and never for
+    --original, whose bits are the published program's.
+    """
+    asked = settings.step.head
+    if asked != AUTO:
+        return asked
+    one_process_of_cpus = workers.store is None and all(context.device_type == "cpu" for context in contexts)
+    margin = settings.loss.loss_name in FAMILIES and not settings.original
+    return SHARDED if classes >= MANY_CLASSES and margin and one_process_of_cpus else PLAIN
+
+
+def _centres(settings: Settings, head: str, sizes: HeadSizes, contexts: Sequence["mx.Context"],
+             workers: Workers) -> ShardedCentres:
+    step, scale = settings.step, settings.loss.loss_s
+    if head == SHARDED:
+        if workers.store is not None:
+            raise InputError(f"--head {SHARDED} --kvstore {step.kvstore}: shards live inside one machine; take --head "
+                             f"{SAMPLED} (centres on the servers) or {PLAIN}")
+        return ShardedCentres(sizes, scale, contexts)
+    rule = Rule(step.seed, step.sample_rate)
+    if workers.store is None:
+        return SampledCentres(sizes, scale, contexts, rule)
+    if sizes.classes > LARGEST_LABEL:
+        raise InputError(f"{sizes.classes} identities: labels are float32, exact up to {LARGEST_LABEL}")
+    return ServerCentres(sizes, scale, contexts, rule, workers, int(os.environ["DMLC_NUM_SERVER"]))
+
+
+@contextlib.contextmanager
+def mirroring(on: bool) -> Iterator[None]:
+    """While entered, graphs are bound so that cheap activations are computed again in the backward pass, not kept."""
+    before = os.environ.get(MIRROR)
+    if on:
+        os.environ[MIRROR] = "1"
+    try:
+        yield
+    finally:
+        if on and before is None:
+            del os.environ[MIRROR]
+        elif on and before is not None:
+            os.environ[MIRROR] = before

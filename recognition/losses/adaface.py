@@ -1,0 +1,60 @@
+"""AdaFace (Kim et al., CVPR 2022): the margin follows the length of the embedding, as a measure of image quality."""
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from arcface_mxnet.recognition.losses.common import (
+    Term,
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    cosine_logits,
+    inside,
+    label_variable,
+    row_norms,
+    statistic,
+)
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
+
+MEAN_STATE, DEVIATION_STATE = "adaface_mean", "adaface_deviation"
+_EDGE = 1e-3  # AdaFace keeps angles this far (radians) from 0 and pi, and lengths above it
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Margin m, concentration h and the share of a batch in the running mean and deviation of the lengths."""
+
+    margin: float = 0.4
+    concentration: float = 0.333
+    rate: float = 0.01
+
+
+def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any, Any]:
+    """How long each embedding is for its time, (B,) in [-1, 1], and the renewed running mean and deviation (1,)."""
+    length = mx.sym.BlockGrad(mx.sym.clip(row_norms(embedding), _EDGE, 100.0))
+    average = mx.sym.mean(length)
+    squares = mx.sym.sum(mx.sym.square(mx.sym.broadcast_sub(length, average)))
+    deviation = mx.sym.sqrt(squares / max(sizes.batch - 1, 1))
+    mean = mx.sym.Variable(MEAN_STATE, shape=(1,)) * (1.0 - rule.rate) + average * rule.rate
+    spread = mx.sym.Variable(DEVIATION_STATE, shape=(1,)) * (1.0 - rule.rate) + deviation * rule.rate
+    score = mx.sym.broadcast_div(mx.sym.broadcast_sub(length, mean), spread + _EDGE) * rule.concentration
+    return mx.sym.clip(score, -1.0, 1.0), mean, spread
+
+
+@register("adaface")
+def adaface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Target s (cos(theta - m z) - (m + m z)), z the length score: long embeddings get the angle, short the shift."""
+    rule, label = read_options(Quality, settings), label_variable()
+    score, mean, spread = length_score(embedding, rule, sizes)
+    cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
+    target = mx.sym.pick(cosine, label, axis=1)
+    theta = mx.sym.clip(mx.sym.arccos(inside(target)) - rule.margin * score, _EDGE, np.pi - _EDGE)
+    changed = mx.sym.cos(theta) - rule.margin * (1.0 + score)
+    logits = add_to_targets(cosine, changed - target, label, sizes) * settings.loss_s
+    following = (Term(f"state:{MEAN_STATE}", statistic(mean, "mean")),
+                 Term(f"state:{DEVIATION_STATE}", statistic(spread, "deviation")))
+    return classification_head(embedding, logits, label, settings, following,
+                               {MEAN_STATE: np.array([20.0], np.float32),
+                                DEVIATION_STATE: np.array([100.0], np.float32)})

@@ -1,0 +1,48 @@
+"""Centre loss with its own centre update (Wen et al., ECCV 2016)."""
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective, statistic
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.softmax import softmax_logits
+from arcface_mxnet.recognition.losses.triplet import same_identity
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
+
+STATE = "identity_centres"
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Weight lambda of the term (paper 0.003, released example 0.008) and rate alpha of the centres (0.5)."""
+
+    weight: float = 0.003
+    alpha: float = 0.5
+
+
+def next_centres(centres: Any, embedding: Any, label: Any, alpha: float, sizes: Sizes) -> Any:
+    """c_j - alpha * sum [y_i = j](c_j - x_i) / (1 + sum [y_i = j]): (C, E), without a gradient."""
+    same = same_identity(label)  # adds up over the images of one identity, so equal rows are written to one place
+    offset = mx.sym.dot(same, mx.sym.take(centres, label) - embedding)
+    step = mx.sym.broadcast_div(offset, 1.0 + mx.sym.sum(same, axis=1, keepdims=True)) * alpha
+    place = mx.sym.expand_dims(label, 0)
+    return mx.sym.BlockGrad(centres - mx.sym.scatter_nd(step, place, shape=(sizes.classes, sizes.embedding)))
+
+
+def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) -> Tuple[Term, Term]:
+    """lambda / 2 * mean |x_i - c_{y_i}|^2, whose gradient reaches only x, and the centres for the next step."""
+    centres = mx.sym.Variable(STATE, shape=(sizes.classes, sizes.embedding))
+    offset = embedding - mx.sym.BlockGrad(mx.sym.take(centres, label))
+    value = mx.sym.mean(mx.sym.sum(mx.sym.square(offset), axis=1)) * (constants.weight / 2)
+    following = next_centres(centres, embedding, label, constants.alpha, sizes)
+    return Term("objective:centre", objective(value, "centre")), Term(f"state:{STATE}", statistic(following, "centres"))
+
+
+@register("centre")
+def centre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Softmax and centre loss."""
+    label = label_variable()
+    terms = centre_term(embedding, label, read_options(Constants, settings), sizes)
+    states = {STATE: np.zeros((sizes.classes, sizes.embedding), np.float32)}
+    return classification_head(embedding, softmax_logits(embedding, settings, sizes), label, settings, terms, states)

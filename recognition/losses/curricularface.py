@@ -1,0 +1,45 @@
+"""CurricularFace (Huang et al., CVPR 2020): hard negatives weigh more as training goes on."""
+from dataclasses import dataclass
+from typing import Any
+
+from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
+from arcface_mxnet.recognition.losses.common import (
+    Term,
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    cosine_logits,
+    hard_negatives,
+    label_variable,
+    statistic,
+)
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
+
+STATE = "curricular_t"
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Share of a batch's mean target cosine in the running t."""
+
+    rate: float = 0.01
+
+
+@register("curricular")
+def curricular(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Hard negatives become s cos (t + cos), t the running mean of the target cosines, renewed before its use."""
+    check_margins(settings)
+    label, running = label_variable(), mx.sym.Variable(STATE, shape=(1,))
+    rate = read_options(Curriculum, settings).rate
+    cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
+    target = mx.sym.pick(cosine, label, axis=1)
+    changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)
+    t = mx.sym.BlockGrad(running * (1.0 - rate) + mx.sym.mean(target) * rate)
+    hard = hard_negatives(cosine, changed, label, sizes)
+    others = mx.sym.where(hard, cosine * mx.sym.broadcast_add(cosine, mx.sym.reshape(t, shape=(1, 1))), cosine)
+    logits = add_to_targets(others, changed - target, label, sizes) * settings.loss_s
+    return classification_head(embedding, logits, label, settings, (Term(f"state:{STATE}", statistic(t, "t")),),
+                               {STATE: np.zeros(1, np.float32)})

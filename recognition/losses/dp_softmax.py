@@ -1,0 +1,94 @@
+"""DP-softmax (Zhu et al., IJCV 2019): each step weighs only the batch's identities and those that look like them.
+
+Its recipe for two images a person and very many identities (classification, verification, classification) is
+`arcface_mxnet.recognition.cvc`.
+"""
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from arcface_mxnet.recognition.losses.arcface import check_margins, margin_logits
+from arcface_mxnet.recognition.losses.common import (
+    CENTRES,
+    Term,
+    centre_variable,
+    cross_entropy,
+    label_variable,
+    make_head,
+    statistic,
+    unit_rows,
+)
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
+
+STATE = "dominant_identities"
+_ABSENT = 1e4  # taken off a logit or cosine that must not count
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Identities kept as dominant for each identity."""
+
+    length: float = 20.0
+
+
+def first_queues(classes: int, length: int) -> np.ndarray:
+    """The queues before anything is known: the identities that follow in number, (C, Q) float32."""
+    return ((np.arange(classes)[:, None] + 1 + np.arange(length)[None, :]) % classes).astype(np.float32)
+
+
+def selected_identities(queues: Any, label: Any) -> Tuple[Any, Any]:
+    """The batch's identities, then the dominant ones of each: (M,), and (M,) one where an earlier entry is the same."""
+    chosen = mx.sym.concat(label, mx.sym.reshape(mx.sym.take(queues, label), shape=(-1,)), dim=0)
+    equal = mx.sym.broadcast_equal(mx.sym.expand_dims(chosen, 1), mx.sym.expand_dims(chosen, 0))
+    position = mx.sym.contrib.arange_like(chosen)
+    first = mx.sym.argmax(equal, axis=1)
+    return chosen, first < position
+
+
+def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: Any, length: int, sizes: Sizes) -> Any:
+    """The queues with those of the batch's identities renewed by the most similar centres of this step, (C, Q)."""
+    own_centres = mx.sym.slice_axis(centres, axis=0, begin=0, end=sizes.batch)
+    similarity = mx.sym.dot(own_centres, centres, transpose_b=True)
+    own = mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(chosen, 0))
+    similarity = mx.sym.broadcast_sub(similarity - own * _ABSENT, mx.sym.expand_dims(repeated, 0) * _ABSENT)
+    nearest = mx.sym.take(chosen, mx.sym.topk(similarity, k=length, axis=1))
+    place = mx.sym.expand_dims(label, 0)
+    renewed = mx.sym.scatter_nd(nearest, place, shape=(sizes.classes, length))
+    seen = mx.sym.scatter_nd(mx.sym.ones_like(nearest), place, shape=(sizes.classes, length))
+    return mx.sym.BlockGrad(mx.sym.where(seen, renewed, queues))
+
+
+@register("dominant")
+def dominant(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Margin softmax over the selected identities; its probabilities are theirs, role "probability:selected"."""
+    check_margins(settings)
+    length = min(int(read_options(Queue, settings).length), sizes.classes - 1)
+    label, queues = label_variable(), mx.sym.Variable(STATE, shape=(sizes.classes, length))
+    chosen, repeated = selected_identities(queues, label)
+    columns = sizes.batch * (1 + length)
+    centres = unit_rows(mx.sym.take(centre_variable(settings, sizes), chosen))
+    logits = mx.sym.FullyConnected(unit_rows(embedding, name="fc1n") * settings.loss_s, weight=centres, no_bias=True,
+                                   num_hidden=columns, name="fc7")
+    column = mx.sym.argmax(mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(chosen, 0)), axis=1)
+    logits, extra = margin_logits(logits, column, settings, Sizes(columns, sizes.batch, sizes.embedding))
+    logits = mx.sym.broadcast_sub(logits, mx.sym.expand_dims(repeated, 0) * _ABSENT)
+    softmax = mx.sym.SoftmaxOutput(logits, label=column, name="softmax", normalization="valid")
+    following = next_queues(queues, chosen, repeated, mx.sym.BlockGrad(centres), label, length, sizes)
+    outputs = [Term("embedding", statistic(embedding, "blockgrad0")), Term("probability:selected", softmax),
+               Term("loss", statistic(cross_entropy(softmax, column), "blockgrad1")), *extra,
+               Term(f"state:{STATE}", statistic(following, "queues"))]
+    return make_head(outputs, {CENTRES: mx.init.Normal(0.01)}, {STATE: first_queues(sizes.classes, length)})
+
+
+def imprint(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Centres for the last stage from features: the mean of each identity's unit embeddings, unit length.
+
+    embeddings: (n, E) float; labels: (n,) int in [0, classes). Returns (classes, E) float32; identities without an
+    image get zeros.
+    """
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    sums = np.zeros((classes, embeddings.shape[1]))
+    np.add.at(sums, labels, unit)
+    return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,0 +1,37 @@
+"""MV-Softmax and SV-Softmax (Wang et al., AAAI 2020 and arXiv 1812.11317): misclassified negatives are emphasised."""
+from dataclasses import dataclass
+from typing import Any
+
+from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
+from arcface_mxnet.recognition.losses.common import (
+    add_to_targets,
+    centre_variable,
+    classification_head,
+    cosine_logits,
+    hard_negatives,
+    label_variable,
+)
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.runtime.mx import mx
+
+
+@dataclass(frozen=True)
+class Mining:
+    """Emphasis t - 1 of SV-Softmax (MV-Softmax's t, 0.2) and whether a hard logit is raised by a fixed amount (1)."""
+
+    emphasis: float = 0.2
+    fixed: float = 0.0
+
+
+@register("mv_softmax")
+def mv_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Hard negatives become s ((1 + t) cos + t), or s (cos + t) when fixed; SV-Softmax is the first with t - 1."""
+    check_margins(settings)
+    mining, label = read_options(Mining, settings), label_variable()
+    cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
+    target = mx.sym.pick(cosine, label, axis=1)
+    changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)
+    hard = hard_negatives(cosine, changed, label, sizes)
+    raised = mining.emphasis if mining.fixed else (cosine + 1.0) * mining.emphasis
+    logits = add_to_targets(cosine + hard * raised, changed - target, label, sizes) * settings.loss_s
+    return classification_head(embedding, logits, label, settings)

@@ -1,0 +1,52 @@
+"""The age decomposition x = x_age * x_id: the embedding's length tells the age, its direction the person.
+
+OE-CNN (Wang et al., ECCV 2018): an angular softmax on x / |x| plus a linear regression of the age on |x|.
+"""
+from dataclasses import dataclass, replace
+from typing import Any
+
+from arcface_mxnet.recognition.losses.arcface import margin_head_logits
+from arcface_mxnet.recognition.losses.common import (
+    Term,
+    centre_variable,
+    classification_head,
+    label_variable,
+    objective,
+    row_norms,
+)
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.runtime.mx import mx
+
+AGES = "age_label"
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Weight lambda of the age term: our choice, ages being in years. At 0.0001 lengths did not follow ages at all."""
+
+    weight: float = 0.01
+
+
+def age_term(embedding: Any, years: Any, weight: float) -> Any:
+    """weight / (2M) * sum over images of known age of (k |x| + b - age)^2, as (1,).
+
+    years: (B,), -1 where unknown; k and b are the trained `age_slope` and `age_bias`.
+    """
+    slope = mx.sym.Variable("age_slope", shape=(1,), init=mx.init.One())
+    bias = mx.sym.Variable("age_bias", shape=(1,), init=mx.init.Zero())
+    known = years >= 0.0
+    guess = mx.sym.broadcast_add(mx.sym.broadcast_mul(row_norms(embedding), slope), bias)
+    square = mx.sym.square(guess - years) * known
+    return mx.sym.sum(square) / mx.sym.maximum(mx.sym.sum(known), 1.0) * (weight / 2.0)
+
+
+@register("age")
+def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """Margin softmax on the direction, regression of the age on the length; ages are fed as `age_label`, in years."""
+    label = label_variable()
+    logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
+    years = mx.sym.Variable(AGES, shape=(sizes.batch,))
+    term = objective(age_term(embedding, years, read_options(Constants, settings).weight), "age")
+    head = classification_head(embedding, logits, label, settings, (*extra, Term("objective:age", term)))
+    head.initializers.update(age_slope=mx.init.One(), age_bias=mx.init.Zero())
+    return replace(head, inputs=(AGES,))

@@ -1,0 +1,279 @@
+"""Paper scale: the runs exactly as the paper has them, the files they need, which are missing, and the commands."""
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from arcface_mxnet.datasets import catalog
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.recognition.presets import DATASETS as SETS
+from arcface_mxnet.recognition.presets import LOSSES, RECIPES
+from arcface_mxnet.recognition.reproduction.paper_benchmarks import NEEDS, place
+from arcface_mxnet.recognition.settings import OWN_DATASET
+from arcface_mxnet.runtime.errors import InputError, unknown
+
+CONTEXTS, BATCH = 4, 128  # the paper's four GPUs, 128 images each
+VALIDATION = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")
+OWN_FOLDERS = {"deepglint": catalog.training_set("deepglint").folder, "emore+asian": "faces_emore_asian",
+               "ms1mv0": "faces_ms1m_v0", "celeb500k": "faces_celeb500k"}
+"""Sets without a preset, below the data root: DeepGlint's two parts; MS1MV2 and Asian-Celeb merged with
+`datasets/prepare.py merge`; the raw MS1M and Celeb500K, built with `datasets/prepare.py build`."""
+EPOCHS = (8, 14, 18)
+EPOCH_SETS = ("retina", "ms1mv0", "celeb500k")
+"""Trained by epochs in the later text: a tenth of the rate at 8 and 14, stop at 18."""
+STEPS_OF_OWN = "ms1mv2"
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """A run of the paper; `runs.trained` takes it like Recipe. `limit`: at most so many steps (0: the recipe's);
+    `batch`: images a device and step; `devices`: as train.py --gpus takes them, empty for all that there are.
+    """
+
+    network: str
+    dataset: str
+    data: Path
+    limit: int = 0
+    batch: int = BATCH
+    devices: str = ""
+
+    @property
+    def schedule(self) -> Tuple[int, ...]:
+        """Steps at which the rate falls to a tenth and, last, at which the run ends."""
+        if self.dataset in EPOCH_SETS:
+            with RecordSet.open(self.data) as records:
+                return tuple(max(1, epoch * records.images // (CONTEXTS * BATCH)) for epoch in EPOCHS)
+        recipe = RECIPES[STEPS_OF_OWN if self.dataset in OWN_FOLDERS else SETS[self.dataset].recipe]
+        return (*recipe.lr_steps, recipe.max_steps)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a run."""
+        return min(self.limit or self.schedule[-1], self.schedule[-1])
+
+    def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
+        """The flags of train.py for one run; `data` may be a set made from the recipe's (the drop step)."""
+        preset = OWN_DATASET if self.dataset in OWN_FOLDERS or data != self.data else self.dataset
+        found: Dict[str, Any] = {"network": self.network, "loss": loss, "dataset": preset, "data_dir": str(data),
+                                 "run_dir": str(folder), "seed": seed}
+        if preset == OWN_DATASET or self.dataset in EPOCH_SETS:
+            found["lr_steps"] = _rising(self.schedule[:-1])
+        if preset == OWN_DATASET or self.dataset in EPOCH_SETS or (steps or self.steps) != self.schedule[-1]:
+            found["max_steps"] = steps or self.steps
+        if self.batch != BATCH:
+            found["per_batch_size"] = whole_batch(loss, self.batch)
+        return {**found, **self.where()}
+
+    def where(self) -> Dict[str, Any]:
+        """On which devices."""
+        return {"gpus": self.devices} if self.devices else {}
+
+
+def whole_batch(loss: str, batch: int) -> int:
+    """At most `batch` images, whole identities where a triplet loss needs them; raises InputError for too few."""
+    preset = LOSSES[loss]
+    unit = 3 * preset.get("images_per_identity", 5) if "triplet" in preset.loss_name else 1
+    if batch < unit:
+        raise InputError(f"--per-batch-size {batch}: --loss {loss} needs at least {unit}")
+    return batch - batch % unit
+
+
+def _rising(steps: Sequence[int]) -> Tuple[int, ...]:
+    return tuple(sorted(set(steps)))
+
+
+@dataclass(frozen=True)
+class PaperScale:
+    """How runs at paper scale are cut or placed: data root, limit of steps, images a device, devices."""
+
+    root: Path
+    limit: int = 0
+    batch: int = BATCH
+    devices: str = ""
+
+    def recipe(self, network: str, dataset: str) -> PaperRecipe:
+        """The recipe of a network on a published set (or one of OWN_FOLDERS)."""
+        folder = OWN_FOLDERS.get(dataset) or catalog.training_set(dataset).folder
+        return PaperRecipe(network, dataset, self.root / folder, self.limit, self.batch, self.devices)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table or figure needs at paper scale: its runs, files that are not there, commands in order."""
+
+    what: str
+    runs: List[Tuple[PaperRecipe, str]]
+    missing: List[str]
+    commands: List[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The plan for a reader: runs, commands, missing files."""
+        lines = [f"{self.what} at paper scale: {len(self.runs)} runs, each as by the command below"]
+        for group in dict.fromkeys(recipe for recipe, _ in self.runs):
+            losses = [loss for recipe, loss in self.runs if recipe == group]
+            lines.append(f"  [{group.dataset}, {group.network}, loss*]: {', '.join(losses)}; {_length(group)} of "
+                         f"{CONTEXTS} x {BATCH} images in the paper")
+        lines += self.commands
+        if self.what in NEEDS:
+            lines.append("then each network is evaluated on " + ", ".join(NEEDS[self.what]))
+        lines += [f"missing: {path}" for path in self.missing] or ["missing: nothing"]
+        return "\n".join(lines) + "\n"
+
+
+def _length(recipe: PaperRecipe) -> str:
+    if recipe.dataset in EPOCH_SETS:
+        return f"{EPOCHS[-1]} epochs"
+    return f"{recipe.schedule[-1]:,} steps"
+
+
+def paper_plan(what: str, scale: PaperScale, work: Path, seeds: Sequence[int] = (0,),
+               losses: Sequence[str] = ()) -> Plan:
+    """The plan of a table or figure, of some `losses` or (empty) of all; raises InputError when it trains nothing."""
+    runs = [(scale.recipe(network, dataset), loss) for network, dataset, loss in paper_subjects(what)
+            if not losses or loss in losses]
+    folders = list(dict.fromkeys(recipe.data for recipe, _ in runs))
+    needed = [folder / name for folder in folders for name in (*catalog.training_set("webface").files, *VALIDATION)]
+    needed += [place(scale.root, folders[0], name) for name in NEEDS.get(what, ())]
+    missing = [str(path) for path in dict.fromkeys(needed) if not path.exists()]
+    commands = [_command(recipe, loss, work, seed) for seed in seeds for recipe, loss in runs]
+    return Plan(what, runs, missing, commands)
+
+
+def _command(recipe: PaperRecipe, loss: str, work: Path, seed: int) -> str:
+    if recipe.dataset in EPOCH_SETS and not (recipe.data / "train.rec").exists():
+        return f"# {recipe.network} {loss}: steps follow from the images of {recipe.data}, which is not there"
+    flags = recipe.flags(loss, recipe.data, work / "paper" / f"{recipe.network}-{loss}-{recipe.dataset}", seed)
+    words = [word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", _word(value))]
+    return shlex.join(["python", "recognition/train.py", *words]) + f"  # {LOSSES[loss].source}"
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def require_files(plan: Plan) -> None:
+    """Raise InputError when files of a plan are missing; the plan has named each of them."""
+    if plan.missing:
+        raise InputError(f"{plan.what}: {len(plan.missing)} files are missing, the first is {plan.missing[0]}; put "
+                         "them there or say where the sets are with --data DIR")
+
+
+# Which of our runs stands for which row of the paper's tables: data, and what follows from it.
+
+
+TABLE2: Dict[str, str] = {
+    "ArcFace (0.4)": "arcface040", "ArcFace (0.45)": "arcface045", "ArcFace (0.5)": "arcface",
+    "ArcFace (0.55)": "arcface055", "SphereFace (1.35)": "sphereface135", "CosFace (0.35)": "cosface",
+    "CM1 (1, 0.3, 0.2)": "cm1", "CM2 (0.9, 0.4, 0.15)": "cm2", "Softmax": "softmax",
+    "Norm-Softmax (NS), s=64": "nsoftmax", "NS+Intra": "ns_intra", "NS+Inter": "ns_inter",
+    "NS+Intra+Inter": "ns_intra_inter", "Triplet (0.35)": "atriplet", "ArcFace+Intra": "arcface_intra",
+    "ArcFace+Inter": "arcface_inter", "ArcFace+Intra+Inter": "arcface_intra_inter",
+    "ArcFace+Triplet": "arcface_triplet", "NS (s=20)": "nsoftmax20", "NS+Intra (s=20)": "ns20_intra",
+    "NS+Inter (s=20)": "ns20_inter", "NS+Intra+Inter (s=20)": "ns20_intra_inter",
+}
+"""Row of Table 2 to loss preset; the rows not here are quoted from other papers."""
+
+TABLE3: Dict[str, str] = {
+    "NS": "nsoftmax", "ArcFace": "arcface", "Intra-L": "ns_intra", "Inter-L": "ns_inter",
+    "Triplet-L": "atriplet",
+}
+"""Column of Table 3 to loss preset."""
+
+
+class Subject(NamedTuple):
+    """A row of a table as a run: the loss; at demo scale the training set (demo_sets.ABOUT); at paper scale network
+    and training set, None where the row is another group's model on other data.
+    """
+
+    loss: str
+    demo: str = "demo"
+    paper: Optional[Tuple[str, str]] = None
+
+
+_MS1MV2, _CASIA = ("r100", "emore"), ("r50", "webface")
+
+TABLE4: Dict[str, Subject] = {
+    "FaceNet": Subject("facenet"), "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"),
+    "CosFace": Subject("cosface"), "MS1MV2, R100, ArcFace (v3)": Subject("arcface", paper=_MS1MV2),
+}
+TABLE5: Dict[str, Subject] = {
+    "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"), "VGGFace2": Subject("softmax", "vgg"),
+    "MS1MV2, R100, ArcFace": Subject("arcface", paper=_MS1MV2),
+}
+TABLE6: Dict[str, Subject] = {
+    "Softmax": Subject("softmax"), "Triplet": Subject("triplet"), "Center Loss": Subject("centre"),
+    "SphereFace": Subject("sphereface"), "CosFace": Subject("cosface"), "AM-Softmax": Subject("amsoftmax"),
+    "CASIA, R50, ArcFace": Subject("arcface", paper=_CASIA), "CASIA, R50, ArcFace, R": Subject("arcface", paper=_CASIA),
+    "MS1MV2, R100, ArcFace": Subject("arcface", "union", _MS1MV2),
+    "MS1MV2, R100, CosFace": Subject("cosface", "union", _MS1MV2),
+    "MS1MV2, R100, ArcFace, R": Subject("arcface", "union", _MS1MV2),
+    "MS1MV2, R100, CosFace, R": Subject("cosface", "union", _MS1MV2),
+}
+TABLE7: Dict[str, Subject] = {
+    "ResNet50": Subject("softmax", "vgg"), "VGG2, R50, ArcFace": Subject("arcface", "vgg", ("r50", "vgg")),
+    "MS1MV2, R100, ArcFace": Subject("arcface", paper=_MS1MV2),
+}
+TABLE8: Dict[str, Subject] = {
+    "CASIA": Subject("arcface", "casia", ("r100", "webface")), "MS1MV2": Subject("arcface", paper=_MS1MV2),
+    "DeepGlint-Face": Subject("arcface", "deepglint", ("r100", "deepglint")),
+    "MS1MV2+Asian": Subject("arcface", "union", ("r100", "emore+asian")),
+}
+TABLE9: Dict[str, Subject] = {
+    "MS1MV2+Asian, R100, ArcFace": Subject("arcface", "union", ("r100", "emore+asian")),
+}
+ENSEMBLE9 = Subject("cosface", "union", ("r100", "emore+asian"))
+"""The second model of Table 9's ensemble (the paper does not say which models its own had)."""
+
+SUBCENTRE: Dict[str, Subject] = {
+    "MS1MV0, K=1": Subject("arcface", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, K=3": Subject("subcentre", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, K=5": Subject("subcentre5", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, K=10": Subject("subcentre10", "noisy", ("r50", "ms1mv0")),
+    "MS1MV3, K=1": Subject("arcface", "demo", ("r50", "retina")),
+    "MS1MV3, K=3": Subject("subcentre", "demo", ("r50", "retina")),
+    "Celeb500K, K=1": Subject("arcface", "celeb", ("r50", "celeb500k")),
+    "Celeb500K, K=3": Subject("subcentre", "celeb", ("r50", "celeb500k")),
+}
+DROPS: Dict[str, Tuple[str, float]] = {
+    **{f"MS1MV0, K=3 to 1, drop > {degrees} deg{' (chosen)' if degrees == 75 else ''}": ("MS1MV0, K=3", float(degrees))
+       for degrees in (70, 75, 80, 85)},
+    "MS1MV3, K=3 to 1 (removes 4.18 % of images)": ("MS1MV3, K=3", 75.0),
+    "Celeb500K, K=3 to 1": ("Celeb500K, K=3", 75.0),
+}
+"""Rows of the sub-centre table that retrain ArcFace on what the drop step leaves: the run it starts from, degrees."""
+
+QUOTED = "quoted by the paper from the method's own publication"
+PACKS: Dict[str, str] = {"LFW": "lfw", "CFP-FP": "cfp_fp", "AgeDB-30": "agedb_30"}
+"""Column of a table to verification pack."""
+
+FIGURE4A = Subject("arcface", paper=("r34", "emore"))
+FIGURE6 = {"ArcFace": Subject("arcface", paper=_CASIA), "Triplet-Loss": Subject("atriplet", paper=_CASIA)}
+FIGURE7 = Subject("arcface", paper=_MS1MV2)
+FIGURE8: Dict[str, str] = {
+    "CASIA, R50, ArcFace, Original": "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, Refine": "CASIA, R50, ArcFace, R",
+    "MS1MV2, R100, ArcFace, Original": "MS1MV2, R100, ArcFace",
+    "MS1MV2, R100, ArcFace, Refine": "MS1MV2, R100, ArcFace, R",
+    "MS1MV2, R100, CosFace, Original": "MS1MV2, R100, CosFace",
+    "MS1MV2, R100, CosFace, Refine": "MS1MV2, R100, CosFace, R",
+}
+"""Curve of figure 8 to row of Table 6."""
+FIGURE9 = ("VGG2, R50, ArcFace", "MS1MV2, R100, ArcFace")
+"""Curves of figure 9: rows of Table 7."""
+
+SUBJECTS: Dict[str, Tuple[Subject, ...]] = {
+    "table2": tuple(Subject(loss, paper=_CASIA) for loss in TABLE2.values()),
+    "table3": tuple(Subject(loss, paper=_CASIA) for loss in TABLE3.values()),
+    "table4": tuple(TABLE4.values()), "table5": tuple(TABLE5.values()), "table6": tuple(TABLE6.values()),
+    "table7": tuple(TABLE7.values()), "table8": tuple(TABLE8.values()), "table9": (*TABLE9.values(), ENSEMBLE9),
+    "subcentre": tuple(SUBCENTRE.values()), "fig4a": (FIGURE4A,), "fig6": tuple(FIGURE6.values()),
+    "fig7": (FIGURE7,), "fig8": tuple(TABLE6[row] for row in FIGURE8.values()),
+    "fig9": tuple(TABLE7[row] for row in FIGURE9),
+}
+"""What each table or figure trains."""
+
+
+def paper_subjects(what: str) -> List[Tuple[str, str, str]]:
+    """Network, training set and loss of each distinct run at paper scale; InputError for what trains nothing."""
+    if what not in SUBJECTS:
+        raise unknown("table or figure with runs at paper scale", what, list(SUBJECTS))
+    return list(dict.fromkeys((*subject.paper, subject.loss) for subject in SUBJECTS[what] if subject.paper))

@@ -1,0 +1,216 @@
+"""Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+
+from arcface_mxnet.datasets import manifest
+from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.evaluation.angles import angle_statistics
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory
+from arcface_mxnet.recognition.losses import attach
+from arcface_mxnet.recognition.networks import build
+from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
+from arcface_mxnet.recognition.reproduction.provenance import commit
+from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.train import make_trainer, settings_from
+from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.files import read_json, sha256, write_json
+
+import numpy as np
+
+RESULT = "result.json"
+MADE_BY = "made_by.json"
+PACKS = ("lfw", "cfp_fp", "agedb_30")
+EMBEDDED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the runs of a table are trained at demo scale; ours, one for all losses, never tuned to a row.
+
+    Every run of a seed goes on from the same `warm` steps of softmax: the original's authors advise it for small
+    networks (facts, 4.3), and without it norm-softmax and ArcFace at s = 64 stay where they started here.
+    """
+
+    network: str = "small"
+    steps: int = 200
+    batch: int = 64
+    rate: float = 0.02
+    warm: int = 200
+    warm_rate: float = 0.1
+
+    def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
+        """The flags of train.py for one run; the batch fits the loss's identities where it needs them whole."""
+        return {"network": self.network, "loss": loss, "dataset": "own", "data_dir": str(data),
+                "run_dir": str(folder), **self.where(), "seed": seed, "max_steps": steps or self.steps,
+                "per_batch_size": whole_batch(loss, self.batch),
+                "lr": LOSSES[loss].get("lr", self.rate), "lr_steps": (self.steps * 3 // 5, self.steps * 9 // 10),
+                "verbose": self.steps + 1, "frequent": 20, "ckpt": 0}  # measured after, not while training
+
+
+    def where(self) -> Dict[str, Any]:
+        """On which devices the runs are trained."""
+        return {"gpus": "cpu"}
+
+
+AnyRecipe = Union[Recipe, PaperRecipe]
+
+
+def recipe_json(recipe: AnyRecipe) -> Dict[str, Any]:
+    """A recipe as plain values, for the files of a table."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(recipe).items()}
+
+
+class Run(NamedTuple):
+    """A run that is finished: where it is, its seed, and what was measured ({pack: accuracy in %}, angles)."""
+
+    folder: Path
+    loss: str
+    seed: int
+    accuracies: Dict[str, float]
+    angles: Dict[str, Dict[str, Optional[float]]]
+
+
+def warm_recipe(recipe: Recipe) -> Recipe:
+    """The steps of softmax that the runs of a recipe go on from."""
+    return Recipe(recipe.network, recipe.warm, recipe.batch, recipe.warm_rate, warm=0)
+
+
+def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
+    """The prefix of the checkpoint (epoch 0) after the warm steps of a seed, centres included; trained once."""
+    begin = warm_recipe(recipe)
+    prefix = run_folder("softmax", seed, data, work / "warm", begin) / "start" / "model"
+    if not prefix.with_name("model-0000.params").exists():
+        run = RunDirectory(trained("softmax", seed, data, work / "warm", begin))
+        settings, _ = run.settings()
+        _, arrays = run.load_last()
+        classes, size = arrays["arg:fc7_weight"].shape
+        symbol = attach(build(settings.network), settings.loss, classes, settings.step.per_batch_size, size).symbol
+        parts = [{name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
+                 for kind in ("arg:", "aux:")]
+        save(Checkpoint(symbol, parts[0], parts[1]), str(prefix), 0)
+    return prefix
+
+
+def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Path:
+    """Where a run is kept: the name ends in a hash of its settings, its start and the bytes of its training set.
+
+    A preset, a recipe or a set that has changed is another run, so a kept one is never taken for it.
+    """
+    flags = {name: value for name, value in recipe.flags(loss, data, Path("."), seed).items()
+             if name not in ("gpus", "run_dir")}
+    settings = settings_from(flags)
+    chosen = {part: _not_default(getattr(settings, part)) for part in ("network", "loss", "data", "step")}
+    chosen["data"].pop("folder", None)
+    chosen["step"].pop("max_steps", None)
+    warm = (recipe.warm, recipe.warm_rate) if isinstance(recipe, Recipe) else None
+    told = json.dumps([chosen, settings.original, recipe.steps, data_hash(data), warm], sort_keys=True)
+    digest = hashlib.sha256(told.encode("utf-8")).hexdigest()[:8]
+    return work / "runs" / f"{recipe.network}-{loss}-{data.name}-seed{seed}-{digest}"
+
+
+def _not_default(part: Any) -> Dict[str, Any]:
+    """The settings that were chosen: one that is added to the program later does not make a kept run another."""
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {field.name: values[field.name] for field in fields(part) if values[field.name] != field.default}
+
+
+def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:
+    """The folder of a run trained to `steps` (default: all), begun or resumed where it is not there yet."""
+    steps = steps or recipe.steps
+    folder = run_folder(loss, seed, data, work, recipe)
+    run = RunDirectory(folder)
+    if (folder / SETTINGS).exists():
+        if run.last_step() >= steps:
+            return folder
+        flags: Dict[str, Any] = {"resume": True, "run_dir": str(folder), "max_steps": steps, **recipe.where()}
+    else:
+        flags = recipe.flags(loss, data, folder, seed, steps)
+        if isinstance(recipe, Recipe) and recipe.warm:
+            flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
+    trainer = make_trainer(flags)
+    write_json(folder / MADE_BY, {"commit": commit()})
+    finished = trainer.train()
+    if finished.signal:
+        raise InputError(f"{folder}: stopped at step {finished.step}; the same command goes on from there")
+    return folder
+
+
+def made_by(folder: Path) -> str:
+    """The commit a run was trained at."""
+    return str(read_json(folder / MADE_BY)["commit"])
+
+
+def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]]:
+    """Settings, embedding network and class centres (C, E) of a run's last restart point."""
+    run = RunDirectory(folder)
+    settings, _ = run.settings()
+    _, arrays = run.load_last()
+    parts = {kind: {name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
+             for kind in ("arg:", "aux:")}
+    centres = parts["arg:"].get("fc7_weight")
+    symbol = build(settings.network)
+    wanted = set(symbol.list_arguments())
+    checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
+                            parts["aux:"])
+    return settings, checkpoint, None if centres is None else centres.asnumpy()
+
+
+def published_model(folder: Path) -> str:
+    """"PREFIX,EPOCH" of the network at a run's last restart point, in published form for the evaluation commands."""
+    prefix = folder / "end" / "model"
+    if not prefix.with_name("model-0000.params").exists():
+        prefix.parent.mkdir(exist_ok=True)
+        save(network_of(folder)[1], str(prefix), 0)
+    return f"{prefix},0"
+
+
+def training_embeddings(checkpoint: Checkpoint, data: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, E) and labels (n,) of the images of a training set."""
+    records, embedder = RecordSet.open(data), Embedder(checkpoint, batch_size=64)
+    blocks = []
+    for start in range(0, len(records.keys), EMBEDDED_AT_ONCE):
+        keys = records.keys[start:start + EMBEDDED_AT_ONCE]
+        images = np.stack([decode_rgb(records.read(int(key))[1]) for key in keys]).transpose(0, 3, 1, 2)
+        blocks.append(embedder.embed(images))
+    return np.concatenate(blocks), np.asarray(records.labels)
+
+
+def genuine_embeddings(checkpoint: Checkpoint, pack: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """Embeddings of the images of a pack's genuine pairs, and labels: one identity a pair."""
+    read = read_pack(pack)
+    chosen = [image for number, image in enumerate(read.images) if read.same[number // 2]]
+    images = np.stack([decode_rgb(image) for image in chosen]).transpose(0, 3, 1, 2)
+    return Embedder(checkpoint, batch_size=64).embed(images), np.repeat(np.arange(len(chosen) // 2), 2)
+
+
+def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Run:
+    """Train (or take up) one run and measure it: pair accuracies in %, Table 3's angles of it in degrees."""
+    folder = trained(loss, seed, data, work, recipe)
+    if not (folder / RESULT).exists():
+        settings, checkpoint, centres = network_of(folder)
+        embed = Embedder(checkpoint, batch_size=64).embed
+        accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
+        plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
+        angles = {}
+        for name, (rows, labels), weights in (("train", training_embeddings(checkpoint, data), plain),
+                                              ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin"), None)):
+            angles[name] = asdict(angle_statistics(rows, labels, weights))
+        write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})
+    stored = read_json(folder / RESULT)
+    return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
+
+
+def data_hash(data: Path) -> str:
+    """The short hash of a training set's manifest; of its property where it has none, as a set from elsewhere may."""
+    if (data / manifest.MANIFEST).exists():
+        return manifest.short_hash(manifest.read(data))
+    return "property-" + sha256(data / "property")[:12]

@@ -40,7 +40,7 @@ class Attribute(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator. `inputs` names them in order; the last `states` of them are auxiliary states, which it changes.
+    """One operator. `inputs` names them in order; those at the positions `states` are auxiliary, and it changes them.
 
     `attributes` stand in MXNet's order. `variadic`: any number of inputs, counted by num_args. `present`: the inputs a
     node has under its attributes, where some are optional. `outputs`: how many (all, to be seen) under its attributes;
@@ -49,7 +49,7 @@ class Operator:
 
     inputs: Tuple[str, ...]
     attributes: Mapping[str, Attribute]
-    states: int = 0
+    states: Tuple[int, ...] = ()
     variadic: bool = False
     present: Optional[Callable[[Mapping[str, Any]], Tuple[str, ...]]] = None
     outputs: Optional[Callable[[Mapping[str, Any]], Tuple[int, int]]] = None
@@ -122,6 +122,8 @@ _AXIS = whole(-8, 8)
 _ONE_AXIS = whole(-8, 8, none=True)
 _AXES = Attribute(sizes(-8, 8, none=True))
 _LAYOUTS = choice("None", "NCW", "NCHW", "NCDHW", "NWC", "NHWC", "NDHWC")
+_QUANTIZED = ("output", "min_output", "max_output")
+_LIMITED = ("output", "output_min", "output_max")
 _NO = Attribute(FLAG, False)
 _YES = Attribute(FLAG, True)
 _ACTIVATIONS = choice("relu", "sigmoid", "softrelu", "softsign", "tanh")
@@ -184,7 +186,7 @@ def _one(**attributes: Attribute) -> Operator:
 _SCALAR = Operator(_DATA, {"scalar": Attribute(real(), 1.0), "is_int": _YES})
 _PAIR = Operator(_TWO, {})
 _REDUCTION = _one(axis=_AXES, keepdims=_NO, exclude=_NO)
-_CALIBRATED = Operator(("data", "min_data", "max_data"), {}, outputs=_fixed(3, 3))
+_CALIBRATED = Operator(("data", "min_data", "max_data"), {}, outputs=_fixed(3, 3), output_names=_QUANTIZED)
 _PRODUCT = Operator(_TWO, {"transpose_a": _NO, "transpose_b": _NO,
                            "forward_stype": Attribute(choice("None", "default"))})
 _NORM = {
@@ -202,7 +204,7 @@ def _fused_outputs(values: Mapping[str, Any]) -> Tuple[int, int]:
 
 OPERATORS: Dict[str, Operator] = {
     "Activation": _one(act_type=Attribute(_ACTIVATIONS, required=True)),
-    "BatchNorm": Operator(("data", "gamma", "beta", "moving_mean", "moving_var"), _NORM, states=2,
+    "BatchNorm": Operator(("data", "gamma", "beta", "moving_mean", "moving_var"), _NORM, states=(3, 4),
                           outputs=_norm_outputs, output_names=("output", "mean", "var")),
     "BlockGrad": _one(),
     "Cast": _one(dtype=Attribute(_ALL_TYPES, required=True)),
@@ -238,8 +240,9 @@ OPERATORS: Dict[str, Operator] = {
         "count_include_pad": Attribute(Kind(lambda text: None if text == "None" else _read_flag(text),
                                             "True, False or None")),
         "layout": Attribute(_LAYOUTS)},
-        outputs=lambda values: (2 if values["pool_type"] == "max" else 1, 1), rule=_pooling_rule),
-    "Reshape": _one(shape=Attribute(sizes(-4, _MOST), ()), reverse=_NO,
+        outputs=lambda values: (2 if values["pool_type"] == "max" else 1, 1), output_names=("output", "workspace"),
+        rule=_pooling_rule),
+    "Reshape": _one(shape=Attribute(sizes(-3, _MOST), ()), reverse=_NO,
                     target_shape=Attribute(sizes(0, _MOST), ()), keep_highest=_NO),
     "SliceChannel": Operator(_DATA, {
         "num_outputs": Attribute(whole(1, 1024), required=True), "axis": Attribute(_AXIS, 1), "squeeze_axis": _NO},
@@ -255,14 +258,14 @@ OPERATORS: Dict[str, Operator] = {
     "_contrib_quantize_v2": Operator(_DATA, {"out_type": Attribute(choice("auto", "int8", "uint8"), "int8"), **_RANGE},
                                      outputs=_fixed(3, 3)),
     "_contrib_quantized_act": Operator(_CALIBRATED.inputs, {"act_type": Attribute(_ACTIVATIONS, required=True)},
-                                       outputs=_fixed(3, 3)),
+                                       outputs=_fixed(3, 3), output_names=_QUANTIZED),
     "_contrib_quantized_batch_norm": Operator(
         ("data", "gamma", "beta", "moving_mean", "moving_var", "min_data", "max_data"), _NORM,
-        outputs=_fixed(3, 3)),
+        states=(3, 4), outputs=_fixed(3, 3), output_names=_QUANTIZED),
     "_contrib_quantized_flatten": _CALIBRATED,
     "_copy": _one(),
-    "_sg_mkldnn_conv": Operator((), _FUSED, outputs=_fused_outputs, subgraph=True),
-    "_sg_mkldnn_fully_connected": Operator((), _FUSED, outputs=_fused_outputs, subgraph=True),
+    "_sg_mkldnn_conv": Operator((), _FUSED, outputs=_fused_outputs, output_names=_LIMITED, subgraph=True),
+    "_sg_mkldnn_fully_connected": Operator((), _FUSED, outputs=_fused_outputs, output_names=_LIMITED, subgraph=True),
     "amp_cast": _one(dtype=Attribute(_TYPES, required=True)),
     "argmax": _one(axis=Attribute(_ONE_AXIS), keepdims=_NO),
     "argmin": _one(axis=Attribute(_ONE_AXIS), keepdims=_NO),
@@ -348,10 +351,7 @@ def input_names(op: str, attrs: Attributes, count: Optional[int] = None) -> List
 
 def state_inputs(op: str) -> Tuple[int, ...]:
     """The positions of an operator's auxiliary states among its inputs."""
-    operator = OPERATORS.get(op)
-    if operator is None or not operator.states:
-        return ()
-    return tuple(range(len(operator.inputs) - operator.states, len(operator.inputs)))
+    return OPERATORS[op].states if op in OPERATORS else ()
 
 
 def output_counts(op: str, attrs: Attributes) -> Tuple[int, int]:
@@ -367,7 +367,7 @@ def output_names(op: str, attrs: Attributes) -> Sequence[str]:
     every, _ = output_counts(op, attrs)
     operator = OPERATORS.get(op)
     if operator is not None and operator.output_names:
-        return operator.output_names
+        return operator.output_names[:every]
     return ["output"] if every == 1 else [f"output{index}" for index in range(every)]
 
 

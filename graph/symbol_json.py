@@ -170,6 +170,11 @@ def write_json(heads: Sequence[Entry]) -> str:
         "attrs": {"mxnet_version": ["int", MXNET_VERSION]}}, 0)
 
 
+def held_graph(node: Node) -> List[Entry]:
+    """The heads of the graph a fused operator holds; raises InputError as `read_json` does."""
+    return _Reader(node.name, MXNET_VERSION, (), inside=True).heads(node.rest["subgraphs"][0])
+
+
 def note_first_value(op: str, position: int, variable: Node) -> None:
     """Note on a variable how it starts, as MXNet does when it becomes this input of an operator without such a note."""
     text = _FIRST_VALUES.get((op, position))
@@ -347,7 +352,7 @@ class _Reader:
             del node.attrs["axis"]
         if self.version < 900 and state_inputs(node.op):
             names = self._checked(node, where)
-            if len(node.inputs) == len(names) - OPERATORS[node.op].states:
+            if len(node.inputs) == len(names) - len(state_inputs(node.op)):
                 for name in names[len(node.inputs):]:
                     node.inputs.append((Node("null", f"{node.name}_{name}", node.attrs), 0))
         if self.version < 904:

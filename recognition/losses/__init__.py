@@ -1,7 +1,7 @@
 """Losses: embedding and label to a training symbol. One file a family; `attach` finds it by `loss_name`.
 
 To add one: a file here with a builder under `@register("name")`, a line in `recognition.presets.LOSSES`, and its
-float64 counterpart in tests/recognition/test_losses_reference.py (the shared tests enrol it by itself).
+float64 counterpart in tests/recognition/loss_references.py (the shared tests enrol it by itself).
 """
 import importlib
 import pkgutil

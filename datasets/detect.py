@@ -41,7 +41,7 @@ def suppress(faces: List[Face], overlap: float) -> List[Face]:
 def choose(faces: List[Face], height: int, width: int) -> Optional[Face]:
     """The face a picture of one person is of: the largest area less twice the squared distance from the middle.
 
-    The rule of the original's pack builder (facts, 1.7). None when there is no face.
+    The rule of the original's pack builder (docs/original.md, section 1.7). None when there is no face.
     """
     def weight(face: Face) -> float:
         x1, y1, x2, y2 = face.box
@@ -63,7 +63,7 @@ def letterbox(bgr: np.ndarray, size: Tuple[int, int]) -> Tuple[np.ndarray, float
 
 # MTCNN on MXNet checkpoints: proposals over a pyramid (det1), refined (det2, det3), points found and refined (det4).
 #
-# Zhang et al. 2016; thresholds of the original's deploy script (facts, section 7).
+# Zhang et al. 2016; thresholds of the original's deploy script (docs/original.md, section 9.2).
 
 
 THRESHOLDS = (0.6, 0.7, 0.8)

@@ -195,7 +195,7 @@ def _is_image(name: str) -> bool:
     return not plain.startswith(".") and plain.lower().endswith(SUFFIXES)
 
 
-# The two historical `.lst` forms, told apart and checked line by line (facts, 1.6 and 8.13).
+# The two historical `.lst` forms, told apart and checked line by line (docs/original.md, section 1.6).
 #
 # 2018:   aligned(0/1) TAB path TAB label [TAB x1 y1 x2 y2 [TAB 10 numbers: x of five points, then y]]
 # im2rec: index TAB label TAB path          (MXNet's own; label and path stand the other way round)

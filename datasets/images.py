@@ -43,7 +43,7 @@ def encode_jpeg(bgr: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 def fit(image: np.ndarray, size: Optional[Tuple[int, int]]) -> np.ndarray:
     """Resize (h, w, 3) to `size` (height, width) where it differs by scale alone; raises NoImage where the shape does.
 
-    The original resizes the short side (facts, 1.5) and then fails on any other shape; so do we, in words.
+    The original resizes the short side (docs/original.md, section 1.5) and fails on any other shape; so do we.
     """
     if size is None or image.shape[:2] == tuple(size):
         return image

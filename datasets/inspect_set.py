@@ -28,7 +28,7 @@ import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py inspect data/faces_emore --out emore_report\n"
            "  python datasets/prepare.py inspect data/faces_emore/cfp_fp.bin")
-# The two editions of cfp_fp.bin known from the threads (facts, 1.7), in MB; which unit was meant is not said there.
+# The two editions of cfp_fp.bin (docs/original.md, section 1.7), in MB; which unit was meant is not said there.
 PACK_EDITIONS: Dict[str, Tuple[Tuple[str, float], ...]] = {
     "cfp_fp": (("the one beside emore", 79.7), ("the one beside MS1M-RetinaFace", 76.5))}
 _SAMPLE = 512

@@ -243,7 +243,7 @@ class ClassificationBatches(Batches):
     """All images in random order, an epoch at a time.
 
     records: an opened set; batch_size: images of a batch of this worker. part: (rank, size) of several machines; each
-    takes its own floor(N / size) consecutive images of the one order all share: no record comes twice (facts, 1.5).
+    takes its own floor(N / size) consecutive images of the one order all share, as in docs/original.md, section 1.5.
     """
 
     def __init__(self, records: RecordSet, batch_size: int, seed: int, augmentation: Optional[Augmentation] = None,

@@ -1,6 +1,6 @@
 """The `.bin` verification packs: read without trusting them, written atomically, decoded batch by batch.
 
-A pack is a pickle of `(images, same)`: 2P encoded images (pair i is 2i and 2i + 1) and P truth values (facts, 1.7).
+A pickle of `(images, same)`: 2P images (pair i is 2i and 2i + 1) and P truth values (docs/original.md, section 1.7).
 Packs of Python 2, of Python 3 and with NumPy arrays as images all exist. The reader below admits what these need and
 nothing else; NumPy's own unpickling code is not run either: stand-ins take its place.
 """

@@ -1,4 +1,4 @@
-"""Write a record set in the published layout, byte for byte as the original's builder does (facts, 1.3 and 1.6)."""
+"""Write a record set in the published layout, byte for byte the original builder's (docs/original.md, section 1.3)."""
 import contextlib
 import os
 import time
@@ -249,7 +249,7 @@ def _journal(folder: Path) -> Dict[str, Any]:
     return {}
 
 
-# The `property` file of a record set: one line `identities,height,width`, or four for a shuffled one (facts, 1.1).
+# The `property` file: `identities,height,width`, or four lines for a shuffled set (docs/original.md, section 1.1).
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A frame is `magic, (part << 29 | length), data, padding to 4`. Where the data itself holds the magic at a multiple of 4
 it is cut there into parts (1 first, 2 middle, 3 last; 0 whole) and the magic left out; a reader puts it back.
 The image record is `uint32 flag, float32 label, uint64 id, uint64 id2`, then `flag` float32 labels, then the bytes
-(facts, 1.2). Equality with MXNet's own reader and writer is held by tests, in both directions.
+(docs/original.md, section 1.2). Equality with MXNet's own reader and writer is held by tests, in both directions.
 """
 import os
 import struct

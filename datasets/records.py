@@ -40,7 +40,7 @@ class RecordSet:
 
     identities: how many identities are used (after the filter); images: how many images.
     keys: int64 (images,) keys of the images used, identity by identity; labels: int64 (images,) their classes.
-    num_classes: width of a classifier for these labels (facts, 1.5: a filter alone leaves labels as they are).
+    num_classes: width of a classifier for these labels; a filter alone keeps it (docs/original.md, section 1.5).
     header: (A, B) of record 0, None for a set without a header; vector labels are read by their element 0.
     """
 
@@ -255,8 +255,8 @@ def _check_whole(rec: Path, descriptor: int, index: RecordIndex, position: int, 
 
 # The identity ranges of the published layout: record 0 points at them, each gives the keys of one identity.
 #
-# Keys stand there as float32, exact to 2^24 = 16,777,216 only (facts, 1.3: Glint360K has 17,091,657 images). Above it
-# the stored bounds are rounded; here they are found again, exactly, from the labels of the images around them.
+# Keys stand there as float32, exact to 2^24 = 16,777,216 only; Glint360K has more (docs/original.md, section 1.3).
+# Above it the stored bounds are rounded; here they are found again, exactly, from the labels of the images around.
 
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Shuffle a record set into one that is read from front to back, as the original's ImageRecordIter path wants it.
 
-Images in random order, scalar labels, the position as id, no index; `property` has four lines (facts, 1.1, 1.4 and 7).
+Random order, scalar labels, the position as id, no index; `property` of four lines (docs/original.md, section 9.4).
 """
 import argparse
 import datetime

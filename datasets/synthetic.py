@@ -124,7 +124,7 @@ PHOTOGRAPH_SIZE = 320
 
 def write_megaface(folder: PathLike, identities: int, images: int, distractors: int, seed: int,
                    workers: Optional[int] = None) -> Path:
-    """Probes and distractors in the layout of the MegaFace challenge (facts, 6.1).
+    """Probes and distractors in the layout of the MegaFace challenge (docs/original.md, section 6.1).
 
     facescrub_images/<person>/<person>_<n>.jpg with facescrub_lst, and megaface_images/<nnn>/<user>/0.jpg with
     megaface_lst: one relative path a line. Distractors are of one picture each.
@@ -143,7 +143,7 @@ def write_megaface(folder: PathLike, identities: int, images: int, distractors: 
 
 
 def write_templates(folder: PathLike, identities: int, images: int, seed: int, workers: Optional[int] = None) -> Path:
-    """Templates with media ids in the layout of IJB-C (facts, 6.2), under <folder>/IJBC.
+    """Templates with media ids in the layout of IJB-C (docs/original.md, section 7.1), under <folder>/IJBC.
 
     Everybody has two templates, one in the gallery and one of probes; each is of `images` pictures, the first half
     stills (a media id each), the others frames of one video (one id). loose_crop holds the crops, meta the three

@@ -117,7 +117,7 @@ def _write(folder: Path, names: List[str], templates: np.ndarray) -> None:
         np.save(binary, templates.astype(np.float32))
 
 
-# Quality learned for aggregation, after QAN (CVPR 2017; paper_tables.md, section 4.7): R_a = sum mu_i R_i / sum mu_i.
+# Quality learned for aggregation, after QAN (docs/original.md, section 8.7): R_a = sum mu_i R_i / sum mu_i.
 #
 # mu_i = Q(.) in (0, 1) is learned from a set triplet loss max(0, |R_a - R_p|^2 - |R_a - R_n|^2 + delta), without any
 # label of quality. In the paper Q is a branch of the image network; here, where only embeddings are at hand, Q is a

@@ -1,6 +1,6 @@
 """Angle statistics of Table 3 and the histograms of figures 6 and 7, from any embeddings and centres.
 
-With EC_j the normalised mean of the normalised embeddings of class j (paper_tables.md, section 1.3):
+With EC_j the normalised mean of the normalised embeddings of class j (paper, Table 3; docs/original.md, section 8.5):
 W-EC = mean_j angle(W_j, EC_j); W-Inter = mean_j min_k angle(W_j, W_k); Intra = mean_i angle(x_i, EC_{y_i});
 Inter = mean_j min_k angle(EC_j, EC_k). All in degrees.
 """

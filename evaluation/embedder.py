@@ -19,7 +19,7 @@ _MAX_BOUND = 3  # the full batch and a rest or two; never one executor per size 
 
 
 def has_depthwise(symbol: "mx.sym.Symbol") -> bool:
-    """Whether a graph holds a grouped convolution, the mark of networks whose second forward fails (facts, 0.11)."""
+    """Whether a graph holds a grouped convolution, as those do that docs/original.md, section 2.11, is about."""
     nodes = json.loads(symbol.tojson())["nodes"]
     return any(node["op"] == "Convolution" and int(node.get("attrs", {}).get("num_group", 1)) > 1 for node in nodes)
 
@@ -159,8 +159,8 @@ class Embedder:
         """Embeddings float32 (n, d), not normalised, of images uint8 or float32 (n, c, h, w), RGB 0..255.
 
         `flip`: "none"; "sum" adds the embedding of the mirror image; "concatenate" puts it behind (2 d). With several
-        models each one's row is L2-normalised and the rows are joined (facts, section 6.1). Raises InputError for
-        images of another rank or size and for an unknown flip.
+        models each one's row is L2-normalised and the rows are joined (docs/original.md, section 6.1). Raises
+        InputError for images of another rank or size and for an unknown flip.
         """
         if flip not in FLIPS:
             raise unknown("flip", flip, FLIPS)
@@ -182,7 +182,7 @@ class Embedder:
 
 
 _LARGEST = {"cpu": 64, "gpu": 256}
-"""Beyond these, larger batches were not faster (performance.md)."""
+"""Larger batches were not faster (docs/benchmarks.md has 1 to 32 on a CPU)."""
 _SHARE_OF_FREE_MEMORY = 0.25
 
 

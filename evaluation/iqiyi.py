@@ -227,7 +227,7 @@ def _flags() -> argparse.ArgumentParser:
     return flags
 
 
-# The classifier on video features of the iQIYI-VID challenge (paper_tables.md, section 3.8).
+# The classifier on video features of the iQIYI-VID challenge (docs/original.md, section 8.3).
 #
 # FC 1024, BN, PReLU twice, the second with a skip connection (equal sizes), FC over persons and noise, softmax; Xavier;
 # SGD 0.2, momentum 0.9, weight decay 5e-4, bias rate doubled, batch 1,024, 40 epochs, a tenth from epochs 30 and 35.

@@ -11,7 +11,7 @@ from arcface_mxnet.runtime.errors import InputError
 import numpy as np
 
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
-"""The 400 thresholds of the original's accuracy (original_mxnet_facts.md, section 5.5)."""
+"""The 400 thresholds of the original's accuracy (docs/original.md, section 5.2)."""
 RATE_THRESHOLDS = np.arange(0, 4, 0.001)
 """The 4000 thresholds of the original's validation rate (section 5.6)."""
 
@@ -177,7 +177,7 @@ def tar_at_far(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float])
 def tar_at_nearest_far(curve: Roc, fars: Sequence[float]) -> np.ndarray:
     """TAR at the point whose FAR is nearest each target, the largest TAR among equals: the rule of the IJB scripts.
 
-    (paper_tables.md, section 3.5; the scripts apply it to sklearn's curve with its collinear points dropped.)
+    (docs/original.md, section 7.3; the scripts apply it to sklearn's curve with its collinear points dropped.)
     """
     far, tar = curve.far[::-1], curve.tar[::-1]
     return np.array([tar[np.argmin(np.abs(far - target))] for target in fars])

@@ -31,7 +31,7 @@ FIGURES: Dict[str, Window] = {
     "9-ijbc": Window("IJB-C, 1:1 ROC", (1e-6, 1e-1), (70, 100)),
     "whole": Window("", (-np.inf, np.inf), (-np.inf, np.inf)),
 }
-"""Axes as printed (paper_tables.md, section 1.11); "whole" shows everything."""
+"""Axes as printed in the paper's figures; "whole" shows everything."""
 
 
 def read_curves(path: PathLike, label: str) -> List[Curve]:

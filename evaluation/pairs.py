@@ -1,6 +1,6 @@
 """Verification of image pairs: distances and truth in, every figure of the protocol out.
 
-LFW, CFP-FF, CFP-FP, AgeDB-30, CALFW, CPLFW and VGG2-FP share it (original_mxnet_facts.md, 5; paper_tables.md, 3.1).
+LFW, CFP-FF, CFP-FP, AgeDB-30, CALFW, CPLFW and VGG2-FP share it (docs/original.md, section 5).
 """
 from dataclasses import dataclass, field
 from typing import Any, Dict, Tuple

@@ -1,7 +1,7 @@
 """Trillion-Pairs (DeepGlint): every probe against every gallery image, 0.4 trillion scores, none of them stored.
 
 The server is closed. Verification (TPR at FPR 1e-9) is defined by the paper; the formula of identification (TPR at FPR
-1e-3) was never published: what stands here is our reading (paper_tables.md, section 3.7). For a probe pair (a, b) of
+1e-3) was never published: what stands here is our reading (docs/original.md, section 8.2). For a probe pair (a, b) of
 one person, b must beat every gallery image as an answer to query a, and its score must beat the threshold that lets
 through one in a thousand of the probes' best gallery scores.
 """

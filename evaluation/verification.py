@@ -33,7 +33,7 @@ def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = 
 
     Images are decoded 256 at a time, whatever the size of the pack. `flip`: "sum" adds the embedding of the mirror
     image (the published figures), "concatenate" puts it behind, "none" leaves it out. XNorm is the mean norm of the raw
-    embeddings of all passes (original_mxnet_facts.md, section 5).
+    embeddings of all passes (docs/original.md, section 5.1).
     """
     if flip not in FLIPS:
         raise unknown("flip", flip, FLIPS)

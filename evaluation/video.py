@@ -1,4 +1,4 @@
-"""YouTube Faces: video against video, 5,000 pairs in 10 splits (paper_tables.md, section 3.2).
+"""YouTube Faces: video against video, 5,000 pairs in 10 splits (docs/original.md, section 8.1).
 
 "centre" is the paper's protocol: the mean of all frame embeddings, L2-normalised, then as for image pairs.
 "facenet" is FaceNet's: the mean squared distance of all pairs of the first 100 unit frame embeddings of both videos;
@@ -33,7 +33,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-# The video pairs of YTF: `meta_and_splits.mat` as published, or its text form (paper_tables.md, section 3.2).
+# The video pairs of YTF: `meta_and_splits.mat` as published, or its text form (docs/original.md, section 8.1).
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def save_arrays(path: str, arrays: NDArrays) -> None:
 
 
 def embedding_only(checkpoint: Checkpoint) -> Checkpoint:
-    """Cut at fc1_output and drop what the cut graph does not use (fc7*); facts, section 4.5.
+    """Cut at fc1_output and drop what the cut graph does not use (fc7*); docs/original.md, section 4.5.
 
     Raises InputError when the graph has no fc1_output, unless it already ends in one output other than a softmax
     (output type Z of the original ends in dropout0).

@@ -73,7 +73,7 @@ def description(checkpoint: Checkpoint, outside: Optional[str] = None) -> Dict[s
     }
 
 
-# Operations of a graph by the original's counter (facts, section 2.8), so that figures compare with published ones.
+# Operations of a graph by the original's counter (docs/original.md, section 2.10), comparable with its figures.
 
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))

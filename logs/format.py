@@ -5,8 +5,8 @@ reads its logs. Where two generations differ, the writer has the newer shape and
 
 A step is one update of the parameters, counted from 1 over the whole run. A batch is counted from 0 inside its epoch:
 step = epoch * batches_per_epoch + batch + 1. Rates are the optimiser's learning rate; accuracies are fractions.
-Source: the original's printed lines, facts section 4.4; the last section is our own. What only other programs print is
-in `arcface_mxnet.logs.original_format`.
+Source: the original's printed lines (docs/original.md, section 4.4); the last section is our own. What only other
+programs print is in `arcface_mxnet.logs.original_format`.
 """
 import ast
 import re

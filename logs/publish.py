@@ -116,7 +116,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Make logs/published/ anew from a folder of published logs."""
     parser = argparse.ArgumentParser(
         description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  python logs/publish.py ../shared/reference/fixtures/logs")
+        epilog="example:\n  python logs/publish.py $ARCFACE_FIXTURES/logs")
     parser.add_argument("folder", help="where the published logs are")
     arguments = parser.parse_args(argv)
     made = {name: make(name, arguments.folder) for name in SOURCES}

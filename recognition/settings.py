@@ -22,7 +22,7 @@ AUTO, PLAIN, SHARDED, SAMPLED = HEADS = ("auto", "plain", "sharded", "sampled")
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which records are read and how they are varied. Defaults are the original's (facts, 4.2)."""
+    """Which records are read and how they are varied. Defaults are the original's (docs/original.md, section 4.2)."""
 
     folder: str
     num_classes: Optional[int] = None  # None: whatever the set's property says
@@ -55,7 +55,7 @@ class StepSettings:
     wd: float = 0.0005
     mom: float = 0.9
     max_steps: int = 0  # 0: until stopped
-    multipliers: str = "uniform"  # uniform: as in the published runs (facts, 0.1); honoured: biases and betas undecayed
+    multipliers: str = "uniform"  # docs/original.md, section 4.3; honoured: biases and betas undecayed
     kvstore: str = "device"
     head: str = AUTO  # plain: one graph; sharded: classes split over contexts; sampled: some of them each step;
     # auto: the leaner of the first two that gives the same, see arcface_mxnet.recognition.engine.setup.head_of

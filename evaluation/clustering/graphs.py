@@ -1,6 +1,6 @@
 """Nearest neighbours of every image, and the instance pivot subgraphs that the linkage network looks at.
 
-Wang et al., CVPR 2019 (paper_tables.md, section 4.8): the subgraph of a pivot holds its k1 nearest neighbours and their
+Wang et al. (docs/original.md, section 8.4): the subgraph of a pivot holds its k1 nearest neighbours and their
 k2; node features are differences to the pivot; a node is joined to those of its u nearest neighbours that are in it.
 """
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ def by_threshold(neighbours: np.ndarray, scores: np.ndarray, threshold: float) -
 
 def by_propagation(neighbours: np.ndarray, scores: np.ndarray, most_nodes: int = MOST_NODES, step: float = STEP,
                    threshold: float = FIRST_THRESHOLD) -> np.ndarray:
-    """Clusters (n,) by pseudo-label propagation (paper_tables.md, section 4.8, step 4).
+    """Clusters (n,) by pseudo-label propagation (docs/original.md, section 8.4).
 
     Links below the threshold are cut; components of at most `most_nodes` are clusters; the rest is cut again at
     th + (1 - th) * step. The paper does not print the first threshold: 0.5, where a link is as likely as not, is our

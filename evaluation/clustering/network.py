@@ -1,7 +1,7 @@
 """The linkage network: four graph convolutions that say of each neighbour whether it is the pivot's person.
 
 Y = ReLU([X || G X] W) with G = D^-1 A, sizes 512-512-256-256, the input normalised over the batch, a classifier of
-256 units with PReLU, cross-entropy on the first hop only (paper_tables.md, section 4.8).
+256 units with PReLU, cross-entropy on the first hop only (docs/original.md, section 8.4).
 """
 from dataclasses import dataclass
 from typing import Dict, Iterator, Tuple

@@ -1,4 +1,4 @@
-"""1:N identification in both published definitions (paper_tables.md, section 3.5).
+"""1:N identification in both published definitions (docs/original.md, section 7.4).
 
 "union": all gallery subjects together; every probe has exactly one mate. TPIR at FPIR f: the threshold is the
 ceil(f x probes)-th largest of all non-mate scores; a mate strictly above it counts, whatever its rank.

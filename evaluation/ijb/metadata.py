@@ -1,4 +1,4 @@
-"""The published meta files of IJB-B and IJB-C, read fast (original_mxnet_facts.md, section 6.2).
+"""The published meta files of IJB-B and IJB-C, read fast (docs/original.md, section 7.1).
 
 `<t>_face_tid_mid.txt` (image template media), `<t>_template_pair_label.txt` (template template 0/1) and
 `<t>_name_5pts_score.txt` (name, ten coordinates, detector score) are separated by spaces; the 1:N lists are CSV with a

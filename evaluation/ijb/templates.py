@@ -61,7 +61,7 @@ def pool(features: Callable[[slice], np.ndarray], templates: np.ndarray, media: 
     return Templates(ids, normalise(total, copy=False).astype(np.float32))
 
 
-# How image features are made comparable before pooling: N0/N1, D0/D1, F0/F1/F2 (paper_tables.md, section 3.5).
+# How image features are made comparable before pooling: N0/N1, D0/D1, F0/F1/F2 (docs/original.md, section 7.2).
 
 
 PAPER_MODE, LATER_MODE = "N0D0F0", "N1D1F2"
@@ -144,8 +144,7 @@ def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], n
 
 # How many images, templates and pairs the published lists hold, so that a cut list does not pass for the whole one.
 #
-# Sources: original_mxnet_facts.md, section 6.2; paper_tables.md, section 3.4. IJB-B's galleries (931 and 914) are known
-# from memory only and therefore not compared.
+# Sources: docs/original.md, section 7.1. No source was found for the sizes of IJB-B's galleries: not compared.
 
 
 PUBLISHED: Dict[str, Dict[str, int]] = {

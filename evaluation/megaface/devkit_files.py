@@ -1,4 +1,4 @@
-"""The devkit's feature files: an OpenCV matrix in binary, one file an image (paper_tables.md, 3.3; facts, 6.1).
+"""The devkit's feature files: an OpenCV matrix in binary, one file an image (docs/original.md, section 6.1).
 
 Four little-endian int32 (rows, columns, bytes a row, type), then the values row by row. A feature of d values is d rows
 of one column; type 5 is float32, 6 float64.

@@ -1,4 +1,4 @@
-"""Feature trees of both image sets for the devkit, with the flags of the authors' script (facts, section 6.1).
+"""Feature trees of both image sets for the devkit, with the authors' flags (docs/original.md, section 6.1).
 
 Feature = L2-normalised sum of the embeddings of image and mirror image; with several models each row is normalised, the
 rows are joined and normalised again. Unreadable images are reported and left out. A stopped run goes on.

@@ -1,4 +1,4 @@
-"""The authors' noise lists ("R" of Table 6): facts, section 6.1; paper_tables.md, 3.3 "Refined version".
+"""The authors' noise lists ("R" of Table 6; docs/original.md, section 6.2).
 
 Every feature gets one more dimension, 0 for a clean one. A noisy probe becomes the unit vector of the sum of its
 person's clean features plus a little uniform noise; a noisy distractor gets 100 there, so it never matches.

@@ -1,6 +1,6 @@
 """The exact protocol: every probe against every distractor, each score counted, the score matrix never whole in memory.
 
-Rules: paper_tables.md, section 3.3. A trial is an ordered pair of different images (query, mate) of one person; the
+Rules: docs/original.md, section 6.3. A trial is an ordered pair of different images (query, mate) of one person; the
 mate is ranked among the distractors alone. Impostor pairs are all probes x all distractors.
 """
 from dataclasses import dataclass

@@ -156,7 +156,7 @@ def _flags() -> argparse.ArgumentParser:
     return flags
 
 
-# The devkit's own variant of the protocol, and its result files (paper_tables.md, 3.3).
+# The devkit's own variant of the protocol, and its result files (docs/original.md, section 6.4).
 #
 # It differs from the exact protocol: only the first 100 probes give impostor pairs, and curves are thinned: a point is
 # kept when it rose more than 0.01 above the last one kept, and so is the last point.

@@ -17,7 +17,7 @@ from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import atomic_path, read_json, sha256, write_json
 from arcface_mxnet.runtime.mx import mx
 
-# When a published checkpoint is written and what it is called (facts, 4.5).
+# When a published checkpoint is written and what it is called (docs/original.md, section 4.5).
 
 
 NEVER, IMPROVED, ALWAYS, IMPROVED_ONE_FILE = range(4)

@@ -57,7 +57,7 @@ class DataParallel:
     """Executors of one program on `contexts`; gradients are summed by MXNet's KVStore, given by type or as it is.
 
     Every context normalises by its own batch statistics and gradients are scaled by 1 / contexts, as in the original
-    (facts, 3.4 and 4.3).
+    (docs/original.md, sections 3.4 and 4.3).
     """
 
     def __init__(self, program: Program, contexts: Sequence["mx.Context"], batch_size: int,

@@ -1,4 +1,4 @@
-"""SGD with momentum over many arrays in few fused calls: m <- mu m - lr (g / n + wd w), w <- w + m (facts, 4.3)."""
+"""SGD with momentum, fused: m <- mu m - lr (g / n + wd w), w <- w + m (docs/original.md, section 4.3)."""
 import itertools
 from typing import Dict, List, Mapping, Sequence
 
@@ -10,8 +10,8 @@ FUSED = 60  # arrays in one multi_sgd call; MXNet's own limit
 def decay_multiplier(name: str, attributes: Mapping[str, str], policy: str) -> float:
     """Weight decay multiplier of one parameter.
 
-    "uniform": 1 for everything, which is what the published runs did (facts, 0.1). "honoured": what MXNet does for an
-    optimizer that knows the symbol: names ending in _weight or _gamma decay, others do not, `__wd_mult__` overrides.
+    "uniform": 1 for everything, as in the published runs (docs/original.md, section 4.3). "honoured": what MXNet does
+    for an optimizer that knows the symbol: names in _weight or _gamma decay, others do not, `__wd_mult__` overrides.
     """
     if policy == "uniform":
         return 1.0

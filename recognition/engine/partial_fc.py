@@ -1,4 +1,4 @@
-"""Partial FC: a step sees the classes of its batch and a sample of the others (facts, 3.9; An et al., 2020)."""
+"""Partial FC: a step sees the classes of its batch and a sample of the others (docs/original.md, section 3.9)."""
 from typing import List, Mapping, NamedTuple, Sequence
 
 from arcface_mxnet.recognition.engine.class_centres import (

@@ -24,7 +24,7 @@ from arcface_mxnet.runtime.mx import mx
 import cv2
 import numpy as np
 
-# Batches of triplets mined from bags with the present network, as the original trains on them (facts, 3.6).
+# Batches of triplets mined from bags with the present network, as in the original (docs/original.md, section 3.6).
 #
 # An epoch is what the original makes of it: bags are taken until their triplets fill two batches, and those are trained
 # on. The images of bag n follow from (seed, n), its triplets from these and the network at that moment; a restart point
@@ -200,7 +200,7 @@ def values_beside(records: RecordSet, head: Head) -> Dict[str, np.ndarray]:
     return {name: readers[name](records) for name in head.inputs}
 
 
-# Semi-hard triplets of a bag of embeddings, as the original selects them (facts, 3.6).
+# Semi-hard triplets of a bag of embeddings, as the original selects them (docs/original.md, section 3.6).
 
 
 NOTHING = np.empty((0, 3), dtype=np.int64)

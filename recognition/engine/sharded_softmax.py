@@ -1,4 +1,4 @@
-"""The step of a class-parallel head: embeddings are gathered, each context holds some classes (facts, 3.7; Fig. 11).
+"""The step of a class-parallel head: embeddings are gathered, each context holds some classes (paper, Fig. 11).
 
 The same interface as arcface_mxnet.recognition.engine.data_parallel.DataParallel, which runs the network below it.
 """

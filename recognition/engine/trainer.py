@@ -41,7 +41,7 @@ class Window:
     """Collects outcomes without waiting for them, one step behind the device, until `close` reads them."""
 
     def __init__(self, first_device_loss: bool = False) -> None:
-        self._first_device_loss = first_device_loss  # the original prints the loss of device 0 alone (facts, 3.4)
+        self._first_device_loss = first_device_loss  # as the original: docs/original.md, section 3.4
         self._outcomes: List[Outcome] = []
         self._started = time.monotonic()
 
@@ -75,7 +75,7 @@ class Window:
         self._started += seconds
 
 
-# The learning rate as a function of the step (facts, 4.3), so that a resumed run can never miss a drop.
+# The learning rate as a function of the step, so that a resumed run misses no drop (docs/original.md, section 4.3).
 
 
 FACTOR = 0.1
@@ -129,7 +129,7 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-RATE_LINE_STEPS = 1000  # facts, 4.4
+RATE_LINE_STEPS = 1000  # docs/original.md, section 4.4
 
 
 class Finished(NamedTuple):
@@ -195,7 +195,7 @@ class Trainer:
         self.position = dataclasses.replace(self.position, epoch=epoch + 1, batch=0)
 
     def _epoch_tail(self, epoch: int, seconds: float) -> None:
-        """The original's epoch lines; its metric covers the batches since the last printed window (facts, 4.4)."""
+        """Epoch lines; the metric covers what follows the last window (docs/original.md, section 4.4)."""
         if len(self.window):
             figures = self._close_window()
             self.log(line.train_metric(epoch, figures.accuracy))
@@ -290,7 +290,7 @@ class Trainer:
 
 def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Path, records: RecordSet,
                 flops: int) -> List[str]:
-    """What a run prints first, in the original's order (facts, 4.4)."""
+    """What a run prints first, in the original's order (docs/original.md, section 4.4)."""
     gpus = [context for context in contexts if context.device_type == "gpu"]
     height, width, _ = settings.data.image_shape
     shuffled = records.properties is not None and records.properties.shuffled

@@ -94,10 +94,10 @@ def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head
 
 
 def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Any:
-    """HEAD's graph: no clip, no guard past pi, the change spread by a one-hot product (`--original`).
+    """The original's graph: no clip, no guard past pi, the change spread by a one-hot product (`--original`).
 
-    NaN when float32 rounding lifts a target cosine above 1, an infinite gradient at 1, a logit that rises again past
-    theta + m2 = pi. Margins m2 and m3 count only when positive, as in the original.
+    docs/original.md, section 3.3: NaN when float32 rounding lifts a target cosine above 1, an infinite gradient at 1, a
+    logit that rises again past theta + m2 = pi. Margins m2 and m3 count only when positive, as in the original.
     """
     s, m1, m2, m3 = settings.loss_s, settings.loss_m1, settings.loss_m2, settings.loss_m3
     if (m1, m2, m3) == (1.0, 0.0, 0.0):
@@ -119,8 +119,8 @@ def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Size
 def head_2018_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Any:
     """The head of the published r34 and y1 (loss_type 4): cos(theta + m) by the addition theorem, guarded past pi - m.
 
-    Where cos(theta) > cos(pi - m2) the target becomes s (cos cos m2 - sin sin m2), elsewhere it is lowered by
-    s m2 sin(pi - m2). Only for m1 = 1, m3 = 0; raises InputError otherwise.
+    docs/original.md, section 3.5: where cos(theta) > cos(pi - m2) the target becomes s (cos cos m2 - sin sin m2),
+    elsewhere it is lowered by s m2 sin(pi - m2). Only for m1 = 1, m3 = 0; raises InputError otherwise.
     """
     s, m2 = settings.loss_s, settings.loss_m2
     if settings.loss_m1 != 1.0 or settings.loss_m3 != 0.0:

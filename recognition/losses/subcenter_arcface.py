@@ -30,7 +30,7 @@ def images_near_dominant(embeddings: np.ndarray, labels: np.ndarray, centres: np
 
     embeddings: (n, E); labels: (n,) int; centres: (C * count, E), the `count` centres of an identity adjacent. Each
     image belongs to its nearest sub-centre of its identity; the dominant one has the most images (the first of equal
-    ones); an image is kept when its angle to the dominant one is below `degrees` (sub-centre paper, section 3.8 facts).
+    ones); an image is kept when its angle to the dominant one is below `degrees` (docs/original.md, section 3.8).
     """
     if len(centres) % count:
         raise InputError(f"{len(centres)} centres are not {count} for each identity; give the loss_K of the run")

@@ -1,4 +1,4 @@
-"""Triplets, Euclidean (0.3) and angular (0.35), alone or added to a margin softmax (paper; facts 3.6; FaceNet).
+"""Triplets, Euclidean (0.3) and angular (0.35), alone or added to a margin softmax (docs/original.md, section 3.6).
 
 With triplet_bag_size the batch is what the original trains on, three equal thirds of anchors, positives and negatives
 mined from a bag; with 0 the batch is identity-balanced and its semi-hard triplets are found in the graph.

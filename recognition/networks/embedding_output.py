@@ -1,4 +1,4 @@
-"""Feature map to embedding: the output types of the original, by their letters (facts, section 2.1)."""
+"""Feature map to embedding: the output types of the original, by their letters (docs/original.md, section 2.2)."""
 from typing import Callable, Dict
 
 from arcface_mxnet.recognition.networks.layers import activation, norm

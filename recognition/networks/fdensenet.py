@@ -1,4 +1,4 @@
-"""fdensenet: DenseNet-BC for 112x112 faces, d121 to d201, from Gluon blocks (facts, section 2.6)."""
+"""fdensenet: DenseNet-BC for 112x112 faces, d121 to d201, from Gluon blocks (docs/original.md, section 2.7)."""
 from typing import Dict, Tuple
 
 from arcface_mxnet.recognition.networks.embedding_output import head

@@ -1,4 +1,4 @@
-"""fmnasnet: MNasNet for 112x112 faces, mnas, mnas05 and mnas025, from Gluon blocks (facts, section 2.5)."""
+"""fmnasnet: MNasNet for 112x112 faces, mnas, mnas05 and mnas025, from Gluon blocks (docs/original.md, section 2.6)."""
 from typing import Tuple
 
 from arcface_mxnet.recognition.networks.embedding_output import head

@@ -1,4 +1,4 @@
-"""fmobilefacenet: MobileFaceNet, released as y1 and y2 (facts, section 2.3)."""
+"""fmobilefacenet: MobileFaceNet, released as y1 and y2 (docs/original.md, section 2.4)."""
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register

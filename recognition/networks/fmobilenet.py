@@ -1,4 +1,4 @@
-"""fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (facts, section 2.4)."""
+"""fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (docs/original.md, section 2.5)."""
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.fmobilefacenet import block
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled

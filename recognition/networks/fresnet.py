@@ -1,4 +1,4 @@
-"""fresnet: the improved residual networks of the paper, LResNet18E-IR to LResNet269E-IR (facts, section 2.2)."""
+"""fresnet: the paper's improved residual networks, LResNet18E-IR to LResNet269E-IR (docs/original.md, section 2.3)."""
 from typing import Callable, Dict, Tuple
 
 from arcface_mxnet.recognition.networks.embedding_output import head

@@ -2,7 +2,7 @@
 from arcface_mxnet.recognition.networks.registry import NetworkSettings
 from arcface_mxnet.runtime.mx import mx
 
-RESNET_EPS = 2e-5  # the mobile families keep MXNet's own 1e-3 (facts, section 0.4)
+RESNET_EPS = 2e-5  # the mobile families keep MXNet's own 1e-3 (docs/original.md, section 2.1)
 
 
 def image(settings: NetworkSettings, identity: bool = False) -> "mx.sym.Symbol":
@@ -14,7 +14,7 @@ def image(settings: NetworkSettings, identity: bool = False) -> "mx.sym.Symbol":
 
 
 def scaled(data: "mx.sym.Symbol") -> "mx.sym.Symbol":
-    """(x - 127.5) / 128: raw 0..255 comes in, scaling is part of the graph (facts, section 0.6)."""
+    """(x - 127.5) / 128: raw 0..255 comes in, scaling is part of the graph (docs/original.md, section 2.1)."""
     return (data - 127.5) * 0.0078125
 
 

@@ -8,7 +8,7 @@ from arcface_mxnet.runtime.mx import mx
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Everything that shapes a network. Keys and defaults are the original configuration's (facts, section 4.2)."""
+    """Everything that shapes a network. Keys and defaults: docs/original.md, section 4.2."""
 
     net_name: str = "fresnet"
     num_layers: int = 50

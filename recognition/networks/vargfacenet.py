@@ -1,4 +1,4 @@
-"""vargfacenet: variable group convolutions, eight channels a group (facts, section 2.7)."""
+"""vargfacenet: variable group convolutions, eight channels a group (docs/original.md, section 2.8)."""
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register

@@ -37,7 +37,7 @@ class Recipe:
     """How the runs of a table are trained at demo scale; ours, one for all losses, never tuned to a row.
 
     Every run of a seed goes on from the same `warm` steps of softmax: the original's authors advise it for small
-    networks (facts, 4.3), and without it norm-softmax and ArcFace at s = 64 stay where they started here.
+    networks (docs/original.md, section 4.3); without it norm-softmax and ArcFace at s = 64 stay where they started.
     """
 
     network: str = "small"

@@ -27,7 +27,7 @@ def epoch(batches, number=0, start=0):
 
 
 def test_pixels_are_mxnets_own_in_rgb(records):
-    """mx.image.imdecode is what the original decodes with (facts, 1.5): height, width, RGB."""
+    """mx.image.imdecode is what the original decodes with (docs/original.md, section 1.5): height, width, RGB."""
     data, labels = epoch(ClassificationBatches(records, 9, seed=0, augmentation=PLAIN, shuffle=False))
     assert data.dtype == np.float32 and data.shape == (27, 3, 112, 112)
     assert labels.dtype == np.float32 and labels.tolist() == records.labels.tolist()

@@ -1,4 +1,4 @@
-"""Record sets against MXNet's own reader and writer, in every layout of the facts (1.1 to 1.4), and broken ones."""
+"""Record sets against MXNet's own reader and writer, in every layout (docs/original.md, section 1), and broken ones."""
 from concurrent.futures import ThreadPoolExecutor
 
 from arcface_mxnet.datasets.recordio import frame, pack_image
@@ -20,7 +20,7 @@ def write_indexed(folder, records):
 
 
 def published(images, label=lambda identity: identity, first=1):
-    """Records of the published layout as facts 1.3 describe it; keys from `first`."""
+    """Records of the published layout (docs/original.md, section 1.3); keys from `first`."""
     records, ranges, key = [], [], first
     for identity, encoded in enumerate(images):
         begin = key
@@ -104,7 +104,7 @@ def test_filter_keeps_labels_and_renumbers_on_request(tmp_path, header):
 
 @pytest.mark.parametrize("start", [2 ** 24 - 9, 2 ** 25 - 11])
 def test_keys_above_the_float32_limit_are_exact(tmp_path, start):
-    """Above 2^24 the stored bounds are rounded (facts, 1.3); ranges, A and B must come out exact all the same."""
+    """Above 2^24 stored bounds are rounded (docs/original.md, section 1.3); ranges, A and B must come out exact."""
     records = published(IMAGES, first=start)
     write_indexed(tmp_path, records)
     bounds = [label for _, label, encoded, _ in records if not encoded]

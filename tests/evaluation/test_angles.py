@@ -59,7 +59,7 @@ def test_known_geometry():
 
 
 def test_uniform_points_have_the_published_nearest_angle():
-    """Points uniform on the 512-d sphere, paper_tables.md 1.3: 80.26 degrees for 10,000 of them; more for fewer."""
+    """Points uniform on the sphere: 80.26 degrees for 10,000 (docs/original.md, section 8.5); more for fewer."""
     rng = np.random.default_rng(0)
     assert angles.nearest_other_angles(rng.normal(size=(2000, 512))).mean() == pytest.approx(81.4, abs=0.2)
 

@@ -100,7 +100,7 @@ def test_unusable_requests_are_refused(make, words, small):
         make(Embedder(small(), mx.cpu(), 4), small)
 
 
-GOLDEN = [  # facts, section 10: L2 norm, sum, first five of the un-normalised embedding
+GOLDEN = [  # docs/original.md, section 2.9: L2 norm, sum, first five of the un-normalised embedding
     (3.27151, -4.38366, (0.10158, -0.07641, 0.40288, 0.06547, -0.52354)),
     (3.26549, -1.89260, (0.02155, -0.41628, -0.09101, 0.72233, -0.11586)),
     (3.02670, -3.49757, (0.31774, 0.00589, 0.33183, 0.25251, -0.40275)),

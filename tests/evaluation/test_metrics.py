@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 
 def slow_accuracy(distances, same, folds, thresholds):
-    """The original's accuracy, written as its description reads (facts, section 5.5)."""
+    """The original's accuracy, written as its description reads (docs/original.md, section 5.2)."""
     indices = np.arange(len(same))
     splits = KFold(folds).split(indices) if folds > 1 else [(indices, indices)]
     accuracies, chosen = [], []
@@ -29,7 +29,7 @@ def slow_accuracy(distances, same, folds, thresholds):
 
 
 def slow_rate(distances, same, far, folds, thresholds):
-    """The original's VAL at FAR (facts, section 5.6), folds without a class left out."""
+    """The original's VAL at FAR (docs/original.md, section 5.3), folds without a class left out."""
     indices = np.arange(len(same))
     rates, fars = [], []
     for train, test in KFold(folds).split(indices):

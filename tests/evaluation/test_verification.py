@@ -18,7 +18,7 @@ from sklearn.model_selection import KFold
 
 
 def originals_numbers(plain, mirrored, same):
-    """Accuracy, deviation and XNorm as the original's description reads (facts, section 5), without our modules."""
+    """Accuracy, deviation and XNorm by the original's rules (docs/original.md, section 5), without our modules."""
     norms = [np.sqrt(sum(x * x for x in row)) for row in [*plain, *mirrored]]
     rows = [row / np.sqrt(row @ row) for row in plain + mirrored]
     distances = [float(np.sum((rows[2 * i] - rows[2 * i + 1]) ** 2)) for i in range(len(same))]

@@ -82,7 +82,7 @@ def test_reading_gives_back_what_was_written(line: Any, data: st.DataObject) -> 
     assert others == []
 
 
-# The patterns as the original's log readers have them (facts, section 4.4), for lines that we print ourselves.
+# Patterns of the original's lines (docs/original.md, section 4.4), for lines that we print ourselves.
 ORIGINAL = {
     "epoch_batch": r"^(?:INFO:root:)?Epoch\[(\d+)\] Batch \[(?:(\d+)-)?(\d+)\]\tSpeed: ([\d.]+) samples/sec\tacc=([\d.]+|nan)(?:\tlossvalue=([\d.]+|nan|inf))?$",  # noqa: E501
     "lr_batch_epoch": r"^lr-batch-epoch: (\S+)(?: (\S+))? (\d+) (\d+)$",

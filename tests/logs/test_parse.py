@@ -1,4 +1,4 @@
-"""Logs of every generation become one table; published ones are checked against figures read by hand (facts, 9)."""
+"""Logs of every generation become one table; released ones are checked against docs/original.md, section 4.6."""
 import re
 from pathlib import Path
 from typing import Any, Dict, List
@@ -29,7 +29,7 @@ def published(fixtures: Path, name: str) -> Run:
     return load(fixtures / "logs" / name)
 
 
-# (file, lines, last step, validations, {(step, column): value}): facts, section 9, and `grep` on the files
+# (file, lines, last step, validations, {(step, column): value}): docs/original.md, section 4.6, and `grep` on the files
 PUBLISHED = [
     ("insightface_model-y1-test2.log", 11192, 187317, 93, {
         (2000, "lfw_accuracy"): .98600, (100000, "cfp_fp_accuracy"): .87671, (142000, "agedb_30_accuracy"): .95917,

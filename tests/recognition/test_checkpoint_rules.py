@@ -32,7 +32,7 @@ def test_without_verification_sets_only_rule_two_saves():
 
 
 def original_rule(validations):
-    """The original's state machine, as facts 4.5 tells it, with its mutable lists."""
+    """The original's state machine, with its mutable lists (docs/original.md, section 4.5)."""
     best_last, best_sum, counter, saved = 0.0, 0.0, 0, []
     for accuracies in validations:
         counter += 1

@@ -15,7 +15,7 @@ MARGINS = {
     "softmax": (1.0, 0.0, 0.0), "sphereface": (1.35, 0.0, 0.0), "arcface": (1.0, 0.5, 0.0),
     "cosface": (1.0, 0.0, 0.35), "cm1": (1.0, 0.3, 0.2), "cm2": (0.9, 0.4, 0.15), "all": (1.2, 0.4, 0.1),
 }
-FIGURE_4B = {  # paper, Fig. 4b, at 20, 30 ... 100 degrees (facts, computed there independently)
+FIGURE_4B = {  # paper, Fig. 4b, at 20, 30 ... 100 degrees, computed by another program (docs/original.md, section 8.6)
     "sphereface": (0.8910, 0.7604, 0.5878, 0.3827, 0.1564, -0.0785, -0.3090, -0.5225, -0.7071),
     "arcface": (0.6607, 0.5203, 0.3641, 0.1968, 0.0236, -0.1504, -0.3198, -0.4794, -0.6245),
     "cosface": (0.5897, 0.5160, 0.4160, 0.2928, 0.1500, -0.0080, -0.1764, -0.3500, -0.5236),

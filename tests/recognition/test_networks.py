@@ -1,4 +1,4 @@
-"""Networks: every count of the tables in the facts, the published graphs, the published weights in our graph."""
+"""Networks: every count of docs/original.md, section 2, the released graphs, the released weights in our graph."""
 import dataclasses
 import json
 
@@ -15,7 +15,7 @@ import pytest
 
 IMAGE = (1, 3, 112, 112)
 
-# depth: arguments, states, parameters, values of states, FLOPs (facts, section 2.2)
+# depth: arguments, states, parameters, values of states, FLOPs (docs/original.md, section 2.3)
 FRESNET = {
     18: (94, 62, 24025600, 14720, 5216096256), 34: (166, 110, 34139328, 25856, 8914217984),
     49: (238, 158, 43590848, 38144, 12612791296), 50: (238, 158, 43590848, 38144, 12612791296),
@@ -27,7 +27,7 @@ FRESNET = {
     152: (472, 314, 70765760, 75008, 24632753152), 160: (733, 488, 90857408, 107264, 38038475776),
     200: (616, 410, 75498688, 87296, 32028294144), 269: (823, 548, 115061696, 125696, 42661341184),
 }
-# changed settings of fresnet 50: parameters (facts, section 2.2)
+# changed settings of fresnet 50: parameters (docs/original.md, section 2.3)
 FRESNET50 = [
     ({"net_unit": 1}, 43585920), ({"net_unit": 2}, 43582656), ({"net_se": 1}, 43820120),
     ({"net_unit": 1, "net_se": 1}, 43815192), ({"net_unit": 2, "net_se": 1}, 43811928),
@@ -37,7 +37,7 @@ FRESNET50 = [
     ({"net_output": "GAP"}, 31008448), ({"net_output": "GNAP"}, 30745280), ({"net_output": "GDC"}, 31033024),
     ({"net_output": "SFC"}, 35210432), ({"net_output": "Z"}, 30744256),
 ]
-# preset: arguments, states, parameters, values of states, FLOPs (facts, sections 2.3 to 2.7)
+# preset: arguments, states, parameters, values of states, FLOPs (docs/original.md, sections 2.4 to 2.8)
 OTHERS = {
     "y1": (184, 100, 1003264, 19584, 439821056), "y2": (378, 206, 1996288, 38400, 933336950),
     "m1": (115, 58, 3400960, 23424, 1132662629), "m05": (115, 58, 982016, 12480, 296705381),
@@ -46,7 +46,7 @@ OTHERS = {
     "d169": (679, 342, 54228263, 162752, 6599875072), "d201": (807, 406, 66259783, 233920, 8474701312),
     "vargfacenet": (308, 158, 4957512, 41744, 1022388952),
 }
-# arguments and states by name, with their shapes (facts, sections 2.3 to 2.7)
+# arguments and states by name, with their shapes (docs/original.md, sections 2.4 to 2.8)
 NAMED = {
     "y1": {"conv_1_conv2d_weight": (64, 3, 3, 3), "conv_1_relu_gamma": (64,), "conv_2_dw_conv2d_weight": (64, 1, 3, 3),
            "dconv_23_conv_sep_conv2d_weight": (128, 64, 1, 1), "res_3_block0_conv_proj_batchnorm_beta": (64,),
@@ -67,7 +67,7 @@ NAMED = {
                     "vargface_stage_4_unit_4_sep2_data_conv2d_pointwise_weight": (320, 640, 1, 1),
                     "embed_convx_depthwise_weight": (1024, 8, 7, 7), "pre_fc1_weight": (512, 512)},
 }
-# changed head of y1: parameters (facts, section 2.3)
+# changed head of y1: parameters (docs/original.md, section 2.4)
 Y1_HEADS = [("E", 128, 4123904), ("FC", 128, 4123904), ("E", 512, 13758848), ("GAP", 128, 978688),
             ("GNAP", 128, 979200), ("GNAP", 512, 913280), ("GDC", 512, 1201024), ("J", 128, 4122880)]
 
@@ -169,7 +169,7 @@ def test_our_graph_is_the_published_one_node_by_node(fixtures, name, preset, fil
             assert left == right
 
 
-GOLDEN = [  # norm, sum, first five of the embedding of the published y1 (facts, section 10)
+GOLDEN = [  # norm, sum, first five of the embedding of the published y1 (docs/original.md, section 2.9)
     ("i mod 256", 3.27151, -4.38366, (0.10158, -0.07641, 0.40288, 0.06547, -0.52354)),
     ("zeros", 3.26549, -1.89260, (0.02155, -0.41628, -0.09101, 0.72233, -0.11586)),
     ("127.5", 3.02670, -3.49757, (0.31774, 0.00589, 0.33183, 0.25251, -0.40275)),
@@ -178,7 +178,7 @@ GOLDEN = [  # norm, sum, first five of the embedding of the published y1 (facts,
 
 
 def golden_images():
-    """The four images of the facts, float32 (4, 3, 112, 112)."""
+    """The four images of docs/original.md, section 2.9, float32 (4, 3, 112, 112)."""
     index = numpy.arange(3 * 112 * 112, dtype=numpy.int64)
     images = [index % 256, index * 0, index * 0 + 127.5, ((1103515245 * index + 12345) >> 16) % 256]
     return numpy.stack(images).reshape(4, 3, 112, 112).astype("float32")

@@ -1,35 +1,62 @@
-"""Encoded images to RGB pixels and back: the one decoder of training, packs and checks."""
+"""Encoded images to RGB pixels and back: the one decoder of training, packs, folders, archives and checks.
+
+Nothing reaches OpenCV before `arcface_mxnet.datasets.image_headers` has told its format and size from its own bytes.
+"""
 from typing import Optional, Tuple
+
+from arcface_mxnet.datasets.image_headers import (
+    JPEG,
+    MOST_PIXELS,
+    PNG,
+    PNM,
+    WEBP,
+    ImageHeader,
+    NoImage,
+    pnm_layout,
+    read_header,
+)
 
 import cv2
 import numpy as np
 
+__all__ = ["NoImage", "decode_bgr", "decode_rgb", "encode_jpeg", "fit", "is_whole", "kept_as_it_is", "mime", "suffix"]
+
 JPEG_QUALITY = 95
-_JPEG, _JPEG_END, _PNG = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n"
-_TAIL = 1024  # cameras append padding and notes after the end marker
+_SUFFIXES = {JPEG: ".jpg", PNG: ".png"}
+_MIMES = {JPEG: "image/jpeg", PNG: "image/png", WEBP: "image/webp"}
 
 
-class NoImage(ValueError):
-    """The bytes are no image that can be decoded; the message says so without a name."""
-
-
-def decode_rgb(encoded: bytes) -> np.ndarray:
-    """Decode a JPEG or PNG (grey becomes three equal channels) to RGB uint8 (h, w, 3); raises NoImage.
+def decode_rgb(encoded: bytes, tiff: bool = False) -> np.ndarray:
+    """Decode an image (grey becomes three equal channels) to RGB uint8 (h, w, 3); raises NoImage.
 
     The same pixels as MXNet's imdecode: OpenCV with libjpeg-turbo, its default transform.
     """
-    return cv2.cvtColor(decode_bgr(encoded), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(decode_bgr(encoded, tiff), cv2.COLOR_BGR2RGB)
 
 
-def decode_bgr(encoded: bytes) -> np.ndarray:
-    """Decode to BGR uint8 (h, w, 3), OpenCV's order; raises NoImage."""
+def decode_bgr(encoded: bytes, tiff: bool = False, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    """Decode to BGR uint8 (h, w, 3), OpenCV's order; raises NoImage for what is none, cut off or too large.
+
+    `tiff`: TIFF is read as well; `most_pixels`: the most pixels the image may have.
+    """
+    header = read_header(encoded, tiff, most_pixels)
+    if not header.whole:
+        raise NoImage(f"is cut off before its end (a {header.format} of {header.height}x{header.width})")
+    if header.format == PNM:
+        return _decode_pnm(encoded)
     try:
         image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
-    if image is None:
-        raise NoImage(f"its {len(encoded)} bytes are no image that can be decoded")
+    if image is None or 0 in image.shape:
+        raise NoImage(f"its {len(encoded)} bytes are a {header.format} that cannot be decoded")
     return image
+
+
+def _decode_pnm(encoded: bytes) -> np.ndarray:
+    width, height, channels, start = pnm_layout(encoded)
+    pixels = np.frombuffer(encoded, np.uint8, width * height * channels, start).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[:, :, ::-1] if channels == 3 else np.repeat(pixels, 3, axis=2))
 
 
 def encode_jpeg(bgr: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
@@ -54,19 +81,33 @@ def fit(image: np.ndarray, size: Optional[Tuple[int, int]]) -> np.ndarray:
 
 
 def is_whole(encoded: bytes) -> bool:
-    """Whether a JPEG or PNG has its end marker; decoders fill what is cut off with grey in silence. Others: True."""
-    if encoded.startswith(_JPEG):
-        return encoded.endswith(_JPEG_END) or _JPEG_END in encoded[-_TAIL:]
-    if encoded.startswith(_PNG):
-        return b"IEND" in encoded[-_TAIL:]
-    return True
+    """Whether an image has all its bytes; decoders fill what is cut off with grey in silence. True where it is none."""
+    header = _header(encoded)
+    return header is None or header.whole
 
 
 def kept_as_it_is(encoded: bytes) -> bool:
     """Whether these bytes may stand in a record unchanged: JPEG and PNG, which every reader decodes."""
-    return encoded.startswith((_JPEG, _PNG))
+    header = _header(encoded)
+    return header is not None and header.format in _SUFFIXES
 
 
 def suffix(encoded: bytes) -> str:
     """The file name suffix that fits the bytes: .jpg, .png, or .img where it is neither."""
-    return ".jpg" if encoded.startswith(_JPEG) else ".png" if encoded.startswith(_PNG) else ".img"
+    header = _header(encoded)
+    return ".img" if header is None else _SUFFIXES.get(header.format, ".img")
+
+
+def mime(encoded: bytes) -> str:
+    """The type under which a web page may show these bytes; raises NoImage where browsers should not be given them."""
+    form = read_header(encoded).format
+    if form not in _MIMES:
+        raise NoImage(f"is a {form}, which a page does not show")
+    return _MIMES[form]
+
+
+def _header(encoded: bytes) -> Optional[ImageHeader]:
+    try:
+        return read_header(encoded, tiff=True)
+    except NoImage:
+        return None

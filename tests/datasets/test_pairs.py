@@ -75,10 +75,20 @@ def test_nothing_is_run_before_it_is_refused(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("array", [np.array([b"x", None], dtype=object), np.zeros(4), np.zeros(4, dtype=np.int32)])
-def test_arrays_of_anything_but_bytes_are_refused(tmp_path, array):
+@pytest.mark.parametrize("array,kind", [(np.array([b"x", None], dtype=object), "objects"), (np.zeros(4), "float64"),
+                                        (np.zeros(4, dtype=np.int32), "int32")])
+def test_images_as_arrays_of_anything_but_bytes_are_refused(tmp_path, array, kind):
     (tmp_path / "p.bin").write_bytes(pickle.dumps(([array, array], [True])))
-    with pytest.raises(InputError, match="where only uint8 and bool belong"):
+    with pytest.raises(InputError, match=f"image 0 is an array of {kind}, not of bytes"):
+        read_pack(tmp_path / "p.bin")
+
+
+@pytest.mark.parametrize("array", [np.array([1 + 2j]), np.array(["a"]), np.zeros(2, [("a", int)]),
+                                   np.array(["2020-01-01"], "M8[D]")])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_arrays_of_other_types_are_refused_before_they_are_made(tmp_path, array, protocol):
+    (tmp_path / "p.bin").write_bytes(pickle.dumps((array, [True]), protocol=protocol))
+    with pytest.raises(InputError, match="which no pack needs"):
         read_pack(tmp_path / "p.bin")
 
 
@@ -86,7 +96,7 @@ def test_arrays_of_anything_but_bytes_are_refused(tmp_path, array):
     (b"", "no verification pack"), (b"PK\3\4 a zip", "no verification pack"), (b"\x80\x04N.", "not a pair of images"),
     (pickle.dumps(([b"a", b"b"], [True]))[:-9], "no verification pack"),
     (pickle.dumps(([b"a"], [True])), "holds 1 images for 1 pairs"), (pickle.dumps(([], [])), "holds 0 images"),
-    (pickle.dumps(([1, 2], [True])), "image 0 is a int"), (pickle.dumps({"a": 1}), "not a pair of images"),
+    (pickle.dumps(([1, 2], [True])), "image 0 is a int"), (pickle.dumps({"a": 1}), "which no pack needs"),
     (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f", "no verification pack|damaged"),
 ])
 def test_foreign_files_give_one_line(tmp_path, content, message):
@@ -94,6 +104,86 @@ def test_foreign_files_give_one_line(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read_pack(tmp_path / "x.bin")
     assert str(caught.value).startswith(str(tmp_path / "x.bin")) and "\n" not in str(caught.value)
+
+
+PICTURES = [b"\xff\xd8one", b"two", b"three", b"four"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("same", [
+    [True, False], (1, 0), [1.0, 0.0], b"\1\0", bytearray(b"\1\0"), [np.int64(1), np.int8(0)],
+    [np.float32(1), np.False_],
+    np.array([1, 0], object), *(np.array([1, 0], kind) for kind in ("?", "i1", "u1", "<i8", ">i8", ">u2", "<f4",
+                                                                    ">f8"))])
+def test_truth_values_of_every_type_that_holds_0_and_1(tmp_path, same, protocol):
+    (tmp_path / "p.bin").write_bytes(pickle.dumps((PICTURES, same), protocol=protocol))
+    assert read_pack(tmp_path / "p.bin").same.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("same,said", [
+    (["1", "0"], "pair 0 is the text '1'"), ([True, "0"], "pair 1 is the text '0'"), ([b"1", b"0"], "the text '1'"),
+    ([1, 2], "pair 1 is 2"), ([1, None], "pair 1 is a NoneType"), ([float("nan"), 0], "pair 0 is nan"),
+    (np.array([1, np.nan]), "pair 1 is nan"), (np.array([1, -1]), "pair 1 is -1"),
+    (np.array([0.5, 1]), "pair 0 is 0.5"),
+    (np.array([True, "0"], object), "pair 1 is the text '0'"), (np.array([[1], [0]]), "shape \\(2, 1\\)"),
+    (b"10", "pair 0 is 49")])
+def test_truth_values_that_are_not_0_or_1_are_refused(tmp_path, same, said):
+    """'0' is not false, NaN is not true: an original pack holds neither."""
+    (tmp_path / "p.bin").write_bytes(pickle.dumps((PICTURES, same)))
+    with pytest.raises(InputError, match=rf"p\.bin: no verification pack \(.*{said}"):
+        read_pack(tmp_path / "p.bin")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("images", [[bytearray(image) for image in PICTURES], tuple(PICTURES),
+                                    np.array(PICTURES, object),
+                                    [np.frombuffer(image, np.int8) for image in PICTURES]])
+def test_images_in_every_type_that_holds_bytes(tmp_path, images, protocol):
+    (tmp_path / "p.bin").write_bytes(pickle.dumps((images, [True, False]), protocol=protocol))
+    assert read_pack(tmp_path / "p.bin").images == PICTURES
+
+
+@pytest.mark.parametrize("content,said", [
+    (b"K\1r\0\0\0\x10.", "at place 268435456 after 2 instructions"),  # 8 bytes that took 3.5 GB
+    (b"K\1p999999999\n.", "at place 999999999"), (b"K\1p-1\n.", "remembers something"),
+    (b"\x80\4\x8e" + b"\xff" * 8, "announces 18446744073709551615 bytes where 0 are left"),
+    (b"\x80\4\x95" + b"\xff" * 8 + b"N.", "a frame longer than the file"),
+    (b"T\xff\xff\xff\xffN.", "announces -1 bytes"),
+    (b"\x8a\xff" + b"\1" * 255 + b".", "a number of 255 bytes"),
+    (b"\x8b\xff\xff\xff\x7f.", "instruction '.x8b' at byte 0"),
+    (b"I" + b"1" * 5000 + b"\n.", "a longer number"), (b"L" + b"1" * 5000 + b"L\n.", "a longer number"),
+    (b"\x80\7N.", "protocol 7"), (b"}.", "instruction"), (b"\x81.", "instruction"), (b"Pname\n.", "instruction"),
+    (b"cnumpy\ndtype\n(S'O9'\ntR.", "an array of 'O9'"), (b"B\xff\xff\xff\x7f.", "it announces 2147483647 bytes")])
+def test_a_pickle_is_measured_before_it_is_run(tmp_path, content, said):
+    (tmp_path / "p.bin").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_pack(tmp_path / "p.bin")
+
+
+def test_what_is_made_is_no_larger_than_the_file(tmp_path):
+    """A long text encoded over and over by instructions of a few bytes, and an array whose bytes are a number."""
+    again = b"c_codecs\nencode\n(g1\nVlatin1\ntR"
+    (tmp_path / "p.bin").write_bytes(b"((lV" + b"x" * 9999 + b"\np1\na" + (again + b"a") * 99 + b"(lI01\natp4\n.")
+    with pytest.raises(InputError, match="repeats its contents beyond its size"):
+        read_pack(tmp_path / "p.bin")
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(tR" \
+            b"(I1\n(I1000000000\ntcnumpy\ndtype\n(S'u1'\ntRI00\nI1000000000\ntb"
+    (tmp_path / "p.bin").write_bytes(b"((l" + array + b"a(lI01\natp4\n.")
+    with pytest.raises(InputError, match="without its bytes"):
+        read_pack(tmp_path / "p.bin")
+
+
+def test_a_picture_that_stands_in_many_pairs_is_held_once(tmp_path):
+    array = np.frombuffer(b"one picture", np.uint8)
+    (tmp_path / "p.bin").write_bytes(pickle.dumps(([array] * 6, [True] * 3)))
+    images = read_pack(tmp_path / "p.bin").images
+    assert images == [b"one picture"] * 6 and len({id(image) for image in images}) == 1
+
+
+def test_what_git_lfs_leaves_is_named(tmp_path):
+    (tmp_path / "lfw.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(InputError, match="lfw.bin: a Git LFS pointer.*git lfs pull"):
+        read_pack(tmp_path / "lfw.bin")
 
 
 def test_missing_files_and_folders(tmp_path):

@@ -409,8 +409,8 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, picture):
         for number in range(4):
             cv2.imwrite(str(tmp_path / "in" / f"{identity:03}" / f"{number}.jpg"), picture(identity, number))
     build(open_source(tmp_path / "in"), tmp_path / "whole")
-    slow = ("import sys, time; from arcface_mxnet.datasets import build, partial_set, prepare\n"
-            "partial_set.SECONDS_BETWEEN_JOURNALS = 0.02\n"
+    slow = ("import sys, time; from arcface_mxnet.datasets import build, record_writer, prepare\n"
+            "record_writer.SECONDS_BETWEEN_JOURNALS = 0.02\n"
             "one = build._Preparing.__call__\n"
             "build._Preparing.__call__ = lambda self, number: time.sleep(0.002) or one(self, number)\n"
             "prepare.main(sys.argv[1:])\n")

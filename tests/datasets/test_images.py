@@ -4,9 +4,9 @@ import zlib
 
 from arcface_mxnet.datasets import image_headers, images
 from arcface_mxnet.datasets.align import align
+from arcface_mxnet.datasets.embedding_angles import thumbnail
 from arcface_mxnet.datasets.image_headers import MOST_PIXELS, MOST_SIDE, NoImage, read_header
 from arcface_mxnet.datasets.images import decode_bgr, decode_rgb, is_whole, kept_as_it_is, mime, suffix
-from arcface_mxnet.datasets.embedding_angles import thumbnail
 
 import cv2
 import numpy as np

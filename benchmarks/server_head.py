@@ -24,7 +24,8 @@ from arcface_mxnet.runtime.mx import mx
 import numpy as np
 
 ARCFACE = LossSettings(loss_m2=0.5)
-EXAMPLE = """example: python -m recognition.launch -n 2 -s 2 -- python benchmarks/server_head.py --classes 1000000"""
+EXAMPLE = ("example: python -m arcface_mxnet.recognition.launch -n 2 -s 2 -- "
+           "python benchmarks/server_head.py --classes 1000000")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

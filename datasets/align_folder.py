@@ -50,7 +50,7 @@ def find_by_points(points: Dict[str, np.ndarray], measured_width: Optional[float
 def find_by_detector(detector: Detector, every: bool = False) -> Finder:
     """A finder that asks a detector: for the face the picture is of, or with `every` for all, left to right.
 
-    A picture that shows little else than a face is looked at again with a grey border: detectors want some room.
+    A picture that shows little else than a face is looked at again with a grey border: detectors want some margin.
     """
     def faces_of(image: np.ndarray) -> List[Face]:
         found = detector.detect(image)

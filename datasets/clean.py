@@ -192,7 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Optional[int]:
-    """Examine, and write what was asked for."""
+    """Examine, and write what was requested."""
     if not args.report and not args.out:
         raise InputError("give --report DIR to look first, --out SET to write the cleaned set, or both")
     for folder in filter(None, (args.report, args.out)):

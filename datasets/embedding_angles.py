@@ -143,7 +143,7 @@ def dominant_centre(unit: np.ndarray, sub_centres: int = 1, given: Optional[np.n
 
     unit: (n, d) rows of length 1. With one sub-centre it is the normalised mean. With more, images are divided among
     sub-centres (`given` (k, d) trained ones, or k found by k-means) and that of most images is dominant, ties going to
-    the first (sub-centre ArcFace, section 3.3 of the later paper).
+    the first (docs/original.md, section 3.8).
     """
     if given is not None:
         lengths = np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)

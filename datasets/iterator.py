@@ -19,7 +19,7 @@ import numpy as np
 
 # What is done to a training image, and by which chance: every draw is a function of (seed, epoch, position) alone.
 #
-# Facts, 1.5: mirror with probability 0.5; off by default as in the original: colour jitter, re-compression, cut-out.
+# docs/original.md, section 1.5: mirroring; off by default: colour jitter, re-compression, cut-out.
 
 
 JITTER = 0.125

@@ -37,7 +37,7 @@ class PairPack:
 
 
 def read_pack(path: PathLike) -> PairPack:
-    """Read a pack of any era; raises InputError naming the file, and what it asked for where that is not admitted."""
+    """Read a pack of any era; raises InputError naming the file, and the object in it that is not admitted."""
     place = Path(path)
     try:
         images, same = _parts(load_pickle(place))

@@ -1,7 +1,7 @@
 """A record set: train.rec, train.idx and property, in the published layout with identity ranges or without a header.
 
-Facts 1.1 to 1.4. Reading is by `os.pread` on one descriptor: any number of threads may read at once, and nothing of
-MXNet is held. Opening reads the index and the identity ranges, never the images.
+docs/original.md, sections 1.1 to 1.4. Reading is by `os.pread` on one descriptor: any number of threads may read at
+once, and nothing of MXNet is held. Opening reads the index and the identity ranges, never the images.
 """
 import os
 import zlib

@@ -25,7 +25,7 @@ def subset(source: PathLike, out: PathLike, identities: Optional[int] = None, im
     """Write a stratified subset of a record set to the folder `out`; returns the short hash of its manifest.
 
     identities: how many (all by default); images: at most so many of each (all by default); min_images: only identities
-    with so many. The choice is a function of `seed`. Raises InputError where there are fewer identities than asked for.
+    with so many. The choice is a function of `seed`. Raises InputError where there are fewer identities than requested.
     """
     with RecordSet.open(source, min_images=min_images) as records, whole_folder(out) as folder:
         chance = np.random.default_rng(seed)

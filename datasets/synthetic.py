@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from arcface_mxnet.datasets.ages import AGES_FILE
-from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, ROOM, draw_identity, ranges_of
+from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, PURPOSE_SIZE, draw_identity, ranges_of
 from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
 from arcface_mxnet.datasets.faces.render import encode, render
 from arcface_mxnet.datasets.faces.studio import Sitting, sittings
@@ -38,9 +38,9 @@ def people(purpose: str, count: int, images: int, seed: int, workers: Optional[i
 
     `first` skips people. Purposes (worlds.FIRST_NUMBER) never share anybody. Raises InputError when there are too many.
     """
-    if count < 1 or images < 1 or first + count > ROOM:
-        raise InputError(f"{purpose}: {count} identities of {images} images; give 1 to {ROOM} identities with an "
-                         "image each")
+    if count < 1 or images < 1 or first + count > PURPOSE_SIZE:
+        raise InputError(f"{purpose}: {count} identities of {images} images; give 1 to {PURPOSE_SIZE} identities "
+                         "with an image each")
     start = FIRST_NUMBER[purpose] + first
     return sittings(purpose, range(start, start + count), range(images), seed, workers)
 
@@ -269,7 +269,7 @@ _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
 
 
 def run(args: argparse.Namespace) -> Optional[int]:
-    """Draw what was asked for and say where it is."""
+    """Draw what was requested and say where it is."""
     identities, images = SHEET_SIZE if args.kind == "sheet" else SET_SIZE
     args.identities, args.images = args.identities or identities, args.images or images
     _KINDS[args.kind](args)

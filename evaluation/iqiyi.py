@@ -1,4 +1,4 @@
-"""iQIYI-VID: each person is a query, at most 100 test videos are ranked for it; the figure is MAP (3.8, Table 9).
+"""iQIYI-VID: each person is a query, at most 100 test videos are ranked for it; the figure is MAP (paper, Table 9).
 
 The steps are the paper's: the centre of frame features, an MLP on it, the weighted sum over models, and the same with
 classifiers on context features (objects, scenes). The paper gives average precision in words only, and the weights

@@ -13,7 +13,7 @@ import numpy as np
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 """The 400 thresholds of the original's accuracy (docs/original.md, section 5.2)."""
 RATE_THRESHOLDS = np.arange(0, 4, 0.001)
-"""The 4000 thresholds of the original's validation rate (section 5.6)."""
+"""The 4000 thresholds of the original's validation rate (docs/original.md, section 5.3)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def best_thresholds(genuine: np.ndarray, impostor: np.ndarray) -> Tuple[np.ndarr
 
 def kfold_accuracy(distances: np.ndarray, same: np.ndarray, folds: int = 10,
                    thresholds: np.ndarray = ACCURACY_THRESHOLDS) -> FoldAccuracy:
-    """Accuracy of section 5.5: (P,) distances 0..4 and (P,) booleans, in the order of the official list.
+    """Accuracy (docs/original.md, section 5.2): (P,) distances 0..4 and (P,) booleans, in the official list's order.
 
     `correct` of the result tells for each pair whether its fold's threshold decided it rightly. Raises InputError
     for NaN distances, lengths that differ and fewer pairs than folds.
@@ -109,7 +109,7 @@ def kfold_accuracy(distances: np.ndarray, same: np.ndarray, folds: int = 10,
 
 def validation_rate(distances: np.ndarray, same: np.ndarray, far: float = 1e-3, folds: int = 10,
                     thresholds: np.ndarray = RATE_THRESHOLDS) -> ValidationRate:
-    """VAL at a false accept rate, section 5.6: the threshold is interpolated on the training folds (0 if out of reach).
+    """VAL at a false accept rate (docs/original.md, section 5.3); the threshold is interpolated, 0 if out of reach.
 
     Folds without genuine (impostor) pairs are left out of the mean rate (far); NaN where no fold has any.
     """

@@ -1,7 +1,7 @@
 """The paper's own numbers, read from paper.json: the one place where they are written down, by table and row.
 
 The tables of the conference paper are "table1" to "table9"; "subcentre" and "table8_pami" are of the later text, "zoo"
-and "ijb_notebooks" of the original's repository, "networks" of the text itself. Nothing else in the house types
+and "ijb_notebooks" of the original's repository, "networks" of the text itself. No other module types
 them in again.
 """
 import functools

@@ -58,7 +58,7 @@ def search(queries: np.ndarray, gallery: np.ndarray, k: int, backend: str = "aut
 
 
 def use_faiss(backend: str) -> bool:
-    """Whether a --backend value means FAISS here; raises InputError when it is asked for and not installed."""
+    """Whether a --backend value means FAISS here; raises InputError when it is requested and not installed."""
     installed = importlib.util.find_spec("faiss") is not None
     if backend == "faiss" and not installed:
         raise InputError("--backend faiss: FAISS is not installed; pip install faiss-cpu, or use --backend blocks")

@@ -1,7 +1,7 @@
 """A checkpoint in MXNet's published form: PREFIX-symbol.json and PREFIX-NNNN.params, read with care and written whole.
 
-Facts, sections 0.5, 2.8 and 4.5. Written files have a checksum beside them; a file whose checksum does not hold, that
-is truncated, or whose symbol and parameters disagree, is refused with one line.
+docs/original.md, sections 2.9 and 4.5. Written files have a checksum beside them; a file whose checksum does not hold,
+that is truncated, or whose symbol and parameters disagree, is refused with one line.
 """
 import json
 import os

@@ -25,7 +25,7 @@ _REDUCED = ("_contrib_quantize", "_contrib_dequantize", "_contrib_requantize", "
 
 
 def left_alone(symbol: "mx.sym.Symbol") -> List[str]:
-    """Operators of a graph that no pass of this room was written for, by type; every pass leaves them as they are."""
+    """Operators of a graph that no pass here was written for, by type; every pass leaves them as they are."""
     return sorted({node.op for node in Graph.of(symbol).nodes()
                    if node.op not in _KNOWN and not node.op.startswith(_REDUCED)})
 

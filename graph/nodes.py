@@ -1,4 +1,4 @@
-"""A graph as objects that can be rewired: what every rewriting pass of this room works on.
+"""A graph as objects that can be rewired: what every rewriting pass of this package works on.
 
 MXNet's symbols cannot be changed in place; their JSON can. `Graph.of` reads it into nodes that point at each other,
 a pass redirects what it must, `Graph.symbol` writes what the outputs still reach, in MXNet's own depth-first order.

@@ -79,7 +79,7 @@ def read_truth(text: str) -> bool:
 
 
 def read_namespace(text: str) -> Dict[str, Any]:
-    """The values of a printed argparse Namespace, with those of the dictionary that HEAD prints behind it.
+    """The values of a printed argparse Namespace, with those of the dictionary that later code prints behind it.
 
     What is no Python literal is left as text; a line that is no Namespace at all comes back under `unparsed`.
     """

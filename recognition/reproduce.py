@@ -115,7 +115,7 @@ def run_log(name: Optional[str], check: Optional[str]) -> int:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Reproduce what was asked for; returns 0, or the comparison's status with log --check."""
+    """Reproduce what was requested; returns 0, or the comparison's status with log --check."""
     flags = build_parser().parse_args(argv)
     if flags.what == "log":
         return run_log(flags.name, flags.check)

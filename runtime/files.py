@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """While entered, an OSError that names no file (a write without room to an open one) gets the name `path`."""
+    """While entered, an OSError that names no file (a write to an open one on a full disk) gets the name `path`."""
     try:
         yield
     except OSError as error:

@@ -65,7 +65,7 @@ def contexts(text: Optional[str] = None) -> List[mx.Context]:
 
     "0,1,2,3": those GPUs. "cpu": the CPU; "cpu:N": N CPU contexts, for checking data parallelism without a GPU.
     None: every GPU the installed MXNet can use, else one CPU context. Raises InputError in one line where a GPU is
-    asked for that is not there, or that this build holds no machine code for.
+    requested that is not there, or that this build holds no machine code for.
     """
     if text is not None and text.split(":")[0].strip().lower() == "cpu":
         return _cpu_contexts(text)

@@ -6,11 +6,12 @@ from typing import Dict, Iterator, List, Tuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("benchmarks", "datasets", "evaluation", "graph", "logs", "recognition", "runtime", "tests")
+INSTALLED = ("datasets", "evaluation", "graph", "logs", "recognition", "runtime")
+PACKAGES = (*INSTALLED, "benchmarks", "tests")
 OTHER_REPOSITORIES = Path("docs/original.md")  # its paths are those of the original's repository
 HISTORY = Path("CHANGELOG.md")  # it may name what was removed or renamed
 PRIVATE = (  # documents and places that a reader of this repository cannot open
-    r"\bfacts,? \(?(?:sections? )?\d", r"[\w/]*(?:_facts|paper_tables|peers|performance)\.md",
+    r"\b[Ff]acts,? \(?(?:sections? )?\d", r"[\w/]*(?:_facts|paper_tables|peers|performance)\.md",
     r"(?<!\w)RE?DESIGN\b", r"\.\./shared\b", r"(?<![\w.])/work/")
 
 
@@ -117,6 +118,8 @@ def test_commands_and_modules_named_in_the_code_are_there():
         if path in (OTHER_REPOSITORIES, HISTORY):
             continue
         commands = [(line, match[1]) for line, match in found(rf"\bpython ((?:{packages})/[\w/]+\.py)\b", text)]
+        missing += [f"{path}:{line}: {match[0]}: say arcface_mxnet.{match[1]}"
+                    for line, match in found(rf"\bpython3? -m ((?:{'|'.join(INSTALLED)})(?:\.\w+)*)", text)]
         names = [(line, match[1]) for line, match in found(r"(?<![\w/.])arcface_mxnet\.(\w+(?:\.[A-Za-z_]\w*)*)", text)]
         names += [(line, match[1]) for line, match in found(rf"`((?:{packages})(?:\.[A-Za-z_]\w*)+)`", text)
                   if not match[1].endswith((".py", ".json", ".csv", ".md"))]

@@ -58,12 +58,12 @@ def draw_identity(seed: int, number: int) -> Identity:
 # Who lives where, and how they are pictured: disjoint identity numbers and ranges of circumstances per purpose.
 
 
-# First identity number of each purpose; a purpose has room for a million people, so no two ever share one.
+# First identity number of each purpose; each purpose has a million numbers, so no two ever share one.
 FIRST_NUMBER: Dict[str, int] = {
     "train": 0, "lfw": 1_000_000, "cfp_fp": 2_000_000, "agedb_30": 3_000_000, "probes": 4_000_000,
     "distractors": 5_000_000, "templates": 6_000_000, "photographs": 7_000_000,
 }
-ROOM = 1_000_000
+PURPOSE_SIZE = 1_000_000
 
 # Each purpose draws an image's ranges from these, by weight: training sees all poses and ages.
 MIXTURES: Dict[str, Tuple[Tuple[float, NuisanceRanges], ...]] = {

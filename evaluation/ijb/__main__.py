@@ -1,4 +1,4 @@
-"""IJB-B and IJB-C from a checkpoint or saved features: `python -m evaluation.ijb verify|identify --help`."""
+"""IJB-B, IJB-C from a checkpoint or saved features: `python -m arcface_mxnet.evaluation.ijb verify|identify --help`."""
 import argparse
 import sys
 from pathlib import Path
@@ -48,7 +48,7 @@ MOST_CURVE_POINTS = 2000
 
 
 class Images(NamedTuple):
-    """Features of every image of a target, of its mirror image (if known), and the detector's scores (if asked for)."""
+    """Features of every image of a target, of its mirror image (if known), and the detector's scores (if requested)."""
 
     media: Media
     features: np.ndarray
@@ -64,7 +64,7 @@ class Images(NamedTuple):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Verify or identify in every mode asked for."""
+    """Verify or identify in every requested mode."""
     options = _flags().parse_args(argv)
     known = [PAPER_MODE, LATER_MODE] if options.model or options.flipped_features else [PAPER_MODE]
     modes = {text: Mode.parse(text) for text in (options.mode.split(",") if options.mode else known)}

@@ -1,4 +1,4 @@
-"""Images to templates: the mean of each media's images, the sum of a template's media, L2-normalised (3.5, 5 and 6)."""
+"""Images to templates: the mean of each media's images, the sum of a template's media, L2-normalised."""
 import re
 from dataclasses import dataclass
 from pathlib import Path

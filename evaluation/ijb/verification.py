@@ -13,7 +13,7 @@ import numpy as np
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _LEFT_AT_ONCE = 1024
 _SPARSE = 0.003
-"""Share of the products that must be asked for: one costs 2.5 ns here in a block, about a microsecond alone."""
+"""Share of the products that must be needed: one costs 2.5 ns here in a block, about a microsecond alone."""
 
 
 @dataclass(frozen=True)

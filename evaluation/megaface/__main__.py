@@ -1,4 +1,4 @@
-"""MegaFace Challenge 1 from a checkpoint, devkit features or saved arrays: `python -m evaluation.megaface --help`."""
+"""MegaFace Challenge 1 of a checkpoint or saved features: `python -m arcface_mxnet.evaluation.megaface --help`."""
 import argparse
 import sys
 from pathlib import Path

@@ -175,7 +175,7 @@ class Features:
         return len(self.rows)
 
     def exact(self, indices: np.ndarray) -> np.ndarray:
-        """Float64 features (n, d) of the rows asked for."""
+        """Float64 features (n, d) of the requested rows."""
         part = np.asarray(self.rows[indices], np.float64)
         return normalise(part, copy=False) if self.unit else part
 

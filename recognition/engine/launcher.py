@@ -292,7 +292,8 @@ def how_it_ended(status: int, remote: bool) -> str:
     return f"ended with status {status}"
 
 
-# A scheduler or server of MXNet's parameter server: `python -m recognition.engine.launcher server`; ends with the job.
+# A scheduler or server of MXNet's parameter server; ends with the job:
+# `python -m arcface_mxnet.recognition.engine.launcher server`.
 #
 # MXNet would run it inside its own import, where the optimizer that workers send cannot be unpickled, so its role is
 # set after the import.

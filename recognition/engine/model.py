@@ -47,7 +47,7 @@ def compose(settings: Settings, num_classes: int, images_per_context: int, rewri
 
 def reduced_form(settings: Settings, embedding: "mx.sym.Symbol", rewritten: bool,
                  shape: Tuple[int, int, int, int]) -> Optional[TrainingForm]:
-    """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is asked for."""
+    """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is requested."""
     step, form = settings.step, TrainingForm(embedding, {})
     if not step.bf16 and step.first_scale(settings.original) == 1.0:
         return None

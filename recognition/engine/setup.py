@@ -46,7 +46,7 @@ class Start(NamedTuple):
 
 
 def family_initializer(family: str) -> "mx.init.Initializer":
-    """Facts, 4.3: N(0, sqrt(2 / fan_out)) for the residual and MobileFaceNet families, Xavier uniform for others."""
+    """N(0, 2 / fan_out) for two families, Xavier uniform for the others (docs/original.md, section 4.3)."""
     if family in GAUSSIAN_FAMILIES:
         return mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2)
     return mx.init.Xavier(rnd_type="uniform", factor_type="in", magnitude=2)
@@ -261,7 +261,7 @@ def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"]
 
 
 def head_of(settings: Settings, contexts: Sequence["mx.Context"], classes: int, workers: Workers) -> str:
-    """The head of a run: the one that was asked for, or for "auto" plain or sharded.
+    """The head of a run: the requested one, or for "auto" plain or sharded.
 
     The plain head holds five matrices of the centres' size (weight, gradient, momentum, normalised weight and the
     gradient of that), the sharded one three, with the same parameters but for rounding. It is taken for MANY_CLASSES

@@ -51,7 +51,7 @@ class Validation:
 
 
 def require_packs(folder: Path, targets: Sequence[str]) -> None:
-    """Raise InputError where a pack that was asked for by name is not there (one of the default sets may be absent)."""
+    """Raise InputError where a pack that was requested by name is not there (one of the default sets may be absent)."""
     for target in targets:
         if not (folder / f"{target}.bin").exists():
             there = ", ".join(sorted(path.stem for path in folder.glob("*.bin"))) or "none"

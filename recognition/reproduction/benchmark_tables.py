@@ -46,7 +46,7 @@ OTHERS = "another group's network or data"
 
 
 def recipe_and_data(subject: Subject, order: Order) -> Tuple[AnyRecipe, Path]:
-    """How and on which folder a row is trained at the scale asked for."""
+    """How and on which folder a row is trained at the requested scale."""
     if order.scale == "demo":
         return recipe_of(order), demo_set(subject.demo, order.work)
     if subject.paper is None:
@@ -212,8 +212,8 @@ def table4(order: Order) -> Produced:
     """Verification of images and of videos by several methods."""
     rows = list(TABLE4)
     return benchmark_table(order, "table4", TABLE4, images_and_videos, ("LFW", "YTF"),
-                           [(rows[-1], row) for row in rows[:-1]], {"SphereFace+": "loss not in this house",
-                            "Range Loss": "loss not in this house", "Marginal Loss": "loss not in this house"})
+                           [(rows[-1], row) for row in rows[:-1]], {"SphereFace+": "loss not implemented",
+                            "Range Loss": "loss not implemented", "Marginal Loss": "loss not implemented"})
 
 
 @table("table5")
@@ -234,7 +234,7 @@ def table6(order: Order) -> Produced:
                                                     ("MS1MV2, R100, ArcFace", "MS1MV2, R100, CosFace"),
                                                     ("MS1MV2, R100, ArcFace, R", "MS1MV2, R100, CosFace, R")]
     return benchmark_table(order, "table6", TABLE6, identified, ("MegaFace",), compared,
-                           {"Contrastive": "loss not in this house", "SphereFace+": "loss not in this house"})
+                           {"Contrastive": "loss not implemented", "SphereFace+": "loss not implemented"})
 
 
 @table("table7")

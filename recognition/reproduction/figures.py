@@ -25,7 +25,7 @@ from scipy import integrate, special
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for: where results go, where runs are kept, at which scale, and the budget of training."""
+    """What was requested: where results go, where runs are kept, at which scale, and the budget of training."""
 
     out: Path
     work: Path
@@ -95,7 +95,7 @@ def fig5(order: Order) -> Produced:
 
 @figure("fig12")
 def fig12(order: Order) -> Produced:
-    """Room in feature space against identities: the paper's formula and the exact laws."""
+    """Smallest angles in feature space against identities: the paper's formula and the exact laws."""
     printed = paper.figure("fig12")
     picture, panels = canvas(2, 1, (5.4, 4.2))
     figures: Dict[str, List[float]] = {}
@@ -292,7 +292,7 @@ def fig3(order: Order) -> Produced:
     return Produced("fig3", save(picture, order.out, "fig3"), protocol, figures, dataclasses.asdict(toy))
 
 
-# Figures that need no training: target logits (4b), decision margins (5), the room in feature space (12).
+# Figures that need no training: target logits (4b), decision margins (5), the size of feature space (12).
 
 
 FIGURE_4B_LOSSES = ("softmax", "sphereface", "sphereface135", "arcface", "cosface", "cm1", "cm2")

@@ -32,7 +32,7 @@ NOISY = ("noisy", "celeb")
 FEWEST = 2  # people a loss can tell apart
 CHANCE = 10.0  # percent: below it a TAR says that the network has hardly learned (clean labels give over 30)
 ABSENT = ("MS1MV0, K=3, softmax pooling", "MS1MV0, K=3, regulariser", "MS1MV0, Co-mining", "MS1MV0, NT", "MS1MV0, NR")
-WHY = {**{row: "the drop step leaves nobody" for row in DROPS}, **{row: "not in this house" for row in ABSENT}}
+WHY = {**{row: "the drop step leaves nobody" for row in DROPS}, **{row: "not implemented" for row in ABSENT}}
 
 
 class Dropped(NamedTuple):

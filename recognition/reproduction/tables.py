@@ -45,12 +45,12 @@ def table(name: str) -> Callable[[Make], Make]:
 
 
 def recipe_of(order: Order) -> Recipe:
-    """The demo recipe with the steps that were asked for."""
+    """The demo recipe with the requested steps."""
     return Recipe(steps=order.max_steps or Recipe().steps, network=order.network)
 
 
 def basis(order: Order, name: str) -> Tuple[Path, AnyRecipe]:
-    """Data and recipe of a table's runs at the scale asked for; InputError where the paper's data is missing."""
+    """Data and recipe of a table's runs at the requested scale; InputError where the paper's data is missing."""
     if order.scale == "demo":
         return small_faces(order.work), recipe_of(order)
     plan = paper_plan(name, order.paper, order.work, order.seeds, order.losses)

@@ -1,4 +1,4 @@
-"""Small record sets of drawn pictures, shared by the tests of this room."""
+"""Small record sets of drawn pictures, shared by the tests of this package."""
 from pathlib import Path
 from typing import Callable, List, Sequence
 

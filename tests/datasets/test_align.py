@@ -143,7 +143,7 @@ def test_a_folder_is_aligned_and_what_is_missed_is_listed(tmp_path):
 
 
 class Finds:
-    """A detector that finds two faces, or faces only in pictures with room around them."""
+    """A detector that finds two faces, or faces only in pictures with a margin around them."""
 
     def __init__(self, needs_room=False):
         self.needs_room = needs_room

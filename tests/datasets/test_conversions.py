@@ -1,4 +1,4 @@
-"""shuffle, unpack, subset: what goes in comes out, in the layout asked for."""
+"""shuffle, unpack, subset: what goes in comes out, in the requested layout."""
 import os
 from collections import Counter
 

@@ -9,7 +9,15 @@ from dataclasses import replace
 from arcface_mxnet.datasets.ages import AGES_FILE
 from arcface_mxnet.datasets.align import REFERENCE_112, similarity
 from arcface_mxnet.datasets.faces.head import height_field, rotation, view
-from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, MARKS, MIXTURES, ROOM, TRAITS, draw_identity, ranges_of
+from arcface_mxnet.datasets.faces.identity import (
+    FIRST_NUMBER,
+    MARKS,
+    MIXTURES,
+    PURPOSE_SIZE,
+    TRAITS,
+    draw_identity,
+    ranges_of,
+)
 from arcface_mxnet.datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
 from arcface_mxnet.datasets.faces.render import render
 from arcface_mxnet.datasets.faces.studio import sit, sittings
@@ -81,7 +89,7 @@ def test_an_identity_is_a_vector_of_independent_traits():
 
 def test_no_two_purposes_share_a_person():
     starts = sorted(FIRST_NUMBER.values())
-    assert all(later - earlier >= ROOM for earlier, later in zip(starts, starts[1:]))
+    assert all(later - earlier >= PURPOSE_SIZE for earlier, later in zip(starts, starts[1:]))
 
 
 def test_faces_lie_on_the_reference_points():

@@ -1,4 +1,4 @@
-"""`python -m evaluation.megaface` end to end: saved features, devkit trees, images and a checkpoint; bad input."""
+"""`python -m arcface_mxnet.evaluation.megaface`: saved features, devkit trees, images and a checkpoint; bad input."""
 import json
 import subprocess
 import sys
@@ -160,7 +160,7 @@ def without_list(arguments):
 
 
 def test_trees_need_no_list_of_distractors(saved, capsys):
-    """The flags of the issue: the distractors are then every feature of the tree, sorted by path."""
+    """Without a list the distractors are every feature of the tree, sorted by path."""
     root = saved[0]
     ordered = sorted((root / "others").read_text().split())
     (root / "others").write_text("\n".join(ordered) + "\n")

@@ -133,7 +133,7 @@ def test_vargfacenet_with_squeeze_has_the_published_count():
 @pytest.mark.parametrize("preset,eps", [("y1", 1e-3), ("m1", 1e-3), ("mnas", 1e-5), ("d121", 1e-5), ("r18", 2e-5),
                                         ("vargfacenet", 2e-5)])
 def test_normalisations_have_the_published_eps(preset, eps):
-    """Facts, section 0.4; the last one, fc1, always has 2e-5 and a fixed scale."""
+    """docs/original.md, section 2.1; the last one, fc1, always has 2e-5 and a fixed scale."""
     norms = [node for node in _nodes(build(_settings(preset))) if node["op"] == "BatchNorm"]
     assert norms[-1]["name"] == "fc1" and norms[-1]["attrs"]["fix_gamma"] == "True"
     trunk = [node for node in norms[:-1] if node["name"] not in ("bn1", "conv_6dw7_7_batchnorm")]

@@ -2,24 +2,28 @@
 #   make demo                     draw the built-in faces, train, validate, draw the curves
 #   make test                     run the tests
 #   make lint                     ruff and mypy
+#   make lock                     take the newest allowed versions into requirements*.txt, then run the tests;
+#                                 UPGRADE= only takes in what pyproject.toml has changed
 #   make gpu-requirements         install the GPU stack into .venv-gpu and import it with a stub for the driver; no GPU needed
-#   PYTHON=python3.9 make setup   choose the Python; REQUIREMENTS=requirements-cpu.txt chooses the stack
+#   PYTHON=python3.9 make setup   choose the Python; ENGINE=torch or ENGINE="mxnet torch" chooses the engine,
+#                                 REQUIREMENTS=requirements-cpu.txt the file
 
 VENV ?= .venv
-# The first Python here that MXNet 1.9.1 runs on; a version manager's shim may exist without its Python.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3.12 python3; do \
+# The first Python here that the project runs on; a version manager's shim may exist without its Python.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3.12 python3.13 python3.14 python3; do \
 	$$p -c '' 2>/dev/null && echo $$p && break; done)
+ENGINE ?=
 REQUIREMENTS ?=
 DEMO_DATA ?= data/demo
 DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 CORES := $(shell nproc 2>/dev/null || echo 2)
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint gpu-requirements
+.PHONY: setup demo test lint lock gpu-requirements
 
 setup:
-	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
-	@PYTHONPATH=src $(PYTHON) -m arcface_mxnet.runtime.setup --venv $(VENV) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
+	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.14"; exit 2; }
+	@PYTHONPATH=src $(PYTHON) -m arcface_mxnet.runtime.setup --venv $(VENV) $(if $(ENGINE),--engine $(ENGINE)) $(if $(REQUIREMENTS),--requirements $(REQUIREMENTS))
 
 demo: setup
 	@$(BIN)/python datasets/prepare.py synthetic --out $(DEMO_DATA)
@@ -35,6 +39,18 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+# One file for every Python and platform, with hashes. MXNet is named beside its extra, which leaves it out where pip
+# could not resolve it; setting up installs without resolving.
+UPGRADE ?= --upgrade
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.8 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" --quiet $(UPGRADE) $(addprefix --extra ,onnxruntime search tensorboard dev)
+lock: setup
+	@$(BIN)/python -m pip install --disable-pip-version-check -q uv
+	@echo mxnet==1.9.1 | $(LOCK) - --extra mxnet -o requirements-cpu.txt
+	@echo mxnet-cu112==1.9.1 | $(LOCK) - --extra gpu -o requirements.txt
+	@$(LOCK) --extra torch -o requirements-torch.txt
+	@$(MAKE) test
+
 gpu-requirements:
-	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.12"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.14"; exit 2; }
 	@PYTHONPATH=src $(PYTHON) -m tests.runtime.gpu_requirements --venv .venv-gpu

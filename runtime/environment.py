@@ -7,12 +7,14 @@ LD_LIBRARY_PATH. Only libcuda.so.1, the driver, must come from the machine. Stan
 import ctypes
 import importlib.util
 import os
+import platform
+import re
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional
 
 from arcface_mxnet.runtime.errors import InputError
 
-OLDEST, NEWEST = (3, 8), (3, 12)
+OLDEST, NEWEST = (3, 8), (3, 14)
 DRIVER = "libcuda.so.1"
 # Read from the library with cuobjdump: machine code for these and no PTX. Each runs its own major version upwards.
 COMPILED_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
@@ -31,6 +33,19 @@ _LIBRARIES = (
     "nccl/lib/libnccl.so.2",
     "nvtx/lib/libnvToolsExt.so.1",
 )
+NOT_FOR_THE_WHEEL = "MXNet 1.9.1's wheel has no machine code for it"
+WHAT_SERVES = ("What serves it: the PyTorch engine (make setup ENGINE=torch, then --engine torch); for embeddings also "
+               "an ONNX export with ONNX Runtime's CUDA provider (pip install onnxruntime-gpu); an MXNet built for it")
+
+# What MXNet's CPU wheel needs from the machine, and the package that brings it for apt, dnf and apk.
+_LIBRARY_PACKAGES = {
+    "libgomp.so.1": ("libgomp1", "libgomp", "libgomp"),
+    "libquadmath.so.0": ("libquadmath0", "libquadmath", "libquadmath"),
+    "libstdc++.so.6": ("libstdc++6", "libstdc++", "libstdc++"),
+    "libgcc_s.so.1": ("libgcc-s1", "libgcc", "libgcc"),
+}
+_NOT_FOUND = ": cannot open shared object file"  # the loader's words
+_ARM_LIBRARY = "libarmpl_lp64_mp.so"
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 
 
@@ -42,6 +57,11 @@ class Gpu(NamedTuple):
     capability: "tuple[int, int]"
 
     @property
+    def description(self) -> str:
+        """The GPU in words: number, name, compute capability."""
+        return f"GPU {self.number} ({self.name}, compute capability {self.capability[0]}.{self.capability[1]})"
+
+    @property
     def runs_wheel(self) -> bool:
         """Whether the wheel holds machine code this GPU executes: same major version, minor not newer than its own."""
         major, minor = self.capability
@@ -49,10 +69,10 @@ class Gpu(NamedTuple):
 
 
 def check_python(version: "tuple[int, int]") -> None:
-    """Raise InputError with one clear sentence on a (major, minor) that MXNet 1.9.1 cannot run on."""
+    """Raise InputError with one clear sentence on a (major, minor) on which nothing here was run."""
     if not OLDEST <= version <= NEWEST:
-        raise InputError(f"Python {version[0]}.{version[1]} cannot run MXNet 1.9.1; use Python 3.8 to 3.12, "
-                         "for example 'make setup PYTHON=python3.11'")
+        raise InputError(f"Python {version[0]}.{version[1]} is not one of {OLDEST[0]}.{OLDEST[1]} to "
+                         f"{NEWEST[0]}.{NEWEST[1]}; for example 'make setup PYTHON=python3.11'")
 
 
 def available_cores() -> int:
@@ -60,6 +80,56 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def no_mxnet_wheel() -> Optional[str]:
+    """Why MXNet 1.9.1 has no wheel that runs on this machine, or None where it has one.
+
+    On PyPI lie wheels for Linux x86_64, Linux aarch64 and macOS x86_64. The aarch64 one links the Arm Performance
+    Libraries and does not hold them.
+    """
+    system, machine = platform.system(), platform.machine().lower()
+    if system == "Linux" and not platform.libc_ver()[0]:
+        return "MXNet 1.9.1 has no wheel for Linux without glibc (musl)"
+    if (system, machine) in (("Linux", "x86_64"), ("Darwin", "x86_64")):
+        return None
+    if (system, machine) == ("Linux", "aarch64"):
+        return None if _system_has(_ARM_LIBRARY) else (
+            f"MXNet 1.9.1's wheel for aarch64 needs the Arm Performance Libraries ({_ARM_LIBRARY}), not found here")
+    return f"MXNet 1.9.1 has no wheel for {system} {machine}"
+
+
+def missing_library(said: str) -> Optional[str]:
+    """The shared library that the loader did not find, out of what a failed import said; None if it was not that."""
+    found = re.search(rf"(lib[\w.+-]+\.so[.\d]*){_NOT_FOUND}", said)
+    return found.group(1) if found else None
+
+
+def missing_library_advice(library: str) -> str:
+    """One line: the library that is missing and what installs it; `missing_library` finds its name in it again."""
+    if library not in _LIBRARY_PACKAGES:
+        return f"{library}{_NOT_FOUND}; install the package of your system that holds it"
+    apt, dnf, apk = _LIBRARY_PACKAGES[library]
+    return (f"{library}{_NOT_FOUND}; apt-get install {apt}, dnf install {dnf} or apk add {apk}, "
+            "or 'make setup' again")
+
+
+def link_library(prefix: Path, library: str) -> Optional[Path]:
+    """Link a library beside libmxnet.so, where the loader looks, to the copy that another wheel of `prefix` brings.
+
+    scikit-learn and SciPy hold libgomp and libquadmath under names with a checksum (`libgomp-a34b3233.so.1.0.0`).
+    Returns the copy; None if no wheel has one.
+    """
+    stem, _, version = library.partition(".so")
+    for site in prefix.glob("lib/python3*/site-packages"):
+        copies = sorted(site.glob(f"*.libs/{stem}-*.so{version}*"))
+        if copies and (site / "mxnet").is_dir():
+            link = site / "mxnet" / library
+            if link.is_symlink():
+                link.unlink()
+            link.symlink_to(os.path.relpath(copies[0], link.parent))
+            return copies[0]
+    return None
 
 
 def installed_mxnet() -> Optional[Path]:
@@ -90,7 +160,7 @@ def preload_libraries() -> None:
         if path.exists():
             ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
         elif not _system_has(path.name):
-            raise InputError(f"{path}: not found; run 'pip install -r requirements.txt' again")
+            raise InputError(f"{path}: not found; run 'pip install --no-deps -r requirements.txt' again")
 
 
 def load_driver() -> Any:
@@ -99,7 +169,7 @@ def load_driver() -> Any:
         return ctypes.CDLL(DRIVER, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         raise InputError(f"no NVIDIA driver ({DRIVER} not found) for the GPU build of MXNet; to go on with the CPU: "
-                         "pip uninstall -y mxnet-cu112 && pip install -r requirements-cpu.txt") from None
+                         "pip uninstall -y mxnet-cu112 && pip install --no-deps -r requirements-cpu.txt") from None
 
 
 def list_gpus(driver: Any) -> List[Gpu]:

@@ -5,7 +5,8 @@ Also where MXNet computes (`contexts`, the `--gpus` flag) and how it binds (`sub
 import contextlib
 import os
 import sys
-from typing import Iterator, List, MutableMapping, Optional, Sequence
+import warnings
+from typing import Any, Callable, Iterator, List, MutableMapping, NoReturn, Optional, Sequence
 
 from arcface_mxnet.runtime.environment import (
     COMPILED_CAPABILITIES,
@@ -14,6 +15,8 @@ from arcface_mxnet.runtime.environment import (
     check_python,
     installed_mxnet,
     machine_gpus,
+    missing_library,
+    missing_library_advice,
     preload_libraries,
     wheel_needs_cuda,
 )
@@ -43,21 +46,85 @@ def prepare_environment(environ: MutableMapping[str, str], cores: int) -> None:
     environ.setdefault("MXNET_OPTIMIZER_AGGREGATION_SIZE", "60")
 
 
-def restore_numpy_aliases() -> None:
-    """Give NumPy 1.24 and later the `numpy.bool` that MXNet 1.9.1 reads at import (Python 3.12 needs NumPy 1.26)."""
-    if "bool" not in numpy.__dict__:
+def _unavailable(*given: object, **named: object) -> NoReturn:
+    raise NotImplementedError("NumPy no longer has this function, so mx.np cannot offer it")
+
+
+# What MXNet 1.9.1 reads from NumPy at import and later NumPys lack. All fill `mx.np`, which nothing here uses.
+_REMOVED_NAMES = {
+    "PZERO": 0.0, "NZERO": -0.0, "NINF": -numpy.inf, "PINF": numpy.inf, "NAN": numpy.nan, "NaN": numpy.nan,
+    "Inf": numpy.inf, "alltrue": numpy.all, "sometrue": numpy.any, "round_": numpy.round, "product": numpy.prod,
+    "in1d": numpy.isin, "trapz": getattr(numpy, "trapezoid", _unavailable),
+    **{name: _unavailable for name in ("msort", "mirr", "npv", "pmt", "ppmt", "pv", "rate")}}
+
+
+@contextlib.contextmanager
+def removed_numpy_names() -> Iterator[None]:
+    """While entered, NumPy has the names that MXNet 1.9.1 reads at import and NumPy 2 and later no longer have.
+
+    `bool` (gone from 1.24 to 1.26) is read by MXNet at run time too and stays.
+    """
+    if "bool" not in vars(numpy):
         numpy.bool = bool  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name on its way out warns when it is looked up
+        lent = [name for name in _REMOVED_NAMES if not hasattr(numpy, name)]
+    for name in lent:
+        setattr(numpy, name, _REMOVED_NAMES[name])
+    try:
+        yield
+    finally:
+        for name in lent:
+            delattr(numpy, name)
+
+
+class _Bytes(numpy.ndarray):
+    """An array with the `tostring` that NumPy 2.3 removed."""
+
+    def tostring(self) -> bytes:
+        return self.tobytes()
+
+
+class _Changed:
+    """A module as another one is to see it: some functions changed, the rest as it is."""
+
+    def __init__(self, module: Any, **changed: Callable[..., Any]) -> None:
+        self._module = module
+        vars(self).update(changed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def give_tostring(recordio: Any) -> None:
+    """Let `mx.recordio` call `tostring` on the arrays that its pack and pack_img make."""
+    encode = recordio.cv2.imencode
+
+    def imencode(*given: Any, **named: Any) -> Any:
+        done, content = encode(*given, **named)
+        return done, content.view(_Bytes)
+
+    recordio.np = _Changed(numpy, asarray=lambda *given, **named: numpy.asarray(*given, **named).view(_Bytes))
+    recordio.cv2 = _Changed(recordio.cv2, imencode=imencode)
 
 
 prepare_environment(os.environ, available_cores())
-restore_numpy_aliases()
 try:
     check_python((sys.version_info[0], sys.version_info[1]))
     preload_libraries()
 except InputError as error:  # commands import this before run_command is there to catch anything
     leave(error)
 
-import mxnet as mx  # noqa: E402  (everything above must come first)
+try:
+    with removed_numpy_names():
+        import mxnet as mx  # (everything above must come first)
+except OSError as error:
+    absent = missing_library(str(error))
+    if absent is None:
+        raise
+    leave(InputError(missing_library_advice(absent)))
+if not hasattr(numpy.ndarray, "tostring"):
+    give_tostring(mx.recordio)
 
 
 def contexts(text: Optional[str] = None) -> List[mx.Context]:

@@ -1,12 +1,16 @@
 """How far long work is: a bar with the time left on a terminal, a plain line now and then elsewhere."""
+import importlib.util
 import sys
 import time
 from typing import IO, Any, Iterable, Iterator, Optional, TypeVar
 
-from tqdm import tqdm
-
 T = TypeVar("T")
 PLAIN_INTERVAL_SECONDS = 15.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes:02d}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 class _PlainLines:
@@ -27,7 +31,7 @@ class _PlainLines:
         of = left = ""
         if self.total:
             seconds = (now - self.started) * (self.total - self.done) / max(self.done, 1)
-            of, left = f" of {self.total}", f", {tqdm.format_interval(seconds)} left"
+            of, left = f" of {self.total}", f", {_clock(seconds)} left"
         self.stream.write(f"{self.label}: {self.done}{of} {self.unit}{left}\n")
         self.stream.flush()
 
@@ -42,7 +46,8 @@ def bar(total: Optional[int], label: str, unit: str = "images",
         stream: Optional[IO[str]] = None, initial: int = 0) -> Any:
     """An object with `update(count)`, `set_postfix_str(text)` and `close()` that shows progress on stderr."""
     stream = stream or sys.stderr
-    if stream.isatty():
+    if stream.isatty() and importlib.util.find_spec("tqdm"):  # set-up runs before it is installed
+        from tqdm import tqdm
         return tqdm(total=total, desc=label, unit=unit, file=stream, initial=initial, dynamic_ncols=True, leave=False)
     plain = _PlainLines(total, label, unit, stream)
     plain.done = initial

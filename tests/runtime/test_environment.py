@@ -8,7 +8,11 @@ from arcface_mxnet.runtime.environment import (
     Gpu,
     available_cores,
     check_python,
+    link_library,
     list_gpus,
+    missing_library,
+    missing_library_advice,
+    no_mxnet_wheel,
     preload_libraries,
     wheel_needs_cuda,
 )
@@ -97,7 +101,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     folder = fake_install(tmp_path, "mxnet_cu112")
     monkeypatch.setattr(environment, "installed_mxnet", lambda: folder)
     monkeypatch.setattr(environment, "load_driver", lambda: None)
-    with pytest.raises(InputError, match="libcudart.so.11.0: not found; run 'pip install -r requirements.txt'"):
+    with pytest.raises(InputError, match="libcudart.so.11.0: not found; run 'pip install --no-deps -r"):
         preload_libraries()
 
 
@@ -109,10 +113,52 @@ def test_cores_are_those_this_process_may_use():
     assert available_cores() == len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize("version, good", [((3, 7), False), ((3, 8), True), ((3, 12), True), ((3, 13), False)])
+@pytest.mark.parametrize("version, good", [((3, 7), False), ((3, 8), True), ((3, 14), True), ((3, 15), False)])
 def test_another_python_gets_one_sentence(version, good):
     if good:
         check_python(version)
         return
-    with pytest.raises(InputError, match=r"Python 3\.\d+ cannot run MXNet 1.9.1; use Python 3.8 to 3.12"):
+    with pytest.raises(InputError, match=r"Python 3\.\d+ is not one of 3.8 to 3.14; for example .make setup PYTHON="):
         check_python(version)
+
+
+@pytest.mark.parametrize("system, machine, libc, said", [
+    ("Linux", "x86_64", "glibc", None),
+    ("Darwin", "x86_64", "", None),
+    ("Linux", "x86_64", "", "without glibc"),
+    ("Linux", "aarch64", "glibc", "Arm Performance Libraries"),
+    ("Darwin", "arm64", "", "no wheel for Darwin arm64"),
+    ("Windows", "AMD64", "", "no wheel for Windows amd64"),
+])
+def test_where_mxnet_has_no_wheel_the_reason_is_said(system, machine, libc, said, monkeypatch):
+    monkeypatch.setattr(environment.platform, "system", lambda: system)
+    monkeypatch.setattr(environment.platform, "machine", lambda: machine)
+    monkeypatch.setattr(environment.platform, "libc_ver", lambda: (libc, ""))
+    reason = no_mxnet_wheel()
+    assert reason is None if said is None else said in reason
+
+
+@pytest.mark.parametrize("library, package", [("libgomp.so.1", "apt-get install libgomp1, dnf install libgomp"),
+                                              ("libquadmath.so.0", "apk add libquadmath"),
+                                              ("libfoo.so.3", "the package of your system")])
+def test_a_library_that_the_loader_misses_is_named_with_its_package(library, package):
+    said = f"OSError: {library}: cannot open shared object file: No such file or directory"
+    assert missing_library(said) == library
+    advice = missing_library_advice(library)
+    assert package in advice and "\n" not in advice
+    assert missing_library(f"error: {advice}") == library  # set-up reads it out of what the command said
+    assert missing_library("ValueError: libgomp.so.1 is fine") is None
+
+
+def test_a_library_is_linked_to_another_wheels_copy(tmp_path):
+    site = tmp_path / "lib" / "python3.11" / "site-packages"
+    for folder in ("mxnet", "scikit_learn.libs", "scipy.libs"):
+        (site / folder).mkdir(parents=True)
+    copy = site / "scikit_learn.libs" / "libgomp-a34b3233.so.1.0.0"
+    copy.write_bytes(b"gomp")
+    (site / "scipy.libs" / "libgfortran-040039e1.so.5.0.0").touch()
+    assert link_library(tmp_path, "libgomp.so.1") == copy
+    assert (site / "mxnet" / "libgomp.so.1").read_bytes() == b"gomp"
+    assert link_library(tmp_path, "libgomp.so.1") == copy  # again, over an old link
+    assert link_library(tmp_path, "libgfortran.so.3") is None  # another version is another library
+    assert link_library(tmp_path, "libquadmath.so.0") is None

@@ -1,11 +1,13 @@
 import os
+import struct
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 from arcface_mxnet.runtime.environment import Gpu
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import contexts, gpu_indices, mx, prepare_environment, restore_numpy_aliases
+from arcface_mxnet.runtime.mx import contexts, give_tostring, gpu_indices, mx, prepare_environment, removed_numpy_names
 
 import numpy as np
 import pytest
@@ -26,10 +28,27 @@ def test_all_cores_are_used_and_a_users_setting_is_kept():
     assert environ == users
 
 
-def test_the_numpy_alias_is_restored(monkeypatch):
+def test_numpy_has_the_names_that_mxnet_reads_for_the_length_of_its_import(monkeypatch):
+    had = {name: name in vars(np) for name in ("NINF", "in1d", "msort")}
     monkeypatch.delattr(np, "bool", raising=False)
-    restore_numpy_aliases()
-    assert np.__dict__["bool"] is bool
+    with removed_numpy_names():
+        assert np.NINF == -np.inf
+        assert np.in1d([1, 2], [2, 3]).tolist() == [False, True]
+        assert callable(np.msort)
+    assert vars(np)["bool"] is bool  # read at run time too
+    assert {name: name in vars(np) for name in had} == had
+
+
+def test_records_are_packed_where_arrays_have_no_tostring():
+    """NumPy 2.3 removed it; the original's own `pack` and `pack_img` call it."""
+    header = mx.recordio.IRHeader(0, [1.0, 2.0], 3, 0)
+    assert mx.recordio.pack(header, b"body") == struct.pack("<IfQQ2f", 2, 0.0, 3, 0, 1.0, 2.0) + b"body"
+    cv2 = types.SimpleNamespace(imencode=lambda *given: (True, np.arange(3, dtype="u1")))
+    fake = types.SimpleNamespace(np=np, cv2=cv2)
+    give_tostring(fake)
+    assert fake.np.asarray([1.0], dtype=np.float32).tostring() == struct.pack("<f", 1.0)
+    assert fake.cv2.imencode(".png")[1].tostring() == bytes(range(3))
+    assert fake.np.pi == np.pi
 
 
 def test_a_command_on_a_gpu_build_without_a_driver_ends_with_one_line(tmp_path):

@@ -104,11 +104,19 @@ def test_links_of_a_page_lead_somewhere(page):
             assert anchor in anchors(other.read_text(encoding="utf-8")), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in (OTHER_REPOSITORIES, HISTORY)], ids=str)
-def test_files_named_by_a_page_are_there(page):
+def test_files_named_are_there():
     names = "|".join((*PACKAGES, "docs"))
-    for _, match in found(rf"(?<![\w./-])(?:{names})/[\w/]+\.(?:py|json|csv|sh)\b", TEXTS[page]):
-        assert (ROOT / match[0]).exists(), f"{page}: {match[0]}"
+    missing = []
+    for path, text in TEXTS.items():
+        if path in (OTHER_REPOSITORIES, HISTORY):
+            continue
+        named = [(line, match[0]) for line, match in
+                 found(rf"(?<![\w./-])(?:{names})/[\w/]+\.(?:py|json|csv|sh)\b", text)]
+        missing += [f"{path}:{line}: {name}" for line, name in named if not (ROOT / name).exists()]
+        bare = [(line, match[1]) for line, match in found(r"`([\w/]+\.py)`", text)]
+        missing += [f"{path}:{line}: {name}" for line, name in bare
+                    if not any(f"/{other}".endswith(f"/{name}") for other in TEXTS)]
+    assert not missing, missing
 
 
 def test_commands_and_modules_named_in_the_code_are_there():

@@ -7,7 +7,7 @@ proposals and review.html, a page with the images in question; the decisions sav
 """
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -59,23 +59,38 @@ def examine(records: RecordSet, embeddings: PathLike, sub_centres: int = 1, cent
     InputError when a file does not fit the set.
     """
     rows = load_embeddings(embeddings, records.images)
-    trained = None
+    given = None
     if centres is not None:
-        trained = load_embeddings(centres)
-        if len(trained) % records.num_classes or trained.shape[1] != rows.shape[1]:
-            raise InputError(f"{centres}: shape {trained.shape} is not k x {records.num_classes} classes of "
-                             f"{rows.shape[1]} values; give the fc7_weight trained on this set")
-        trained = np.asarray(trained).reshape(records.num_classes, -1, rows.shape[1])
+        given = per_class(np.asarray(load_embeddings(centres)), records, rows.shape[1], centres)
+    found = rank_images(records, rows, embeddings, sub_centres, given)
+    pairs = [(int(found.classes[i]), int(found.classes[j]), cosine)
+             for i, j, cosine in close_pairs(found.centres, same_cosine)]
+    return replace(found, pairs=pairs)
+
+
+def per_class(centres: np.ndarray, records: RecordSet, dimensions: int, source: PathLike) -> np.ndarray:
+    """Trained sub-centres (classes * k, d) as (classes, k, d); raises InputError naming `source` if they do not fit."""
+    if len(centres) % records.num_classes or centres.shape[1] != dimensions:
+        raise InputError(f"{source}: shape {centres.shape} is not k x {records.num_classes} classes of "
+                         f"{dimensions} values; give the fc7_weight trained on this set")
+    return centres.reshape(records.num_classes, -1, dimensions)
+
+
+def rank_images(records: RecordSet, rows: np.ndarray, source: PathLike, sub_centres: int = 1,
+                given: Optional[np.ndarray] = None) -> Findings:
+    """Every image's angle to the dominant centre of its identity; `pairs` of the result is empty.
+
+    rows: (images, d) in the order of `records.keys`, from `source` (named in errors); `given`: (classes, k, d)
+    trained sub-centres; without them `sub_centres` are found in each identity.
+    """
     angles = np.empty(records.images)
     found, groups = [], positions_by_class(records)
     for label, places in progress(groups.items(), len(groups), "ranking", "identities"):
-        unit = unit_rows(rows[places], embeddings)
-        centre = dominant_centre(unit, sub_centres, None if trained is None else trained[label])
+        unit = unit_rows(rows[places], source)
+        centre = dominant_centre(unit, sub_centres, None if given is None else given[label])
         angles[places] = angles_to(unit, centre)
         found.append(centre)
-    classes, stacked = np.array(list(groups)), np.stack(found)
-    pairs = [(int(classes[i]), int(classes[j]), cosine) for i, j, cosine in close_pairs(stacked, same_cosine)]
-    return Findings(angles, classes, stacked, pairs)
+    return Findings(angles, np.array(list(groups)), np.stack(found), [])
 
 
 def select(records: RecordSet, findings: Findings, max_angle: float = MAX_ANGLE,

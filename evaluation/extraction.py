@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
+from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.command import load_features
 from arcface_mxnet.evaluation.sources import Source
 from arcface_mxnet.runtime.environment import available_cores
@@ -214,3 +215,16 @@ def complete_embeddings(source: Source, embed: Callable[[np.ndarray], np.ndarray
         raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {name} ({reason}); "
                          f"all are listed in {folder}")
     return load_features(f"{folder}/{EMBEDDINGS_FILE}")
+
+
+def record_embeddings(folder: PathLike, embed: Callable[[np.ndarray], np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) and labels (n,) of a record set's images, in the order of its keys, in memory.
+
+    `embed` takes RGB uint8 (m, 3, h, w). For sets that fit; `extract` writes larger ones to disk as it goes.
+    """
+    with RecordSet.open(folder) as records:
+        blocks = []
+        for start in range(0, records.images, BLOCK):
+            images = np.stack([decode_rgb(records.read(key)[1]) for key in records.keys[start:start + BLOCK].tolist()])
+            blocks.append(embed(images.transpose(0, 3, 1, 2)))
+        return np.concatenate(blocks), np.asarray(records.labels)

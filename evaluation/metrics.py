@@ -157,23 +157,6 @@ def false_accepts_allowed(far: float, impostors: int) -> int:
     return int(np.floor(far * impostors * (1 + 1e-12) + 1e-9))
 
 
-def tar_at_far(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
-    """The largest TAR with FAR <= each target, without interpolation, and its threshold (accept when score > it).
-
-    `genuine` (G,) and `impostor` (I,) are scores; ties with the threshold are all rejected. Returns two (len(fars),)
-    float64 arrays; the threshold is -inf where every pair may be accepted. Raises InputError for an empty class.
-    """
-    if not len(genuine) or not len(impostor):
-        raise InputError("TAR at FAR needs genuine and impostor scores; one of the two is empty")
-    allowed = [false_accepts_allowed(far, len(impostor)) for far in fars]
-    inside = sorted({len(impostor) - 1 - count for count in allowed if count < len(impostor)})
-    order = np.partition(impostor, inside) if inside else impostor
-    limits = np.array([order[len(impostor) - 1 - count] if count < len(impostor) else -np.inf for count in allowed])
-    ascending = np.sort(genuine)
-    rates = (len(genuine) - np.searchsorted(ascending, limits, side="right")) / len(genuine)
-    return rates, limits
-
-
 def tar_at_nearest_far(curve: Roc, fars: Sequence[float]) -> np.ndarray:
     """TAR at the point whose FAR is nearest each target, the largest TAR among equals: the rule of the IJB scripts.
 
@@ -181,18 +164,6 @@ def tar_at_nearest_far(curve: Roc, fars: Sequence[float]) -> np.ndarray:
     """
     far, tar = curve.far[::-1], curve.tar[::-1]
     return np.array([tar[np.argmin(np.abs(far - target))] for target in fars])
-
-
-def cmc(ranks: np.ndarray, length: int) -> np.ndarray:
-    """Cumulative match characteristic: share of trials with rank <= r for r = 0..length-1; 0 is the best rank.
-
-    A negative rank means that the mate is not in the list: it counts as a trial and is never found.
-    """
-    ranks = np.asarray(ranks)
-    if not len(ranks):
-        raise InputError("a CMC needs at least one trial")
-    found = ranks[(ranks >= 0) & (ranks < length)].astype(np.int64)
-    return np.cumsum(np.bincount(found, minlength=length)) / len(ranks)
 
 
 def check_pairs(values: np.ndarray, same: np.ndarray, what: Optional[str] = None) -> None:

@@ -209,18 +209,6 @@ def rand_mirror(on: bool) -> str:
     return f"rand_mirror {on}"
 
 
-@_line(r"loading bin (?P<index>\d+)", index=int)
-def loading_bin(index: int) -> str:
-    """Progress while a verification pack is decoded."""
-    return f"loading bin {index}"
-
-
-@_line(r"\((?P<count>\d+)L?, 3L?, (?P<height>\d+)L?, (?P<width>\d+)L?\)", count=int, height=int, width=int)
-def pack_shape(count: int, height: int = 112, width: int = 112) -> str:
-    """Shape of a decoded verification pack (Python 2 prints long integers with an L)."""
-    return f"({count}, 3, {height}, {width})"
-
-
 @_line(r"ver (?P<target>\w+)")
 def ver(target: str) -> str:
     """A verification pack is ready."""
@@ -350,12 +338,6 @@ def resuming(path: str, step: int, epoch: int, batch: int) -> str:
 def parameters(kind: str, count: int, names: Sequence[str] = ()) -> str:
     """What became of a pretrained checkpoint's arrays: `kind` is loaded, new (freshly initialised) or ignored."""
     return f"parameters {kind} {count}" + (f": {', '.join(names)}" if names else "")
-
-
-@_line(r"best (?P<path>.+) at step (?P<step>\d+), (?P<target>\w+) (?P<accuracy>[\d.]+)", step=int, accuracy=float)
-def saved_best(path: str, step: int, target: str, accuracy: float) -> str:
-    """The best checkpoint so far has been written; `target` names the set or mean it is best by."""
-    return f"best {path} at step {step}, {target} {accuracy:1.5f}"
 
 
 @_line(r"saved last at step (?P<step>\d+)", step=int)

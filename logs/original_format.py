@@ -32,6 +32,18 @@ def network_versions(se: int, input: int, output: str, unit: int, act: str) -> s
     return f"{se} {input} {output} {unit} {act}"
 
 
+@_line(r"loading bin (?P<index>\d+)", index=int)
+def loading_bin(index: int) -> str:
+    """Progress while a verification pack is decoded."""
+    return f"loading bin {index}"
+
+
+@_line(r"\((?P<count>\d+)L?, 3L?, (?P<height>\d+)L?, (?P<width>\d+)L?\)", count=int, height=int, width=int)
+def pack_shape(count: int, height: int = 112, width: int = 112) -> str:
+    """Shape of a decoded verification pack (Python 2 prints long integers with an L)."""
+    return f"({count}, 3, {height}, {width})"
+
+
 @_line(LOGGER + r"loading recordio (?P<path>.+?)\.\.\.")
 def loading_recordio(path: str) -> str:
     """The iterator opens a record set."""

@@ -73,10 +73,6 @@ class MetricsWriter:
         self._write({"kind": "validation", "step": step, "epoch": epoch, "images": images, "target": target,
                      "accuracy": accuracy, "std": std, "xnorm": xnorm, **more})
 
-    def event(self, step: int, name: str, **values: Any) -> None:
-        """Anything else with a step: a checkpoint, a resumption, a stop."""
-        self._write({"kind": name, "step": step, **values})
-
     def _write(self, record: Dict[str, Any]) -> None:
         with naming(self.path):
             self._file.write(json.dumps({key: _finite(value) for key, value in record.items()}) + "\n")

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.dp_softmax import imprint
-from arcface_mxnet.recognition.reproduction.training_runs import network_of, training_embeddings
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError, run_command
@@ -40,7 +42,7 @@ def stage(flags: argparse.Namespace, number: int, data: str, pretrained: str) ->
 
 def with_centres(settings: Settings, checkpoint: Checkpoint, data: str, prefix: Path) -> str:
     """Save a network with centres imprinted from its embeddings of a set; returns "PREFIX,0" for --pretrained."""
-    rows, labels = training_embeddings(checkpoint, Path(data))
+    rows, labels = record_embeddings(Path(data), Embedder(checkpoint, batch_size=64).embed)
     centres = imprint(rows, labels, int(labels.max()) + 1)
     head = attach(checkpoint.symbol, LossSettings(), len(centres), settings.step.per_batch_size, rows.shape[1])
     arguments = {**checkpoint.args, "fc7_weight": mx.nd.array(centres)}

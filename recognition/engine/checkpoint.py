@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint, save, save_arrays
+from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import atomic_path, read_json, sha256, write_json
 from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 # When a published checkpoint is written and what it is called (docs/original.md, section 4.5).
 
@@ -145,3 +148,18 @@ class RunDirectory:
         """Write the best checkpoint so far in published form, and the figures that make it so."""
         save(checkpoint, str(self.folder / "best" / "model"), 0)
         write_json(self.folder / "best" / "best.json", dict(figures))
+
+
+def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]]:
+    """Settings, embedding network and class centres (C, E) of a run's last restart point."""
+    run = RunDirectory(folder)
+    settings, _ = run.settings()
+    _, arrays = run.load_last()
+    parts = {kind: {name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
+             for kind in ("arg:", "aux:")}
+    centres = parts["arg:"].get("fc7_weight")
+    symbol = build(settings.network)
+    wanted = set(symbol.list_arguments())
+    checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
+                            parts["aux:"])
+    return settings, checkpoint, None if centres is None else centres.asnumpy()

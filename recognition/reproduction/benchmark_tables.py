@@ -8,6 +8,7 @@ from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.iqiyi import MlpSettings, centre_scores, ensemble, mean_average_precision, train
 from arcface_mxnet.evaluation.paper import PaperTable
 from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.losses.sphereface import Annealing
 from arcface_mxnet.recognition.reproduction import demo_data, paper_benchmarks
 from arcface_mxnet.recognition.reproduction.demo_data import ABOUT_SETS, demo_set, small_faces
@@ -28,7 +29,6 @@ from arcface_mxnet.recognition.reproduction.training_runs import (
     AnyRecipe,
     data_hash,
     made_by,
-    network_of,
     published_model,
     recipe_json,
     trained,

@@ -4,6 +4,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.evaluation.angles import pair_angle_samples
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.features import angles_of, normalise
 from arcface_mxnet.evaluation.megaface import __main__ as megaface
 from arcface_mxnet.evaluation.overlay import FIGURES as WINDOWS
@@ -11,6 +13,7 @@ from arcface_mxnet.evaluation.overlay import Window, read_curves
 from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.reproduction import benchmark_tables, demo_data, paper_benchmarks
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     embed_of,
@@ -36,9 +39,7 @@ from arcface_mxnet.recognition.reproduction.training_runs import (
     PACKS,
     Recipe,
     genuine_embeddings,
-    network_of,
     trained,
-    training_embeddings,
     warm_recipe,
 )
 from arcface_mxnet.runtime.errors import InputError
@@ -52,7 +53,7 @@ STAGE_COLOURS = ("#1565c0", "#2e7d32", "#c62828")  # start, middle, end
 def target_angles(folder: Path, data: Path) -> np.ndarray:
     """Degrees between each training image and its centre W, by the network a run has now."""
     _, checkpoint, centres = network_of(folder)
-    rows, labels = training_embeddings(checkpoint, data)
+    rows, labels = record_embeddings(data, Embedder(checkpoint, batch_size=64).embed)
     assert centres is not None  # softmax and ArcFace have them
     unit, own = normalise(rows), normalise(centres[labels.astype(np.int64)])
     return np.degrees(np.arccos(np.clip((unit * own).sum(axis=1), -1, 1)))

@@ -2,10 +2,11 @@
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from arcface_mxnet.datasets.clean import select
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.subset_merge import write_selected
 from arcface_mxnet.evaluation import paper
-from arcface_mxnet.recognition.drop import write_kept
-from arcface_mxnet.recognition.losses.subcenter_arcface import images_near_dominant
+from arcface_mxnet.recognition.drop import rank_by_run
 from arcface_mxnet.recognition.reproduction import demo_data
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
@@ -22,7 +23,7 @@ from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, Subject
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.tables import table, write_table
-from arcface_mxnet.recognition.reproduction.training_runs import network_of, trained, training_embeddings
+from arcface_mxnet.recognition.reproduction.training_runs import trained
 from arcface_mxnet.runtime.files import read_json, write_json
 from arcface_mxnet.runtime.progress import progress
 
@@ -60,13 +61,12 @@ def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[
 
 
 def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool) -> Dropped:
-    settings, checkpoint, centres = network_of(run)
-    assert centres is not None  # a sub-centre head always has them
-    rows, labels = training_embeddings(checkpoint, data)
-    kept = images_near_dominant(rows, labels, centres, settings.loss.loss_K, degrees)
-    if not folder.is_dir() and len(np.unique(labels[kept])) >= FEWEST:
-        with RecordSet.open(data) as records:
-            write_kept(records, kept, folder, f"without images beyond {degrees:g} degrees by {run.name}")
+    with RecordSet.open(data) as records:
+        findings = rank_by_run(run, records)
+        groups = select(records, findings, degrees)
+        if not folder.is_dir() and len(groups) >= FEWEST:
+            write_selected(records, groups, folder, f"without images beyond {degrees:g} degrees by {run.name}")
+        labels, kept = records.labels, findings.angles <= degrees
     wrong = np.zeros(len(kept), bool)
     if noisy:
         wrong = wrong_images(np.bincount(labels.astype(np.int64)).tolist())

@@ -8,18 +8,17 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.angles import angle_statistics
 from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
-from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory
+from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.losses import attach
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
 from arcface_mxnet.recognition.reproduction.provenance import commit
-from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.recognition.train import make_trainer, settings_from
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import read_json, sha256, write_json
@@ -29,7 +28,6 @@ import numpy as np
 RESULT = "result.json"
 MADE_BY = "made_by.json"
 PACKS = ("lfw", "cfp_fp", "agedb_30")
-EMBEDDED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -149,21 +147,6 @@ def made_by(folder: Path) -> str:
     return str(read_json(folder / MADE_BY)["commit"])
 
 
-def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]]:
-    """Settings, embedding network and class centres (C, E) of a run's last restart point."""
-    run = RunDirectory(folder)
-    settings, _ = run.settings()
-    _, arrays = run.load_last()
-    parts = {kind: {name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
-             for kind in ("arg:", "aux:")}
-    centres = parts["arg:"].get("fc7_weight")
-    symbol = build(settings.network)
-    wanted = set(symbol.list_arguments())
-    checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
-                            parts["aux:"])
-    return settings, checkpoint, None if centres is None else centres.asnumpy()
-
-
 def published_model(folder: Path) -> str:
     """"PREFIX,EPOCH" of the network at a run's last restart point, in published form for the evaluation commands."""
     prefix = folder / "end" / "model"
@@ -171,17 +154,6 @@ def published_model(folder: Path) -> str:
         prefix.parent.mkdir(exist_ok=True)
         save(network_of(folder)[1], str(prefix), 0)
     return f"{prefix},0"
-
-
-def training_embeddings(checkpoint: Checkpoint, data: Path) -> Tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, E) and labels (n,) of the images of a training set."""
-    records, embedder = RecordSet.open(data), Embedder(checkpoint, batch_size=64)
-    blocks = []
-    for start in range(0, len(records.keys), EMBEDDED_AT_ONCE):
-        keys = records.keys[start:start + EMBEDDED_AT_ONCE]
-        images = np.stack([decode_rgb(records.read(int(key))[1]) for key in keys]).transpose(0, 3, 1, 2)
-        blocks.append(embedder.embed(images))
-    return np.concatenate(blocks), np.asarray(records.labels)
 
 
 def genuine_embeddings(checkpoint: Checkpoint, pack: Path) -> Tuple[np.ndarray, np.ndarray]:
@@ -201,7 +173,7 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
         accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
         plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
         angles = {}
-        for name, (rows, labels), weights in (("train", training_embeddings(checkpoint, data), plain),
+        for name, (rows, labels), weights in (("train", record_embeddings(data, embed), plain),
                                               ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin"), None)):
             angles[name] = asdict(angle_statistics(rows, labels, weights))
         write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})

@@ -4,8 +4,7 @@ from collections import Counter
 from arcface_mxnet.datasets import manifest, prepare
 from arcface_mxnet.datasets.ages import UNKNOWN_AGE, read_ages
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.subset_merge import positions_by_class
-from arcface_mxnet.recognition.drop import write_kept
+from arcface_mxnet.datasets.subset_merge import positions_by_class, write_selected
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -90,10 +89,15 @@ def test_a_set_made_from_another_keeps_the_ages_of_its_images(aged, monkeypatch,
     assert len({age for _, age in after}) > 1
 
 
+def remaining(records, kept):
+    groups = [(label, places[kept[places]].tolist()) for label, places in positions_by_class(records).items()]
+    return [group for group in groups if group[1]]
+
+
 def test_the_drop_step_keeps_them_too(aged):
     with RecordSet.open(aged / "one") as records:
         kept = ~np.isin(records.keys, [2, 4])  # the only image of the second identity
-        assert write_kept(records, kept, aged / "out", "near ones") == 3
+        write_selected(records, remaining(records, kept), aged / "out", "near ones")
     before, after = by_image(aged / "one"), by_image(aged / "out")
     assert not after - before and sum(after.values()) == 8
     with RecordSet.open(aged / "out") as records:
@@ -121,7 +125,7 @@ def test_sets_without_ages_get_no_file(aged, capsys):
         assert not (aged / name / "ages.tsv").exists() and "ages.tsv" not in capsys.readouterr().out
     (aged / "one" / "ages.tsv").write_text("4\t30\n")  # of an image that goes
     with RecordSet.open(aged / "one") as records:
-        write_kept(records, records.keys != 4, aged / "c", "without it")
+        write_selected(records, remaining(records, records.keys != 4), aged / "c", "without it")
     assert not (aged / "c" / "ages.tsv").exists()
 
 

@@ -3,7 +3,7 @@ import json
 import re
 from html.parser import HTMLParser
 
-from arcface_mxnet.datasets.clean import examine, questions, select
+from arcface_mxnet.datasets.clean import examine, per_class, questions, rank_images, select
 from arcface_mxnet.datasets.embedding_angles import angles_to, close_pairs, dominant_centre, nearest
 from arcface_mxnet.datasets.inspect_set import Decisions, Doubt, Question, read_decisions, write_page
 from arcface_mxnet.datasets.prepare import main
@@ -211,3 +211,21 @@ def test_thresholds_that_leave_nothing_write_nothing(planted):
     assert not (folder / "out").exists()
     with pytest.raises(InputError, match="--report DIR"):
         main(["clean", str(folder / "set"), "--embeddings", str(folder / "set.npy")])
+
+
+def at(degrees):
+    return [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
+
+
+@pytest.mark.parametrize("max_angle, expected", [
+    (75.0, [0, 1, 3, 4, 5, 6]),  # identity 0: two images each side, the first centre counts, 74 degrees is just within
+    (25.0, [0, 1, 4, 5])])  # identity 1: the second centre
+def test_trained_sub_centres_decide_by_the_dominant_one(tmp_path, make_set, max_angle, expected):
+    make_set(tmp_path / "two", [4, 3])
+    rows = 5 * np.array([at(5), at(-20), at(88), at(74), at(195), at(210), at(170)])
+    with RecordSet.open(tmp_path / "two") as records:
+        centres = per_class(np.array([at(0), at(90), at(180), at(200)]), records, 2, "centres")
+        groups = select(records, rank_images(records, rows, "rows", given=centres), max_angle)
+        assert sorted(place for _, places in groups for place in places) == expected
+        with pytest.raises(InputError, match="is not k x 2 classes"):
+            per_class(np.ones((3, 2)), records, 2, "centres")

@@ -107,25 +107,6 @@ def test_roc_of_one_class_has_no_other_rate():
     assert np.isnan(metrics.auc(curve))
 
 
-def slow_tar(genuine, impostor, far):
-    """Try every score, and no threshold at all, as the limit; keep the largest TAR whose FAR is allowed."""
-    best = 0.0
-    for limit in [*impostor, *genuine, -np.inf]:
-        if sum(x > limit for x in impostor) / len(impostor) <= far + 1e-12:
-            best = max(best, sum(x > limit for x in genuine) / len(genuine))
-    return best
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=30), st.lists(st.integers(0, 12), min_size=1, max_size=30))
-def test_tar_at_far_tries_every_threshold(genuine, impostor):
-    fars = [0.0, 0.05, 0.1, 1 / 3, 0.5, 0.99, 1.0]
-    rates, limits = metrics.tar_at_far(np.array(genuine, float), np.array(impostor, float), fars)
-    np.testing.assert_allclose(rates, [slow_tar(genuine, impostor, far) for far in fars], atol=1e-12)
-    for far, limit in zip(fars, limits):
-        assert np.mean(np.array(impostor) > limit) <= far + 1e-12
-
-
 def test_false_accepts_allowed_survives_rounding():
     for count in (10, 70, 1000, 3_530_000_000):
         for wanted in (1, 3, 7):
@@ -138,21 +119,12 @@ def test_tar_at_nearest_far_prefers_the_larger_tar():
     np.testing.assert_array_equal(metrics.tar_at_nearest_far(curve, [1e-6, 0.09, 0.9]), [0.4, 0.7, 1.0])
 
 
-def test_cmc_counts_trials_without_a_mate():
-    np.testing.assert_allclose(metrics.cmc(np.array([0, 2, 2, -1, 9]), 4), [0.2, 0.2, 0.6, 0.6])
-    with pytest.raises(InputError, match="at least one trial"):
-        metrics.cmc(np.array([], int), 3)
-
-
 METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "auc": lambda scores, same: metrics.auc(metrics.roc(scores, same)),
-    "tar at 0.1": lambda scores, same: metrics.tar_at_far(scores[same], scores[~same], [0.1])[0][0],
     "tar at nearest 0.1": lambda scores, same: metrics.tar_at_nearest_far(metrics.roc(scores, same), [0.1])[0],
     "accuracy, one fold": lambda scores, same: metrics.kfold_accuracy(
         -scores, same, 1, np.r_[np.unique(-scores), np.inf]).mean,
-    "cmc": lambda scores, same: metrics.cmc(np.array([np.sum(scores[~same] > s) for s in scores[same]]), 3)[0],
 }
-DEPENDS_ON_COUNTS = ("cmc",)  # copies of distractors push a mate down
 TRUTH_AND_SCORES = st.lists(st.tuples(st.booleans(), st.integers(-8, 8)), min_size=4, max_size=40).filter(
     lambda rows: 0 < sum(row[0] for row in rows) < len(rows))
 
@@ -168,8 +140,7 @@ def test_every_metric_ignores_order_scale_and_copies(name, rows, seed):
     assert 0 <= value <= 1
     assert metric(scores[order], same[order]) == pytest.approx(value)
     assert metric(np.exp(scores / 4) * 3 - 50, same) == pytest.approx(value)
-    if name not in DEPENDS_ON_COUNTS:
-        assert metric(np.repeat(scores, 2), np.repeat(same, 2)) == pytest.approx(value)
+    assert metric(np.repeat(scores, 2), np.repeat(same, 2)) == pytest.approx(value)
 
 
 def test_better_scores_never_lower_a_metric():
@@ -190,8 +161,3 @@ def test_better_scores_never_lower_a_metric():
 def test_unusable_pairs_are_refused(distances, same, folds, words):
     with pytest.raises(InputError, match=words):
         metrics.kfold_accuracy(distances, same, folds)
-
-
-def test_empty_classes_are_refused_where_a_rate_needs_them():
-    with pytest.raises(InputError, match="one of the two is empty"):
-        metrics.tar_at_far(np.array([]), np.array([0.1]), [0.1])

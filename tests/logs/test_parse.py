@@ -176,7 +176,6 @@ def test_metrics(tmp_path: Path) -> None:
         metrics.train(20, 0, 160, 99.5, 0.1, 0.25, 2.5)
         metrics.validation(30, 0, 240, "lfw", 0.75, 0.02, 9.5, auc=0.8)
         metrics.validation(30, 0, 240, "cfp_fp", 0.65, 0.03, 9.25)
-        metrics.event(30, "checkpoint", number=3)
         metrics.train(40, 1, 320, 99.5, 0.01, 0.5, float("nan"))
     run = load(path)
     assert run.table["step"].tolist() == [20, 30, 40] and run.targets == ["lfw", "cfp_fp"]

@@ -3,34 +3,13 @@ from arcface_mxnet.datasets.images import encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.recognition import cvc, drop
+from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.losses.dp_softmax import first_queues, imprint
-from arcface_mxnet.recognition.losses.subcenter_arcface import images_near_dominant
-from arcface_mxnet.recognition.reproduction.training_runs import network_of
 from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 import pytest
-
-
-def at(degrees):
-    return [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
-
-
-def test_drop_keeps_what_is_near_the_dominant_centre():
-    centres = np.array([at(0), at(90), at(180), at(200)])  # two identities of two centres
-    embeddings = 5 * np.array([at(5), at(-20), at(88), at(74), at(195), at(210), at(170)])
-    labels = np.array([0, 0, 0, 0, 1, 1, 1])
-    # identity 0: two images each side, the first centre counts, 74 degrees is just within; identity 1: the second
-    expected = [True, True, False, True, True, True, True]
-    assert images_near_dominant(embeddings, labels, centres, 2).tolist() == expected
-    assert images_near_dominant(embeddings, labels, centres, 2, degrees=25).tolist() == [
-        True, True, False, False, True, True, False]
-
-
-def test_drop_refuses_centres_of_another_count():
-    with pytest.raises(InputError, match="loss_K"):
-        images_near_dominant(np.ones((1, 2)), np.zeros(1, int), np.ones((3, 2)), 2)
 
 
 def test_imprinted_centres_are_mean_directions():

@@ -10,10 +10,12 @@ from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.synthetic import draw_pack, write_training_set
+from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.recognition import drop, train
+from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.demo_data import reduced
-from arcface_mxnet.recognition.reproduction.training_runs import network_of, training_embeddings
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_each_family_learns(faces, untrained, runs, family):
 def lengths_against_ages(folder, faces):
     """Correlation of |x| with the age over the training images."""
     _, checkpoint, _ = network_of(folder)
-    rows, _ = training_embeddings(checkpoint, faces)
+    rows, _ = record_embeddings(faces, Embedder(checkpoint, batch_size=64).embed)
     records = RecordSet.open(faces)
     return np.corrcoef(np.linalg.norm(rows, axis=1), read_ages(records)[records.keys])[0, 1]
 

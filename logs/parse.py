@@ -341,8 +341,6 @@ def parse_metrics(text: str, source: str = "metrics.jsonl") -> Run:
             elif kind == "validation":
                 points.setdefault(step, {"images": record["images"], "epoch": record["epoch"]}).update(
                     {f"{record['target']}_{name}": record[name] for name in TARGET_COLUMNS})
-            elif kind == "checkpoint" and "number" in record:
-                points.setdefault(step, {})["saved"] = record["number"]
         except (ValueError, KeyError, TypeError):
             unread.append((number, row))
     names = ["step", "epoch", "images", "speed", "lr", "acc", "loss"]

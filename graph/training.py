@@ -1,7 +1,9 @@
-"""The graph training runs: PReLU rewritten into operators oneDNN accelerates, with the same values and gradients.
+"""The graph training runs: PReLU rewritten into operators with the same values and the right gradients, on any device.
 
-MXNet's PReLU costs MobileFaceNet four fifths of its training time on a CPU, and its slope gradient is wrong where its
-input has oneDNN's blocked layout. With n = relu(-z),
+MXNet's own PReLU cannot be trained: since version 1.3 the gradient with respect to its input may be written over the
+gradient of its output, and the slope's gradient, computed afterwards from what stands there, comes out multiplied by
+the slope wherever the memory planner shares the two (docs/original.md, section 2.12). It also costs MobileFaceNet four
+fifths of its training time on a CPU, where oneDNN does not accelerate it. With n = relu(-z),
 
     prelu(z) = relu(z) - g n,    d prelu / d z = [z > 0] + g [z < 0],    d prelu / d g = - sum of n over the batch,
 
@@ -52,6 +54,11 @@ def training_form(symbol: "mx.sym.Symbol", input_shape: Sequence[int] = IMAGE) -
 def is_prelu(node: Node) -> bool:
     """Whether a node is a PReLU with a learnt slope."""
     return node.op == "LeakyReLU" and node.attrs.get("act_type") == "prelu"
+
+
+def has_prelu(symbol: "mx.sym.Symbol") -> bool:
+    """Whether a graph has a PReLU with a learnt slope."""
+    return any(is_prelu(node) for node in Graph.of(symbol).nodes())
 
 
 def _accelerated(node: Node, shapes: Dict[str, Shape], sizes: Dict[str, int]) -> Optional[Entry]:

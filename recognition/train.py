@@ -56,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", default=None, help="continue the run in --run-dir from its last restart point")
     add("--pretrained", metavar="PREFIX,EPOCH", help="start from a checkpoint, published ones included")
     add("--original", action="store_true", default=None,
-        help="exactly the published program: unclipped margin, the loss of device 0, one batch after --max-steps")
+        help="exactly the published program: unclipped margin, MXNet's own PReLU, the loss of device 0, one batch "
+        "after --max-steps")
     add("--head-2018", dest="head_2018", action="store_true", default=None,
         help="the cosine-form ArcFace head that trained the published r34 and y1")
     add("--margins", metavar="M1,M2,M3", type=numbers(float), help="cos(m1 theta + m2) - m3, m2 in radians")

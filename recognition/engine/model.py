@@ -14,7 +14,8 @@ from arcface_mxnet.runtime.mx import mx
 class Model(NamedTuple):
     """The embedding network as it is stored (`embedding`), its training `head`, and the `program` that runs.
 
-    `reduced`: the network as it is run under --bf16 or with a loss scale, None where that differs by `rewritten` alone.
+    `rewritten`: whether PReLUs are (graph/training.py). `reduced`: the network as it is run under --bf16 or with a loss
+    scale, None where that differs by `rewritten` alone.
     """
 
     embedding: "mx.sym.Symbol"
@@ -24,12 +25,13 @@ class Model(NamedTuple):
     reduced: Optional[TrainingForm] = None
 
 
-def compose(settings: Settings, num_classes: int, images_per_context: int, rewritten: bool = True) -> Model:
+def compose(settings: Settings, num_classes: int, images_per_context: int) -> Model:
     """Network and loss of `settings` for a set of `num_classes` identities.
 
-    `rewritten`: run the form whose PReLU oneDNN accelerates. On a GPU, where it has not been measured, the stored form
-    is run as the original did.
+    On every device the form is run whose PReLU has the right gradients; --original runs the stored one, bit for bit
+    what the original does under MXNet 1.9.1, wrong gradients of slopes included (docs/original.md, section 2.12).
     """
+    rewritten = not settings.original
     with mx.name.NameManager():
         embedding = build(settings.network)
     head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)

@@ -9,6 +9,7 @@ from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint, load, parse_model
 from arcface_mxnet.graph.describe import count_flops
+from arcface_mxnet.graph.training import has_prelu
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter
 from arcface_mxnet.recognition.engine.checkpoint import LOG, Position, RunDirectory
@@ -100,6 +101,8 @@ def overlay(arguments: Arrays, auxiliary: Arrays, pretrained: Checkpoint, source
 
 
 VALIDATION_BATCH = 32
+IN_PLACE = ("--original on a GPU: MXNet 1.9.1 computes the backward pass of PReLU in place, so the gradient of a slope "
+            "comes multiplied by that slope; without --original it does not")
 SET_FILES = ("train.rec", "train.idx", "property")
 
 
@@ -145,8 +148,7 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     workers = join(step.kvstore)
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
-    on_cpu = all(context.device_type == "cpu" for context in contexts)
-    model = compose(settings, records.num_classes, step.per_batch_size, rewritten=on_cpu)
+    model = compose(settings, records.num_classes, step.per_batch_size)
     parallel = make_step(settings, model, contexts, records.num_classes, workers)
     network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
     batches = make_batches(settings, records, model.head, len(contexts), workers.part, network)
@@ -225,12 +227,20 @@ def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDir
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
     for text in start_lines(settings, contexts, run.folder, ready.records, flops):
         log(text)
+    for text in cautions(ready.model, contexts):
+        log(line.note(text))
     if ready.manifest:
         log(line.data_manifest(ready.manifest))
     for target in ready.validation.packs:
         log(line.ver(target))
     for target in ready.missing_targets:
         log(line.note(f"{settings.data.folder}/{target}.bin is not there; {target} is not validated"))
+
+
+def cautions(model: Model, contexts: Sequence["mx.Context"]) -> List[str]:
+    """What a run should be told about its own arithmetic: MXNet's PReLU on a GPU (docs/original.md, section 2.12)."""
+    on_gpu = any(context.device_type == "gpu" for context in contexts)
+    return [IN_PLACE] if on_gpu and has_prelu(model.program.symbol) else []
 
 
 # The step a run asks for: the plain head in the network's graph, or classes split over contexts beside it.

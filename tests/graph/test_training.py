@@ -1,9 +1,10 @@
 """The training form of PReLU: value and gradients against float64, central differences and elementary operators."""
-from arcface_mxnet.graph.nodes import Graph, Node
+from arcface_mxnet.graph.nodes import Graph
 from arcface_mxnet.graph.training import UNIT_EPS, UNIT_VARIANCE, is_prelu, training_form
 from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.mx import mx
+from tests.graph.prelu_lab import frozen, spelled_out
 
 import numpy
 import pytest
@@ -91,7 +92,7 @@ def test_gradients_are_those_of_central_differences(sample):
 
 
 def test_the_slope_is_right_straight_after_a_convolution():
-    """As in squeeze and excitation. MXNet's own operator is wrong here: it reads the blocked layout as a plain one."""
+    """As in squeeze and excitation."""
     symbol = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=4, kernel=(1, 1), name="conv")
     form = training_form(mx.sym.LeakyReLU(symbol, act_type="prelu", name="act"), (8, 64, 1, 1))
     random = numpy.random.RandomState(0)
@@ -139,41 +140,6 @@ def test_one_shared_slope_gets_the_summed_gradient(sample):
     numpy.testing.assert_allclose(gradients["alpha"], [to_slope.sum()], rtol=1e-5)
 
 
-def _frozen(symbol):
-    """The graph with its statistics fixed: gradients are then well conditioned and can be compared closely."""
-    graph = Graph.of(symbol)
-    for node in graph.nodes():
-        if node.op == "BatchNorm":
-            node.attrs["use_global_stats"] = "True"
-    return graph.symbol()
-
-
-def _spelled_out(symbol):
-    """The graph with max(z, 0) + g min(z, 0) in elementary operators.
-
-    MXNet's own operator is no oracle: its slope gradient is wrong where the layout is oneDNN's.
-    """
-    graph = Graph.of(symbol)
-
-    def elementary(node):
-        if not is_prelu(node):
-            return None
-        value, slope = node.inputs
-        wide = (Node("Reshape", f"{node.name}_wide", {"shape": "(1, -1, 1, 1)"}, [slope]), 0)
-        above = (Node("_maximum_scalar", f"{node.name}_above", {"scalar": "0"}, [value]), 0)
-        below = (Node("_minimum_scalar", f"{node.name}_below", {"scalar": "0"}, [value]), 0)
-        sloped = (Node("broadcast_mul", f"{node.name}_product", {}, [below, wide]), 0)
-        return (Node("elemwise_add", node.name, {}, [above, sloped]), 0)
-
-    shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape(data=(1, 3, 112, 112))[0]))
-    for node in graph.nodes():
-        if is_prelu(node):
-            slope = node.inputs[1][0]
-            slope.attrs["__shape__"] = str(shapes[slope.name])
-    graph.replace(elementary)
-    return graph.symbol()
-
-
 @pytest.mark.parametrize("settings,side", [
     (NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="GDC", net_multiplier=0.25), 112),
     (NetworkSettings(num_layers=18, net_output="GAP", net_se=1, emb_size=16), 32)])
@@ -181,7 +147,7 @@ def test_a_whole_network_trains_alike(settings, side):
     """Names and order against the stored graph, outputs and every gradient against plain arithmetic."""
     stored, shape = build(settings), (2, 3, side, side)
     checkpoint = untrained(stored, shape)
-    symbol = _frozen(stored)
+    symbol = frozen(stored)
     form = training_form(symbol)
     assert form.symbol.list_arguments() == symbol.list_arguments()
     assert form.symbol.list_outputs() == symbol.list_outputs()
@@ -191,7 +157,7 @@ def test_a_whole_network_trains_alike(settings, side):
     random = numpy.random.RandomState(0)
     values = {**checkpoint.args, "data": random.randint(0, 256, shape).astype("float32")}
     results = []
-    for graph, constants in ((_spelled_out(symbol), {}), (form.symbol, form.constants)):
+    for graph, constants in ((spelled_out(symbol), {}), (form.symbol, form.constants)):
         executor = _executor(graph, shape, values, {**checkpoint.aux, **constants})
         output = executor.forward(is_train=True)[0].asnumpy()
         executor.backward([mx.nd.array(numpy.random.RandomState(2).randn(2, 16))])

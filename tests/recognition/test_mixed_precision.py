@@ -187,7 +187,7 @@ def settings(loss="arcface", **flags):
 
 
 def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
-    made = compose(settings(fp16=True), 30, 4, rewritten=False)
+    made = compose(settings(fp16=True), 30, 4)
     assert made.program.constants[SCALE].asscalar() == 65536.0
     assert {name for name in made.program.trained if name not in made.program.scaled} == {"fc7_weight"}
     assert backbone_program(made).scaled == made.program.scaled and SCALE in backbone_program(made).constants
@@ -195,7 +195,7 @@ def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
         held = DataParallel(program, [mx.cpu()], 4, (112, 112, 3)).executors[0].arg_dict
         assert held["conv_1_conv2d_weight"].dtype is np.float16 and held[SCALE].dtype is np.float32
     for flags in ({"fp16": True, "original": True}, {"fp16": True, "loss_scale": 1.0}, {}):
-        made = compose(settings(**flags), 30, 4, rewritten=False)
+        made = compose(settings(**flags), 30, 4)
         assert made.reduced is None and SCALE not in made.program.symbol.list_arguments()
 
 

@@ -11,16 +11,16 @@ import pytest
 SHAPE = (112, 112, 3)
 
 
-def model(rewritten, network="demo", **flags):
-    return compose(resolve(network, "arcface", "own", flags), 10, 2, rewritten)
+def model(network="demo", **flags):
+    return compose(resolve(network, "arcface", "own", flags), 10, 2)
 
 
 def operators(symbol):
     return [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
 
 
-def test_only_the_rewritten_form_is_without_prelu_and_both_train_the_same_parameters():
-    fast, stored = model(True), model(False)
+def test_only_the_original_runs_prelu_and_both_train_the_same_parameters():
+    fast, stored = model(), model(original=True)
     assert "LeakyReLU" not in operators(fast.program.symbol)
     assert "LeakyReLU" in operators(stored.program.symbol)
     assert stored.program.constants == {} and fast.program.constants
@@ -35,8 +35,8 @@ def test_both_forms_give_the_same_probabilities():
     results = []
     random = np.random.RandomState(0)
     images = mx.nd.array(random.randint(0, 256, (2, 3, 112, 112)))
-    for rewritten in (True, False):
-        made = model(rewritten)
+    for original in (False, True):
+        made = model(original=original)
         arguments, auxiliary = parameter_shapes(made, 2, SHAPE)
         random = np.random.RandomState(1)
         engine = DataParallel(made.program, [mx.cpu()], 2, SHAPE)
@@ -51,7 +51,7 @@ def test_both_forms_give_the_same_probabilities():
 @pytest.mark.parametrize("network", ["r100", "y1"])
 def test_the_half_precision_graph_of_the_papers_command_types_whole(network):
     """Built, not run: the CPU has no float16 convolution. Weights are float16, the head and the embedding float32."""
-    made = model(False, network, fp16=True)
+    made = model(network, fp16=True)
     arguments, outputs, _ = made.head.symbol.infer_type(data=np.float32, softmax_label=np.float32)
     types = dict(zip(made.head.symbol.list_arguments(), arguments))
     first = "conv0_weight" if network == "r100" else "conv_1_conv2d_weight"

@@ -45,6 +45,12 @@ def trained(made, steps=2):
     return {name: array.asnumpy() for name, array in made.restart_arrays().items()}
 
 
+def test_only_the_original_on_a_gpu_is_told_of_mxnets_slope_gradients():
+    told = {(original, device.device_type): setup.cautions(compose(settings(original=original), CLASSES, 4), [device])
+            for original in (True, False) for device in (mx.cpu(), mx.gpu(0))}
+    assert [case for case, lines in told.items() if lines] == [(True, "gpu")]
+
+
 def test_each_head_is_made_with_the_same_initial_values():
     made = {head: step_of(settings(head=head), 2) for head in ("plain", "sharded", "sampled")}
     assert [type(one) for one in made.values()] == [DataParallel, ClassParallel, ClassParallel]

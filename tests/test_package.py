@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("runtime", "graph", "datasets", "evaluation", "recognition", "logs")
+FOLDERS = ("runtime", "graph", "engines", "datasets", "evaluation", "recognition", "logs")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Dict, Iterator, List, Tuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-INSTALLED = ("datasets", "engines", "evaluation", "graph", "logs", "recognition", "runtime")
+INSTALLED = tuple(sorted(link.name for link in (ROOT / "src" / "arcface_mxnet").iterdir() if link.is_dir()))
 PACKAGES = (*INSTALLED, "benchmarks", "tests")
 OTHER_REPOSITORIES = Path("docs/original.md")  # its paths are those of the original's repository
 HISTORY = Path("CHANGELOG.md")  # it may name what was removed or renamed

@@ -29,6 +29,7 @@ from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
 
 import numpy as np
@@ -49,9 +50,15 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
     size: (height, width) of every image; resize: scale images that differ by scale alone. find(name, bgr) -> five-point
     sets (5, 2), the first of which the image is aligned to; without it only images the source has points for are
     aligned. alignment: a word on it for the manifest. skip: list unusable images in skipped.tsv instead of stopping at
-    the first. Writes identities.tsv (`label TAB name`). Raises InputError naming the image and the remedy.
+    the first. Writes identities.tsv (`label TAB name`). Raises InputError naming the image and the remedy, or the
+    command that is building there already.
     """
-    target = must_be_free(out)
+    with claimed(out):
+        return _build(source, must_be_free(out), size, resize, find, alignment, skip, threads or available_cores())
+
+
+def _build(source: ImageList, target: Path, size: Tuple[int, int], resize: bool, find: Optional[Finder],
+           alignment: str, skip: bool, threads: int) -> str:
     partial = PartialSet(target.with_name(target.name + ".partial"),
                          Fingerprint(source, size, resize, alignment))
     if partial.skipped and not skip:
@@ -60,7 +67,7 @@ def build(source: ImageList, out: PathLike, size: Tuple[int, int] = (112, 112), 
                          "--skip, or remove the folder")
     try:
         with naming(partial.folder):
-            _fill(partial, source, _Preparing(source, size, resize, find), skip, threads or available_cores())
+            _fill(partial, source, _Preparing(source, size, resize, find), skip, threads)
             partial.finish(size)
     except BaseException:
         for end in (partial.note, partial.close):

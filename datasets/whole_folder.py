@@ -8,6 +8,7 @@ from typing import Iterator
 
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.locks import claimed
 
 
 def must_be_free(folder: PathLike) -> Path:
@@ -22,10 +23,14 @@ def must_be_free(folder: PathLike) -> Path:
 def whole_folder(folder: PathLike) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it is renamed to it, on any error removed.
 
-    Raises InputError where something already stands there.
+    Raises InputError where something already stands there, or another command is writing it.
     """
-    target = must_be_free(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(folder), _staged(must_be_free(folder)) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[Path]:
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     except OSError as error:

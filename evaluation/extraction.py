@@ -14,9 +14,11 @@ from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.command import load_features
 from arcface_mxnet.evaluation.sources import Source
+from arcface_mxnet.runtime.arrays import create_array
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
 
 import numpy as np
@@ -91,9 +93,15 @@ def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: P
 
     `embed`: uint8 (n, 3, h, w) to float32 (n, d). `settings` (model hashes, flip, ...) and the source's names are the
     identity of a run; another run in the folder raises InputError. Rows of unreadable images are NaN, or are left out
-    of array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read.
+    of array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read, or while another
+    command extracts into the folder.
     """
-    target = Path(folder)
+    with claimed(folder):
+        return _extract(source, embed, Path(folder), settings, size, drop_unreadable)
+
+
+def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, settings: Dict[str, Any],
+             size: Optional[Tuple[int, int]], drop_unreadable: bool) -> Extraction:
     target.mkdir(parents=True, exist_ok=True)
     names = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
     state = _state(target, {**settings, "source": source.origin, "names_sha256": names,
@@ -120,7 +128,7 @@ def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path
                 if array is None:
                     state["dimensions"] = rows.shape[1]
                     shape = (len(source), rows.shape[1])
-                    array = np.lib.format.open_memmap(target / PART_FILE, "w+", np.float32, shape)
+                    array = create_array(target / PART_FILE, shape)
                     array[:block.start] = np.nan
                 array[block.rows] = rows
             if array is not None:
@@ -156,7 +164,7 @@ def _compact(path: Path, kept: List[int]) -> None:
     if len(array) == len(kept):
         return
     beside = path.with_suffix(".kept.npy")
-    smaller = np.lib.format.open_memmap(beside, "w+", np.float32, (len(kept), array.shape[1]))
+    smaller = create_array(beside, (len(kept), array.shape[1]))
     for start in range(0, len(kept), BLOCK):
         smaller[start:start + BLOCK] = array[kept[start:start + BLOCK]]
     smaller.flush()

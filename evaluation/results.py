@@ -15,6 +15,7 @@ from arcface_mxnet.evaluation.metrics import ACCURACY_THRESHOLDS, best_threshold
 from arcface_mxnet.evaluation.plots import Curve, draw_curves
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
+from arcface_mxnet.runtime.locks import claimed
 
 import numpy as np
 from scipy.stats import binomtest
@@ -80,9 +81,14 @@ def _shortest(place: Path, places: Sequence[Path]) -> str:
 def write_results(folder: PathLike, entries: Mapping[str, Entry]) -> Path:
     """Write result.json, result.md and, per target with curves, TARGET_FIGURE.csv and .png; returns result.json.
 
-    result.json comes last, so that a folder that has it is complete. NaN and infinity are written as null.
+    result.json comes last, so that a folder that has it is complete. NaN and infinity are written as null. Raises
+    InputError while another command writes there.
     """
-    target_folder = Path(folder)
+    with claimed(folder):
+        return _write_results(Path(folder), entries)
+
+
+def _write_results(target_folder: Path, entries: Mapping[str, Entry]) -> Path:
     target_folder.mkdir(parents=True, exist_ok=True)
     document: Dict[str, Any] = {}
     for target, entry in entries.items():

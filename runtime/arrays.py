@@ -1,18 +1,20 @@
-"""The one reader of NumPy files: an `.npy` is mapped, an `.npz` read, both after their headers are checked.
+"""NumPy files: an `.npy` is mapped, an `.npz` read, both after their headers are checked; new ones have their space.
 
 A header says what type, what shape and what order; here it is read by a pattern and never evaluated, and believed only
 where the file has exactly the bytes it announces. Arrays hold plain numbers or text; Python objects and records are
 refused.
 """
+import contextlib
 import math
+import os
 import re
 import struct
 import zipfile
 import zlib
-from typing import BinaryIO, Dict, NamedTuple, Tuple
+from typing import Any, BinaryIO, Dict, NamedTuple, Tuple
 
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.files import PathLike, naming
 from arcface_mxnet.runtime.reading import open_file, shown
 
 import numpy as np
@@ -161,3 +163,26 @@ def _check_size(header: _Header, size: int) -> None:
     if header.size != size:
         raise _Foreign(f"it has {size} bytes where {header.dtype} of shape {header.shape} takes {header.size}; "
                        "it is half written or damaged")
+
+
+def create_array(path: PathLike, shape: Tuple[int, ...], dtype: Any = np.float32) -> "np.memmap[Any, Any]":
+    """A new .npy file of `shape`, memory-mapped for writing, zeros; its space on the disk is claimed first.
+
+    Without that a write to the map on a full disk is SIGBUS: the process ends without a word. Raises OSError (no space
+    left) naming `path`, and leaves no file, where there is no room.
+    """
+    kind = np.dtype(dtype)
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    try:
+        with naming(path), open(path, "wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            start = stream.tell()
+            stream.flush()
+            size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+            if size:
+                os.posix_fallocate(stream.fileno(), 0, start + size)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    return np.memmap(path, kind, "r+", start, shape)

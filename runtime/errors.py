@@ -39,6 +39,19 @@ class InputError(Exception):
     """
 
 
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP while a command works: raised where it stands, so that what is half written is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def notice(message: str) -> None:
+    """Tell the user something that stops nothing: one line on stderr from a command, a Notice from the library."""
+    warnings.warn(message, Notice, stacklevel=2)
+
+
 def close(names: Sequence[str]) -> str:
     """A comma-separated list of known names for an error message."""
     return ", ".join(sorted(names))
@@ -74,12 +87,13 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     """Run a command-line `main(argv)` and leave the process with its status.
 
     Bad input ends with one line on stderr and status 2; a full disk, a place that takes no files, and a folder where a
-    file belongs or the other way round, likewise; Ctrl-C with 130. Anything else is a defect of ours and keeps
-    its traceback.
+    file belongs or the other way round, likewise. Ctrl-C, SIGTERM and SIGHUP end with 128 + the signal, and like bad
+    input leave nothing half written. Anything else is a defect of ours and keeps its traceback.
     """
     try:
         warnings.showwarning = _show
         give_back()
+        end_cleanly()
         status = main(None) or 0
         sys.stdout.flush()  # here, where a reader that has gone is understood
         sys.exit(status)
@@ -97,8 +111,24 @@ def run_command(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(128 + signal.SIGINT)
+    except Terminated as end:
+        with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to write to
+            sys.stderr.write("terminated\n")
+        sys.exit(128 + end.number)
     finally:
         take_over()  # the work is over: Python must not answer with a traceback from its own end either
+
+
+def end_cleanly() -> None:
+    """From here SIGTERM and SIGHUP raise Terminated in the main thread; one that is ignored (nohup) stays so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, frame: Optional[FrameType]) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once: cleaning up is not interrupted by an impatient second one
+    raise Terminated(number)
 
 
 def take_over() -> None:

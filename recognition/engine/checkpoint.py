@@ -6,6 +6,7 @@
     best/model-*                      published form, highest mean accuracy so far, best.json with the figures
     model-symbol.json, model-NNNN.params  published form, by the checkpoint rule
 """
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import atomic_path, read_json, sha256, write_json
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
@@ -87,6 +89,15 @@ class RunDirectory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self._held = contextlib.ExitStack()
+
+    def claim(self) -> None:
+        """Hold the directory until `release` or the end of the process; InputError naming who holds it already."""
+        self._held.enter_context(claimed(self.folder))
+
+    def release(self) -> None:
+        """Let others write the directory."""
+        self._held.close()
 
     def create(self, settings: Settings, facts: Mapping[str, Any]) -> None:
         """Start a new run; raises InputError where one already stands."""

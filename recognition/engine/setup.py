@@ -161,6 +161,7 @@ def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirector
     ready = prepare(settings, contexts)
     start = _start(settings, ready)
     run = own_directory(run, ready.workers)
+    run.claim()
     run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
     _say_start(settings, contexts, run, ready, log)
@@ -182,6 +183,7 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
         raise InputError(f"--resume: {settings.data.folder} is not the set this run was started on (manifest "
                          f"{ready.manifest}, then {before}); give it the set back, or start a new --run-dir")
     run = own_directory(run, ready.workers)
+    run.claim()
     position, arrays = run.load_last()
     log = LogWriter(run.folder / LOG)
     log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))

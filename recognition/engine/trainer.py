@@ -1,4 +1,5 @@
 """The training loop, read from top to bottom: start, then batch after batch until the steps are done."""
+import contextlib
 import dataclasses
 import math
 import signal
@@ -99,10 +100,10 @@ def dropped_after(step: int, drops: Sequence[int]) -> bool:
     return step in drops
 
 
-# SIGTERM and Ctrl-C let the step in hand finish, so that the run can save and stop cleanly.
+# SIGTERM, SIGHUP and Ctrl-C let the step in hand finish, so that the run can save and stop cleanly.
 
 
-CAUGHT = (signal.SIGTERM, signal.SIGINT)
+CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -113,7 +114,8 @@ class StopRequest:
         self._before: Dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._note) for number in CAUGHT}
+        self._before = {number: signal.signal(number, self._note) for number in CAUGHT
+                        if signal.getsignal(number) is not signal.SIG_IGN}  # under nohup a hang-up stays ignored
         return self
 
     def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
@@ -160,7 +162,8 @@ class Trainer:
         settings = self.settings.step
         target = settings.max_steps + 1 if self.settings.original and settings.max_steps else settings.max_steps
         shown = bar(target or None, "training", "steps", initial=self.position.step)
-        with StopRequest() as stop, self.metrics:
+        with contextlib.ExitStack() as held, StopRequest() as stop, self.metrics:
+            held.callback(self.run.release)
             while self.signal is None and not self._done(target):
                 try:
                     self._epoch(target, stop, shown)

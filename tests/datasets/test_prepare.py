@@ -1,5 +1,4 @@
 """The data command: every verb has help with an example; bad input is one line and status 2, from any folder."""
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,19 +58,6 @@ def test_an_output_where_no_file_can_be_made_is_one_line(tmp_path, arguments):
     assert "Traceback" not in done.stderr
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 64 KB; only root may mount one."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs root to mount a small file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount here")
 @pytest.mark.parametrize("flag", ["--out", "--report"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, full_disk, flag):
     arguments = ["clean", "set", "--embeddings", "e.npy", flag]

@@ -2,6 +2,8 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 
 from arcface_mxnet.datasets.images import encode_jpeg
 from arcface_mxnet.datasets.pairs import write_pack
@@ -92,7 +94,7 @@ def test_a_truncated_file_is_named(faces, tmp_path, name):
 
 @pytest.mark.parametrize("side, pairs, said", [
     (96, 10, "images of 96x96, the network takes 112x112"), (112, 3, "3 pairs, too few for 10 folds"),
-    (0, 10, "image 0: its 9 bytes are no image")])
+    (0, 10, "image 0: its 9 bytes begin as no image")])
 def test_a_pack_that_cannot_be_validated_is_named_before_any_step(faces, tmp_path, side, pairs, said):
     image = encode_jpeg(np.zeros((side, side, 3), np.uint8), 90) if side else b"no image."
     write_pack(faces / "cfp_fp.bin", [image] * 2 * pairs, [True] * pairs)
@@ -217,3 +219,17 @@ def test_a_full_disk_while_saving_keeps_the_restart_point(trained, tmp_path, mon
 def test_checksums_beside_checkpoints_are_right(trained, tmp_path):
     beside = (trained / "model-0001.params.sha256").read_text()
     assert beside.split()[0] == write_checksum(shutil.copy(trained / "model-0001.params", tmp_path / "copy.params"))
+
+
+def test_a_run_directory_has_one_writer(tiny_faces, tmp_path):
+    """A second --resume while the first runs would write the same files."""
+    code = ("import sys, time\nfrom arcface_mxnet.runtime.locks import claimed\n"
+            "with claimed(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n")
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        assert f"run: is being written by process {other.pid} on" in refused(tiny_faces, tmp_path / "run")
+        assert not (tmp_path / "run" / "settings.json").exists()
+    finally:
+        other.kill()
+        other.wait()

@@ -2,7 +2,7 @@
 import io
 import zipfile
 
-from arcface_mxnet.runtime.arrays import load_array, load_arrays
+from arcface_mxnet.runtime.arrays import create_array, load_array, load_arrays
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -112,3 +112,13 @@ def test_an_archive_that_is_cut_off_or_too_large(tmp_path):
         path.write_bytes(npz(tmp_path / "y.npz", {"a.npy": GOOD}).read_bytes()[:end])
         with pytest.raises(InputError, match="z.npz: no whole .npz"):
             load_arrays(path, "r")
+
+
+def test_space_is_claimed_before_it_is_mapped(full_disk):
+    made = create_array(full_disk / "a.npy", (5, 3))
+    made[:] = np.arange(15).reshape(5, 3)
+    made.flush()
+    np.testing.assert_array_equal(np.load(full_disk / "a.npy"), np.arange(15, dtype=np.float32).reshape(5, 3))
+    with pytest.raises(OSError, match="No space left") as error:
+        create_array(full_disk / "b.npy", (1 << 20, 3))
+    assert error.value.filename == str(full_disk / "b.npy") and not (full_disk / "b.npy").exists()

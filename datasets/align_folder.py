@@ -11,8 +11,8 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, parse_size, read_points, rescale
 from arcface_mxnet.datasets.detect import Detector, Face, choose
-from arcface_mxnet.datasets.image_sources import SUFFIXES
-from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg
+from arcface_mxnet.datasets.image_headers import image_suffixes
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, read_image
 from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
@@ -71,21 +71,21 @@ def find_by_detector(detector: Detector, every: bool = False) -> Finder:
     return find
 
 
-def pictures(source: Path) -> List[str]:
+def pictures(source: Path, tiff: bool = False) -> List[str]:
     """Pictures below a folder (or the one given), paths relative to it in sorted order; hidden ones are not seen."""
     if source.is_file():
         return [source.name]
     if not source.is_dir():
         raise InputError(f"{source}: not found; give a folder of photographs, or one photograph")
-    found = (path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = (path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in image_suffixes(tiff))
     names = sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
     if not names:
-        raise InputError(f"{source}: holds no photograph ({', '.join(SUFFIXES)}); give another folder")
+        raise InputError(f"{source}: holds no photograph ({', '.join(image_suffixes(tiff))}); give another folder")
     return names
 
 
 def align_folder(source: PathLike, output: PathLike, find: Finder, size: Tuple[int, int] = (112, 112),
-                 lossless: bool = False) -> AlignReport:
+                 lossless: bool = False, tiff: bool = False) -> AlignReport:
     """Align every picture below `source` into `output` (absent or empty before; whole or absent afterwards).
 
     find(name, BGR image) gives the points (5, 2) of the faces wanted; a second face of a picture is saved as name_1.
@@ -93,14 +93,14 @@ def align_folder(source: PathLike, output: PathLike, find: Finder, size: Tuple[i
     would become one crop, or no crop could be made at all.
     """
     place = Path(source)
-    names = pictures(place)
+    names = pictures(place, tiff)
     root = place.parent if place.is_file() else place
     report = AlignReport()
     taken: Dict[str, str] = {}
     with whole_folder(output) as staging:
         for name in progress(names, label="aligning", unit="pictures"):
             try:
-                image = decode_bgr((root / name).read_bytes())
+                image = decode_bgr(read_image(root / name), tiff)
                 faces = find(name, image)
             except (NoImage, OSError) as error:
                 report.missed.append((name, f"unreadable: {error}"))
@@ -150,6 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=DETECTORS, help="find the points with this detector")
     parser.add_argument("--detector-model", metavar="PATH", help="its .onnx file, or MTCNN's folder (det1 to det4)")
     parser.add_argument("--all-faces", action="store_true", help="every face of a picture, not only the one it is of")
+    parser.add_argument("--tiff", action="store_true", help="take TIFF files as well")
     parser.add_argument("--png", action="store_true", help="lossless crops instead of JPEG of quality 95")
 
 
@@ -163,7 +164,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
         raise InputError(f"--detector {args.detector}: needs --detector-model PATH")
     else:
         find = find_by_detector(open_detector(args.detector, args.detector_model), args.all_faces)
-    report = align_folder(args.source, args.output, find, parse_size(args.size), args.png)
+    report = align_folder(args.source, args.output, find, parse_size(args.size), args.png, args.tiff)
     sys.stdout.write(f"{len(report.crops)} crops in {args.output}; {len(report.missed)} pictures without one"
                      f"{f', listed in {Path(args.output) / MISSED_FILE}' if report.missed else ''}\n")
     for name, reason in report.missed[:10]:

@@ -22,7 +22,7 @@ from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, read_points
 from arcface_mxnet.datasets.align_folder import Finder, find_by_detector, find_by_points
 from arcface_mxnet.datasets.image_sources import Fingerprint, ImageList, from_list, open_source
-from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit, is_whole, kept_as_it_is
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit, kept_as_it_is
 from arcface_mxnet.datasets.record_writer import JOURNAL, PartialSet
 from arcface_mxnet.datasets.records import write_names
 from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
@@ -99,9 +99,7 @@ class _Preparing:
             data = self.source.read(number)
         except OSError as error:
             raise NoImage(f"cannot be read ({error.strerror})") from None
-        if not is_whole(data):
-            raise NoImage("is cut off before its end")
-        image = decode_bgr(data)
+        image = decode_bgr(data, self.source.tiff)
         if number in self.source.unaligned or (self.find is not None and not self.source.unaligned):
             return encode_jpeg(self._aligned(number, image))
         if image.shape[:2] == self.size:
@@ -204,6 +202,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", metavar="FILE", help="align to the points of this file (`path x1 y1 ... x5 y5`)")
     parser.add_argument("--detector", choices=DETECTORS, help="align to the points this detector finds")
     parser.add_argument("--detector-model", metavar="PATH", help="its .onnx file, or MTCNN's folder (det1 to det4)")
+    parser.add_argument("--tiff", action="store_true", help="take TIFF files as well (stored as JPEG)")
     parser.add_argument("--skip", action="store_true", help="list unusable images in skipped.tsv instead of stopping")
     parser.add_argument("--threads", type=int, help="worker threads (default: one for each core)")
 
@@ -213,9 +212,9 @@ def run(args: argparse.Namespace) -> Optional[int]:
     size = parse_size(args.size)
     must_be_free(args.out)
     if Path(args.source).suffix == ".lst":
-        source = from_list(args.source, args.root, args.renumber)
+        source = from_list(args.source, args.root, args.renumber, args.tiff)
     else:
-        source = open_source(args.source)
+        source = open_source(args.source, args.tiff)
     if source.passed_over:
         sys.stdout.write(f"{len(source.passed_over)} files are no images by their names and are left out, "
                          f"such as {source.passed_over[0]}\n")

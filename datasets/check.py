@@ -19,7 +19,7 @@ from typing import Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, 
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.embedding_angles import hashes, near_pairs, thumbnail
-from arcface_mxnet.datasets.images import NoImage, decode_bgr, is_whole
+from arcface_mxnet.datasets.images import NoImage, decode_bgr
 from arcface_mxnet.datasets.manifest import Block, blocks
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.recordio import (
@@ -198,8 +198,6 @@ def _unpacked(records: RecordSet, position: int, framed: bytes, expected: Option
 
 def _decoded(records: RecordSet, encoded: bytes) -> np.ndarray:
     """The image, BGR uint8 (h, w, 3); raises NoImage where it is not whole or not of the set's size."""
-    if not is_whole(encoded):
-        raise NoImage("is cut off before its end")
     image = decode_bgr(encoded)
     if records.image_size is not None and image.shape[:2] != records.image_size:
         raise NoImage(f"is {image.shape[0]}x{image.shape[1]}, `property` says "
@@ -319,8 +317,6 @@ def _verify_pack(path: Path) -> Verdict:
     for number, encoded in enumerate(pack.images):
         try:
             size = decode_bgr(encoded).shape[:2]
-            if not is_whole(encoded):
-                raise NoImage("is cut off before its end")
             if size not in sizes and sizes:
                 raise NoImage(f"is {size[0]}x{size[1]}, unlike the first")
             sizes.setdefault(size, number)

@@ -13,8 +13,6 @@ MOST_SIDE = 32766  # OpenCV's warps take no longer side
 MOST_BYTES = 1 << 28  # of an encoded picture
 JPEG, PNG, BMP, WEBP, PNM, TIFF = "JPEG", "PNG", "BMP", "WebP", "PNM", "TIFF"
 FORMATS = (JPEG, PNG, BMP, WEBP, PNM)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp")
-TIFF_SUFFIXES = (".tif", ".tiff")
 _KNOWN_OTHERS = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"GIF8", "GIF"),
     (b"v/1\x01", "OpenEXR"), (b"#?RADIANCE", "Radiance HDR"), (b"#?RGBE", "Radiance HDR"),
@@ -32,6 +30,11 @@ _JPEG_END = b"\xff\xd9"  # never inside a scan, so the first after one starts is
 _FRAME = struct.Struct(">BHHB")
 # A deflated byte makes 1,032 bytes at most, and a JPEG needs a bit for 8x8 pixels: a larger claim is made up.
 _DEFLATE_MOST, _JPEG_PIXELS_A_BYTE = 1032, 8 * 64
+
+
+def image_suffixes(tiff: bool = False) -> Tuple[str, ...]:
+    """How the names of image files end, in lower case."""
+    return (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp") + ((".tif", ".tiff") if tiff else ())
 
 
 class NoImage(ValueError):

@@ -2,10 +2,14 @@
 
 Nothing reaches OpenCV before `arcface_mxnet.datasets.image_headers` has told its format and size from its own bytes.
 """
+import errno
+import os
+import stat
 from typing import Optional, Tuple
 
 from arcface_mxnet.datasets.image_headers import (
     JPEG,
+    MOST_BYTES,
     MOST_PIXELS,
     PNG,
     PNM,
@@ -15,15 +19,28 @@ from arcface_mxnet.datasets.image_headers import (
     pnm_layout,
     read_header,
 )
+from arcface_mxnet.runtime.files import PathLike
 
 import cv2
 import numpy as np
 
-__all__ = ["NoImage", "decode_bgr", "decode_rgb", "encode_jpeg", "fit", "is_whole", "kept_as_it_is", "mime", "suffix"]
+__all__ = ["NoImage", "decode_bgr", "decode_rgb", "encode_jpeg", "fit", "kept_as_it_is", "mime", "read_image",
+           "suffix"]
 
 JPEG_QUALITY = 95
 _SUFFIXES = {JPEG: ".jpg", PNG: ".png"}
 _MIMES = {JPEG: "image/jpeg", PNG: "image/png", WEBP: "image/webp"}
+
+
+def read_image(path: PathLike) -> bytes:
+    """The bytes of an image file; raises OSError where it is no regular file (it is not waited for) or too large."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
+        if status.st_size > MOST_BYTES:
+            raise OSError(errno.EINVAL, f"{status.st_size} bytes, more than the {MOST_BYTES} that are read")
+        return stream.read()
 
 
 def decode_rgb(encoded: bytes, tiff: bool = False) -> np.ndarray:
@@ -78,12 +95,6 @@ def fit(image: np.ndarray, size: Optional[Tuple[int, int]]) -> np.ndarray:
     if height * size[1] != width * size[0]:
         raise NoImage(f"it is {height}x{width}, which does not scale to {size[0]}x{size[1]}")
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-
-
-def is_whole(encoded: bytes) -> bool:
-    """Whether an image has all its bytes; decoders fill what is cut off with grey in silence. True where it is none."""
-    header = _header(encoded)
-    return header is None or header.whole
 
 
 def kept_as_it_is(encoded: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, S
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.catalog import TEST_SETS, TRAINING_SETS
 from arcface_mxnet.datasets.image_sources import open_source
-from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, suffix
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, mime, suffix
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
@@ -146,10 +146,10 @@ def _look(found: Description, where: str, rows: Sequence[Sequence[int]], read: A
     for row in rows:
         pictures.append([])
         for number in row:
-            encoded = read(number)
             try:
+                encoded = read(number)
                 pictures[-1].append(decode_bgr(encoded))
-            except NoImage as error:
+            except (NoImage, OSError) as error:
                 raise InputError(f"{where}: image {number}: {error}; see all of them with `verify`") from None
             sizes["{}x{}".format(*pictures[-1][-1].shape[:2])] += 1
             formats[suffix(encoded)[1:]] += 1
@@ -332,9 +332,11 @@ def write_page(path: PathLike, title: str, intro: str, questions: Sequence[Quest
 
 def _picture(key: int, read: Callable[[int], bytes], below: str) -> str:
     data = read(key)
-    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
-    encoded = base64.b64encode(data).decode("ascii")
-    return f'<figure><img alt="image {key}" src="data:image/{kind};base64,{encoded}">{below}</figure>'
+    try:
+        picture = f'<img alt="image {key}" src="data:{mime(data)};base64,{base64.b64encode(data).decode("ascii")}">'
+    except NoImage as error:
+        picture = f"<p>image {key} {html.escape(str(error))}</p>"
+    return f"<figure>{picture}{below}</figure>"
 
 
 def _section(question: Question, read: Callable[[int], bytes]) -> str:

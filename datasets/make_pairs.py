@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.align import parse_size
-from arcface_mxnet.datasets.image_sources import SUFFIXES
-from arcface_mxnet.datasets.images import NoImage, decode_bgr
+from arcface_mxnet.datasets.image_headers import image_suffixes
+from arcface_mxnet.datasets.images import NoImage, decode_bgr, read_image, suffix
 from arcface_mxnet.datasets.manifest import describe_pack
 from arcface_mxnet.datasets.pairs import read_pack, write_pack
 from arcface_mxnet.datasets.whole_folder import whole_folder
@@ -198,7 +198,6 @@ EXAMPLE = ("  python datasets/prepare.py pairs pairs.txt packs/lfw.bin --images 
            "  python datasets/prepare.py pairs cfp-dataset/ packs/cfp_fp.bin --images cfp_aligned/ --form cfp-fp\n"
            "  python datasets/prepare.py pairs packs/lfw.bin flat/ --flat")
 LIST_FILE = "pairs_label.txt"
-PNG_MAGIC = b"\x89PNG"
 
 
 def find_image(root: Path, name: str) -> Path:
@@ -212,8 +211,8 @@ def find_image(root: Path, name: str) -> Path:
         return written
     in_folder = root / Path(name).stem.rsplit("_", 1)[0] / Path(name).name
     for candidate in (written, in_folder):
-        for suffix in (candidate.suffix, *SUFFIXES):
-            found = candidate.with_suffix(suffix)
+        for ending in (candidate.suffix, *image_suffixes()):
+            found = candidate.with_suffix(ending)
             if found.is_file():
                 return found
     raise InputError(f"{written}: not found; align the images first, or give the right --images folder")
@@ -239,10 +238,10 @@ def pack_pairs(pairs: List[Pair], images: PathLike, output: PathLike, size: Tupl
 
 
 def _checked(path: Path, size: Tuple[int, int]) -> bytes:
-    data = path.read_bytes()
     try:
+        data = read_image(path)
         found = decode_bgr(data).shape[:2]
-    except NoImage as error:
+    except (NoImage, OSError) as error:
         raise InputError(f"{path}: {error}; replace the file") from None
     if found != size:
         raise InputError(f"{path}: is {found[0]}x{found[1]}, not {size[0]}x{size[1]}; align the images first "
@@ -261,7 +260,7 @@ def flatten_pack(pack: PathLike, output: PathLike) -> int:
             for number, same in enumerate(read.same):
                 names = []
                 for side, data in zip("ab", read.images[2 * number:2 * number + 2]):
-                    names.append(f"{number:06d}_{side}{'.png' if data.startswith(PNG_MAGIC) else '.jpg'}")
+                    names.append(f"{number:06d}_{side}{suffix(data)}")
                     (staging / names[-1]).write_bytes(data)
                 stream.write(f"{names[0]}\t{names[1]}\t{int(same)}\n")
     return len(read.same)

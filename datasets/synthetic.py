@@ -13,6 +13,7 @@ from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, PURPOSE_SIZE, dr
 from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
 from arcface_mxnet.datasets.faces.render import encode, render
 from arcface_mxnet.datasets.faces.studio import Sitting, sittings
+from arcface_mxnet.datasets.images import decode_bgr
 from arcface_mxnet.datasets.manifest import describe_pack, describe_set
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
@@ -232,7 +233,7 @@ def _write_lines(path: Path, rows: List[str]) -> None:
 
 def contact_sheet(people_count: int, images: int, seed: int) -> np.ndarray:
     """Rows of people, columns of their pictures: uint8 RGB (112 * people, 112 * images, 3)."""
-    rows = [[cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in sitting.images]
+    rows = [[decode_bgr(data) for data in sitting.images]
             for sitting in people("train", people_count, images, seed, workers=1)]
     return cv2.cvtColor(np.vstack([np.hstack(row) for row in rows]), cv2.COLOR_BGR2RGB)
 

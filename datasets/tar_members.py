@@ -7,7 +7,7 @@ nothing is read but headers. Read are ustar, GNU (long names, sizes in base 256)
 import os
 from typing import BinaryIO, Dict, Iterator, NamedTuple, Tuple
 
-from arcface_mxnet.runtime.reading import shown
+from arcface_mxnet.runtime.reading import escaped, shown
 
 BLOCK = 512
 MOST_NAME = 1 << 16  # bytes of a long name or of a pax header
@@ -39,7 +39,7 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
         if not header.strip(b"\0"):
             return
         _check_sum(header, at)
-        kind, size = header[156:157], _number(header[124:136], shown(_name(header)))
+        kind, size = header[156:157], _number(header[124:136], escaped(_name(header)))
         body = at + BLOCK
         if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
             text = _body(stream, body, size, end)
@@ -54,11 +54,11 @@ def tar_members(stream: BinaryIO) -> Iterator[Member]:
         size = size if size_told < 0 else size_told
         at = _after(body, size if kind in _FILE else 0)
         if kind not in (*_FILE, _FOLDER):
-            raise BadArchive(f"{shown(name)} is {_KINDS.get(kind, f'of the unknown kind {shown(kind)}')}, "
+            raise BadArchive(f"{escaped(name)} is {_KINDS.get(kind, f'of the unknown kind {shown(kind)}')}, "
                              "which an archive of images has no need of")
         if kind in _FILE and not name.endswith("/"):
             if body + size > end:
-                raise BadArchive(f"{shown(name)} has {size} bytes by its header, {max(end - body, 0)} are left; "
+                raise BadArchive(f"{escaped(name)} has {size} bytes by its header, {max(end - body, 0)} are left; "
                                  "it is cut off")
             yield Member(name, body, size)
         told, size_told = "", -1

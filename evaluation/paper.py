@@ -16,7 +16,7 @@ PAPER = Path(__file__).with_name("paper.json")
 Cell = Union[float, str, None]
 
 
-class Published(NamedTuple):
+class PublishedFigure(NamedTuple):
     """One published figure: `value` in the unit of its table (None: not published), and where it is printed."""
 
     value: Optional[float]
@@ -50,12 +50,12 @@ class PaperTable(NamedTuple):
                 return row
         raise unknown(f"row of {self.name}", name, [row.name for row in self.rows])
 
-    def figure(self, row: str, column: str) -> Published:
+    def figure(self, row: str, column: str) -> PublishedFigure:
         """The number in a cell; raises InputError for an unknown row or column."""
         if column not in self.columns:
             raise unknown(f"column of {self.name}", column, self.columns)
         value = self.row(row).values[self.columns.index(column)]
-        return Published(float(value) if isinstance(value, (int, float)) else None, f"{self.label}, {row}")
+        return PublishedFigure(float(value) if isinstance(value, (int, float)) else None, f"{self.label}, {row}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -82,7 +82,7 @@ def figure(name: str) -> Dict[str, Any]:
     return figures[name]
 
 
-PAIRS: Dict[str, Published] = {
+PAIRS: Dict[str, PublishedFigure] = {
     "lfw": table("table4").figure("MS1MV2, R100, ArcFace (v3)", "LFW"),
     "calfw": table("table5").figure("MS1MV2, R100, ArcFace", "CALFW"),
     "cplfw": table("table5").figure("MS1MV2, R100, ArcFace", "CPLFW"),
@@ -124,7 +124,7 @@ RANK_1: Dict[str, float] = {
 """v4, Table 8: 1:N rank-1; which of the two definitions is not said."""
 
 
-def published_tar(target: str, mode: str, far: float) -> Optional[Tuple[float, str]]:
+def published_ijb_tar(target: str, mode: str, far: float) -> Optional[Tuple[float, str]]:
     """The published TAR and its source, or None: Table 7 in the paper's mode at 1e-4, else the notebooks' figures."""
     if mode == PAPER_MODE and far == PAPER_FAR:
         found = table("table7").figure("MS1MV2, R100, ArcFace", TITLES[target])
@@ -162,6 +162,6 @@ TABLE_6: Dict[str, Dict[bool, Figures]] = {
 """By protocol and whether the noise lists were applied."""
 
 
-def published(protocol: str, refined: bool, distractors: int) -> Optional[Figures]:
+def published_megaface(protocol: str, refined: bool, distractors: int) -> Optional[Figures]:
     """The paper's figures for a run of full size, else None."""
     return TABLE_6[protocol][refined] if distractors == FULL_SIZE else None

@@ -3,15 +3,15 @@ import os
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+from arcface_mxnet.datasets.image_headers import image_suffixes
+from arcface_mxnet.datasets.images import read_image
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.evaluation.features import read_lines
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.text import HIGHEST, iterate_lines, listed_path, whole_number
 
 import numpy as np
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp")
 
 
 class Source:
@@ -61,19 +61,19 @@ class FileSource(Source):
 
     def __init__(self, origin: str, root: Path, names: List[str], labels: Optional[np.ndarray] = None) -> None:
         if not names:
-            raise InputError(f"{origin}: no image in it; expected {', '.join(IMAGE_ENDINGS)}")
+            raise InputError(f"{origin}: no image in it; expected {', '.join(image_suffixes())}")
         self.origin, self._root, self.names, self.labels = origin, root, names, labels
 
     def read(self, row: int) -> bytes:
         """The file's bytes."""
-        return (self._root / self.names[row]).read_bytes()
+        return read_image(self._root / self.names[row])
 
 
 def folder_source(folder: PathLike) -> FileSource:
     """Every image under a folder, sorted by path; the class is the number of its sorted parent folder."""
     root = Path(folder)
     names = sorted(os.path.relpath(os.path.join(place, name), root) for place, _, files in os.walk(root)
-                   for name in files if name.lower().endswith(IMAGE_ENDINGS))
+                   for name in files if name.lower().endswith(image_suffixes()))
     _, labels = np.unique([os.path.dirname(name) for name in names], return_inverse=True)
     return FileSource(str(folder), root, names, labels.astype(np.int64))
 
@@ -87,13 +87,14 @@ def list_source(path: PathLike, root: Optional[PathLike] = None) -> FileSource:
     place = Path(path)
     names: List[str] = []
     labels: List[int] = []
-    for number, line in enumerate(read_lines(place, "give a list of paths, one a line"), 1):
+    for number, line in iterate_lines(place, "give a list of paths, one a line"):
         if not line.strip() or line.startswith("#"):
             continue
+        where = f"{place}: line {number}"
         name, tab, label = line.rstrip().partition("\t")
-        names.append(name)
+        names.append(listed_path(name, where))
         if tab:
-            labels.append(_class_number(place, number, label))
+            labels.append(whole_number(label, where, -HIGHEST, HIGHEST, "a class (the form is PATH<TAB>CLASS)"))
         if labels and len(labels) != len(names):
             raise InputError(f"{place}: line {number}: a class on some lines only; give every path one, or none")
     return FileSource(str(path), Path(root) if root else place.parent, names,
@@ -112,13 +113,6 @@ def open_source(path: PathLike, root: Optional[PathLike] = None) -> Source:
     if place.is_dir():
         return folder_source(place)
     return list_source(place, root)
-
-
-def _class_number(place: Path, line: int, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"{place}: line {line}: class '{text}' is no integer; write PATH<TAB>CLASS") from None
 
 
 def image_size(text: str) -> Tuple[int, int]:

@@ -16,7 +16,7 @@ PROVENANCE = FOLDER / "provenance.json"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRun:
     """One published run: its course, its recipe, and its entry in provenance.json."""
 
     name: str
@@ -40,7 +40,7 @@ def names() -> List[str]:
     return sorted(_entries())
 
 
-def published(name: str) -> Published:
+def published_run(name: str) -> PublishedRun:
     """The published run of this name; raises InputError listing the known ones."""
     entries = _entries()
     if name not in entries:
@@ -50,7 +50,7 @@ def published(name: str) -> Published:
     table.insert(2, "images", table["step"] * float(entry["recipe"]["batch"]))
     if "loss" not in table:
         table["loss"] = float("nan")
-    return Published(name, Run(name, entry["settings"], entry["facts"], table), _recipe(entry["recipe"]), entry)
+    return PublishedRun(name, Run(name, entry["settings"], entry["facts"], table), _recipe(entry["recipe"]), entry)
 
 
 @functools.lru_cache(maxsize=1)

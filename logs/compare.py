@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.logs.catalogue import Published, names, published
+from arcface_mxnet.logs.catalogue import PublishedRun, names, published_run
 from arcface_mxnet.logs.parse import Run, load
 from arcface_mxnet.logs.recipe import Recipe, differences, distance, recipe
 from arcface_mxnet.runtime.errors import run_command
@@ -170,12 +170,12 @@ class Comparison:
                 "notes": self.notes, "validations": rows}
 
 
-def closest(ours: Recipe) -> Published:
+def closest(ours: Recipe) -> PublishedRun:
     """The published run with the same network, loss and data, or the most alike."""
-    return min((published(name) for name in names()), key=lambda other: distance(ours, other.recipe))
+    return min((published_run(name) for name in names()), key=lambda other: distance(ours, other.recipe))
 
 
-def compare(run: Run, other: Published) -> Comparison:
+def compare(run: Run, other: PublishedRun) -> Comparison:
     """Set `run` beside `other`."""
     mine = recipe(run)
     shared = [target for target in run.targets if target in other.run.targets]
@@ -230,11 +230,11 @@ def _train_accuracy(run: Run, other: Run) -> "tuple[float, float]":
     return float(mine), float(theirs)
 
 
-def _pairs(other: Published, target: str) -> int:
+def _pairs(other: PublishedRun, target: str) -> int:
     return int(other.entry["facts"].get("packs", {}).get(target, 6000))
 
 
-def _notes(run: Run, mine: Recipe, other: Published, shared: Sequence[str]) -> List[str]:
+def _notes(run: Run, mine: Recipe, other: PublishedRun, shared: Sequence[str]) -> List[str]:
     notes = [f"Published: {other.title}; {other.entry['origin']}."]
     if other.released_step:
         notes.append(f"Its step {other.released_step:,} became the released model.")
@@ -256,7 +256,7 @@ def _notes(run: Run, mine: Recipe, other: Published, shared: Sequence[str]) -> L
     return notes
 
 
-def _reach(run: Run, other: Published) -> List[str]:
+def _reach(run: Run, other: PublishedRun) -> List[str]:
     seen, last = run.table["images"].iloc[-1], other.run.table["images"].iloc[-1]
     first = other.run.validations["images"].iloc[0]
     if seen < first:
@@ -303,7 +303,7 @@ def _known(value: float) -> Optional[float]:
 def against(path: PathLike, name: Optional[str] = None) -> Comparison:
     """The run at `path` (a run directory or a log) beside the published run `name`, or the closest one."""
     run = load(path)
-    return compare(run, published(name) if name else closest(recipe(run)))
+    return compare(run, published_run(name) if name else closest(recipe(run)))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.logs import writer
-from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, report
 from arcface_mxnet.logs.parse import Run, load
 from arcface_mxnet.logs.recipe import recipe
@@ -32,7 +32,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 
 OURS = "#0072B2"
-PUBLISHED = ("#555555", "#D55E00", "#009E73", "#CC79A7")
+OTHER_COLOURS = ("#555555", "#D55E00", "#009E73", "#CC79A7")
 PANEL_WIDTH, PANEL_HEIGHT = 3.9, 2.8  # inches
 POINTS = 400  # a curve has no more; the eye sees no difference and the SVG stays small
 SMOOTHING_WINDOWS = 25  # at most so many training windows are averaged, and at most a thirtieth of a course
@@ -67,7 +67,7 @@ Draw = Callable[[Axes, Sequence[_Line]], None]
 
 def draw(ours: Curves, others: Sequence[Curves] = ()) -> Figure:
     """The figure of `ours` with `others` beneath. The x axis is images seen (steps where the batch is not known)."""
-    drawn = [_Line(other, PUBLISHED[index % len(PUBLISHED)], 1.1, False) for index, other in enumerate(others)]
+    drawn = [_Line(other, OTHER_COLOURS[index % len(OTHER_COLOURS)], 1.1, False) for index, other in enumerate(others)]
     drawn.append(_Line(ours, OURS, 1.8, True))
     panels = _panels(drawn)
     columns = min((3, 4), key=lambda count: -len(panels) % count)  # as few empty places as can be
@@ -244,10 +244,10 @@ def _legend(figure: Figure, axis: Axes, drawn: Sequence[_Line]) -> None:
                           for line in reversed(drawn)]
     labels = [line.curves.name for line in reversed(drawn)]
     if any(line.curves.run.targets for line in drawn):
-        handles.append(Patch(color=PUBLISHED[0], alpha=0.15, linewidth=0))
+        handles.append(Patch(color=OTHER_COLOURS[0], alpha=0.15, linewidth=0))
         labels.append("one standard error")
     if any(line.curves.released for line in drawn):
-        handles.append(axis.plot([], [], "D", color=PUBLISHED[0], markerfacecolor="white", markersize=5)[0])
+        handles.append(axis.plot([], [], "D", color=OTHER_COLOURS[0], markerfacecolor="white", markersize=5)[0])
         labels.append("released model")
     figure.legend(handles, labels, loc="outside upper left", ncols=len(handles), fontsize=10)
 
@@ -269,7 +269,7 @@ def curves(source: str, others: Optional[Sequence[str]]) -> Tuple[Curves, List[C
 
 
 def _published(name: str) -> Curves:
-    entry = published(name)
+    entry = published_run(name)
     return Curves(f"{name} (published)", entry.run, entry.released_step)
 
 
@@ -292,7 +292,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     others = None if arguments.others is None else arguments.others.split(",")
     for name in others or ():
         if name != NONE:
-            published(name)  # a wrong name is said now, not taken for a run that has yet to begin
+            published_run(name)  # a wrong name is said now, not taken for a run that has yet to begin
     if arguments.live:
         page = _folder(arguments.run) / "live.html"
         sys.stdout.write(f"{page}: redrawn every {arguments.every:g} s until the run stops\n")
@@ -339,7 +339,7 @@ def page(ours: Curves, others: List[Curves], every: float) -> str:
     stream = io.StringIO()
     with matplotlib.rc_context(STYLE):
         draw(ours, others).savefig(stream, format="svg", metadata={"Date": None})
-    told = [report(compare(ours.run, published(name))) for name in _names(others)]
+    told = [report(compare(ours.run, published_run(name))) for name in _names(others)]
     return PAGE.format(refresh="" if stopped else f'<meta http-equiv="refresh" content="{max(round(every), 1)}">',
                        title=html.escape(ours.name), state=html.escape(state),
                        figure=stream.getvalue()[stream.getvalue().index("<svg"):],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, Published, names, published
+from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, PublishedRun, names, published_run
 from arcface_mxnet.logs.compare import against, report
 from arcface_mxnet.logs.parse import Run, load
 from arcface_mxnet.logs.recipe import ARCFACE_2018, recipe
@@ -144,14 +144,14 @@ def published_command(name: str) -> str:
     Data, network, loss in its `--head-2018` or `--original` form, batch, rate, decay and cadence are those of the
     log. Raises InputError listing the known names.
     """
-    run = published(name)
+    run = published_run(name)
     lines = [f"# {run.title}; {run.entry['origin']}"]
     if run.released_step:
         lines.append(f"# step {run.released_step:,} of it was released")
     lines += [f"# {run.entry['note']}"] * bool(run.entry["note"])
     stage = run.entry["stage"]
     if stage:
-        before = published(stage)
+        before = published_run(stage)
         steps = run.entry["stage_checkpoint"] * int(before.entry["settings"]["verbose"])
         lines += [f"# stage 1: {before.title} ({before.entry['origin']}), to step {steps:,}",
                   *([f"# {before.entry['note']}"] * bool(before.entry["note"])), _command(before, max_steps=steps),
@@ -166,7 +166,7 @@ def check(name: str, run: PathLike) -> Tuple[str, int]:
     return report(comparison), comparison.status
 
 
-def flags(run: Published) -> Dict[str, Any]:
+def flags(run: PublishedRun) -> Dict[str, Any]:
     """The flags of recognition/train.py that a published run stands for, by their name without the dashes."""
     recipe, settings = run.recipe, run.entry["settings"]
     chosen: Dict[str, Any] = {"network": recipe.network, "loss": _loss(run), "dataset": recipe.dataset}
@@ -180,7 +180,7 @@ def flags(run: Published) -> Dict[str, Any]:
     return chosen
 
 
-def _command(run: Published, pretrained: Optional[str] = None, max_steps: Optional[int] = None) -> str:
+def _command(run: PublishedRun, pretrained: Optional[str] = None, max_steps: Optional[int] = None) -> str:
     chosen = flags(run)
     if max_steps:
         chosen["max-steps"] = max_steps
@@ -193,7 +193,7 @@ def _command(run: Published, pretrained: Optional[str] = None, max_steps: Option
     return "python recognition/train.py " + " ".join(words)
 
 
-def _loss(run: Published) -> str:
+def _loss(run: PublishedRun) -> str:
     return "softmax" if run.recipe.margins is None else LOSS_OF_MARGINS[run.recipe.margins]
 
 

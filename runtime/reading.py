@@ -30,6 +30,11 @@ def shown(value: object, most: int = _MOST_SHOWN) -> str:
     return repr(text[:most]) + ("..." if len(text) > most else "")
 
 
+def escaped(text: str, most: int = 200) -> str:
+    """A name from a file as a message may hold it: as `shown`, without quotes."""
+    return repr(text[:most])[1:-1] + ("..." if len(text) > most else "")
+
+
 def file_status(path: PathLike, remedy: str) -> os.stat_result:
     """The status of a regular file, links followed; raises InputError, which ends with `remedy`, for anything else."""
     try:

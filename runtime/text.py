@@ -123,7 +123,8 @@ def whole_number(text: str, where: str, low: int = 0, high: int = HIGHEST, what:
     plain = text.strip()
     if _WHOLE.fullmatch(plain) and low <= int(plain) <= high:
         return int(plain)
-    raise InputError(f"{where}: {shown(plain)} is not {what} from {low} to {high}{_found(plain)}")
+    bounds = "" if low <= -HIGHEST else f" from {low}" + (" up" if high == HIGHEST else f" to {high}")
+    raise InputError(f"{where}: {shown(plain)} is not {what}{bounds}{_found(plain)}")
 
 
 def real_number(text: str, where: str, low: float = -math.inf, high: float = math.inf, what: str = "a number") -> float:

@@ -36,7 +36,7 @@ from arcface_mxnet.evaluation.ijb.templates import (
     pool,
 )
 from arcface_mxnet.evaluation.ijb.verification import VerifyResult, verify
-from arcface_mxnet.evaluation.paper import RANK_1, published_tar
+from arcface_mxnet.evaluation.paper import RANK_1, published_ijb_tar
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.runtime.errors import InputError, run_command
@@ -105,10 +105,10 @@ def _verify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode])
         result = verify(templates, pairs)
         figures = {"tar": {str(far): rate for far, rate in result.tar.items()}, "genuine_pairs": result.genuine,
                    "impostor_pairs": result.impostor, "templates": len(templates.ids), "images": len(images.features),
-                   "published_lists": lists.published}
+                   "published_lists": lists.as_published}
         rows = []
         for far, rate in result.tar.items():
-            paper, source = published_tar(options.target, name, far) or (None, "")
+            paper, source = published_ijb_tar(options.target, name, far) or (None, "")
             rows.append(Row(f"{lists.title} 1:1 {name}: TAR at FAR {far:g}", 100 * rate,
                             None if paper is None else 100 * paper, source))
         entries[f"{options.target}_{name}"] = Entry(figures, _about(options, name, [path], lists), rows,
@@ -131,7 +131,7 @@ def _identify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode
             result = DEFINITIONS[definition](templates, gallery_subjects, probes)
             label = f"{lists.title} 1:N {name} {definition}"
             entries[f"{options.target}_{name}_{definition}"] = Entry(
-                {**_identify_figures(result), "published_lists": lists.published},
+                {**_identify_figures(result), "published_lists": lists.as_published},
                 _about(options, f"{name}, {definition} galleries", [*galleries, probe_list], lists),
                 _identify_rows(label, RANK_1[options.target], result))
             ranks = ", ".join(f"rank-{k} {100 * rate:.2f}" for k, rate in result.rank.items())
@@ -167,7 +167,7 @@ def _compared(target: str, images: Images, counts: Dict[str, int]) -> Lists:
     """The lists' counts beside the published ones; one line on stderr where they differ."""
     templates = len(np.unique(images.media.templates))
     lists = compare(target, {"images": len(images.features), "templates": templates, **counts})
-    if not lists.published:
+    if not lists.as_published:
         sys.stderr.write(f"warning: {target}: not the published lists ({lists.differences}); "
                          "the figures do not compare with published ones\n")
     return lists
@@ -177,7 +177,7 @@ def _about(options: argparse.Namespace, protocol: str, paths: Sequence[Path], li
     flipped = [options.flipped_features] if options.flipped_features else []
     return About(f"{options.target} {options.task}", protocol, source_hashes(options),
                  file_hashes([*flipped, meta_path(options.meta, options.target, "face_tid_mid.txt"), *paths]),
-                 {} if lists.published else {"not the published lists": lists.differences})
+                 {} if lists.as_published else {"not the published lists": lists.differences})
 
 
 def _flags() -> argparse.ArgumentParser:

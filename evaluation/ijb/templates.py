@@ -147,7 +147,7 @@ def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], n
 # Sources: docs/original.md, section 7.1. No source was found for the sizes of IJB-B's galleries: not compared.
 
 
-PUBLISHED: Dict[str, Dict[str, int]] = {
+PUBLISHED_SIZES: Dict[str, Dict[str, int]] = {
     "ijbb": {"images": 227_630, "templates": 12_115, "pairs": 8_010_270, "genuine pairs": 10_270,
              "probe templates": 10_270},
     "ijbc": {"images": 469_375, "templates": 23_124, "pairs": 15_658_489, "genuine pairs": 19_557,
@@ -162,18 +162,18 @@ class Lists(NamedTuple):
     differences: str
 
     @property
-    def published(self) -> bool:
+    def as_published(self) -> bool:
         """Whether every known count is the published one."""
         return not self.differences
 
     @property
     def title(self) -> str:
         """The target as tables name it."""
-        return self.target if self.published else f"{self.target} (not the published lists)"
+        return self.target if self.as_published else f"{self.target} (not the published lists)"
 
 
 def compare(target: str, found: Mapping[str, int]) -> Lists:
     """Set the counts of these lists beside the published ones of a target."""
-    known = PUBLISHED[target]
+    known = PUBLISHED_SIZES[target]
     return Lists(target, ", ".join(f"{count:,} {name} instead of {known[name]:,}" for name, count in found.items()
                                    if count != known.get(name, count)))

@@ -18,7 +18,7 @@ from arcface_mxnet.evaluation.megaface.inputs import (
 )
 from arcface_mxnet.evaluation.megaface.protocol import Features, MegaFaceResult, check, evaluate
 from arcface_mxnet.evaluation.megaface.run_experiment import evaluate_devkit, write_files
-from arcface_mxnet.evaluation.paper import TABLE_6, TABLE_FAR, published
+from arcface_mxnet.evaluation.paper import TABLE_6, TABLE_FAR, published_megaface
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
 from arcface_mxnet.runtime.errors import run_command
@@ -53,7 +53,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 def _entry(options: argparse.Namespace, result: MegaFaceResult, given: Distractors, devkit: Dict[str, Any]) -> Entry:
     """One number of distractors: its figures, the rows of Table 6 and the curves of figure 8."""
     refined = bool(options.noises)
-    paper = published(options.protocol, refined, result.distractors)
+    paper = published_megaface(options.protocol, refined, result.distractors)
     label = f"MegaFace {options.protocol}{', R' if refined else ''}, {result.distractors} distractors"
     label += f" of set {given.number}" if given.number > 1 else ""
     rows = [Row(f"{label}: rank-1", 100 * result.rank1, paper and paper.identification, paper.source if paper else "")]

@@ -4,7 +4,7 @@ import json
 from arcface_mxnet.datasets.align import REFERENCES, align
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.evaluation.ijb import templates as sizes
+from arcface_mxnet.evaluation.ijb import templates
 from arcface_mxnet.evaluation.ijb.__main__ import main
 from arcface_mxnet.evaluation.ijb.metadata import meta_path, read_faces, read_media, read_pairs, read_subjects
 from arcface_mxnet.evaluation.ijb.templates import Mode, pool
@@ -146,9 +146,9 @@ def test_a_list_that_is_not_the_published_one_is_said(ijbc, capsys):
 def test_the_published_lists_pass_in_silence(ijbc, monkeypatch, capsys):
     """A pair list cut at a line boundary is told from the whole one; the whole one is not commented on."""
     root = ijbc[0]
-    monkeypatch.setitem(sizes.PUBLISHED, "ijbc", {"images": 108, "templates": 36, "pairs": 288, "genuine pairs": 24,
-                                                 "probe templates": 24, "templates of gallery 1": 6,
-                                                 "templates of gallery 2": 6})
+    monkeypatch.setitem(templates.PUBLISHED_SIZES, "ijbc", {
+        "images": 108, "templates": 36, "pairs": 288, "genuine pairs": 24, "probe templates": 24,
+        "templates of gallery 1": 6, "templates of gallery 2": 6})
     for task in ("verify", "identify"):
         found = run(root, task, "--mode", "N0D0F0")
         assert capsys.readouterr().err == ""
@@ -162,7 +162,7 @@ def test_the_published_lists_pass_in_silence(ijbc, monkeypatch, capsys):
 
 
 def test_the_counts_are_those_of_the_facts():
-    ijbb, ijbc = (sizes.PUBLISHED[target] for target in ("ijbb", "ijbc"))
+    ijbb, ijbc = (templates.PUBLISHED_SIZES[target] for target in ("ijbb", "ijbc"))
     assert ijbc["pairs"] == 19_557 + 15_638_932 and ijbb["pairs"] - ijbb["genuine pairs"] == 8_000_000
     assert ijbc["templates of gallery 1"] + ijbc["templates of gallery 2"] == 3_531
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from arcface_mxnet.logs import format as lines
-from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, main, report
 from arcface_mxnet.logs.parse import Run, load, parse
 from arcface_mxnet.logs.recipe import Recipe, differences, recipe
@@ -18,7 +18,7 @@ LOGS = {"y1": "insightface_model-y1-test2.log", "r34": "insightface_model-r34-am
 
 def shifted(name: str, offset: float, until: Optional[int] = None, **settings: Any) -> Run:
     """A published run with other accuracies (offset in log-odds), cut at a step."""
-    run = published(name).run
+    run = published_run(name).run
     table = run.table.copy()
     if until:
         table = table[table["step"] <= until]
@@ -30,13 +30,13 @@ def shifted(name: str, offset: float, until: Optional[int] = None, **settings: A
 
 @pytest.mark.parametrize(("offset", "where", "status"), [(0.0, "inside", 0), (-1.0, "below", 1), (1.0, "above", 0)])
 def test_standing_and_status(offset: float, where: str, status: int) -> None:
-    comparison = compare(shifted("y1", offset, 60000), published("y1"))
+    comparison = compare(shifted("y1", offset, 60000), published_run("y1"))
     assert set(comparison.standings) == {"lfw", "cfp_fp", "agedb_30"}
     assert set(comparison.standings.values()) == {where} and comparison.status == status
 
 
 def test_the_forecast_of_a_run_that_keeps_its_distance() -> None:
-    comparison = compare(shifted("y1", -0.5, 60000), published("y1"))
+    comparison = compare(shifted("y1", -0.5, 60000), published_run("y1"))
     for target, final in (("lfw", .99467), ("agedb_30", .95883)):  # medians of the last three in the log
         assert comparison.finals[target] == final
         odds = final / (1 - final) * np.exp(-0.5)
@@ -45,11 +45,11 @@ def test_the_forecast_of_a_run_that_keeps_its_distance() -> None:
 
 def test_alignment_is_by_images_not_steps() -> None:
     """The same course at half the batch: twice the steps, the same standing."""
-    run = published("r34").run
+    run = published_run("r34").run
     table = run.table.copy()
     table["step"] *= 2  # the images stay what they are
     halved = Run("ours", {**run.settings, "batch_size": 256, "per_batch_size": 64}, run.facts, table)
-    comparison = compare(halved, published("r34"))
+    comparison = compare(halved, published_run("r34"))
     assert (comparison.rows["ours"] == comparison.rows["expected"]).all() and comparison.status == 0
     assert comparison.differing == ["A step takes 256 images, a published step 512."]
 
@@ -74,7 +74,7 @@ def test_every_setting_has_its_sentence() -> None:
 
 def test_validations_at_another_rate_are_told_apart() -> None:
     """r34 drops its rate at steps 60k, 90k and 110k, r50 at 50k, 80k and 100k; both have 512 images a step."""
-    rows = compare(published("r34").run, published("r50")).rows.drop_duplicates("step")
+    rows = compare(published_run("r34").run, published_run("r50")).rows.drop_duplicates("step")
     same = set(rows.loc[rows["same_rate"], "step"])
     steps = [step for step in rows["step"] if step <= 112000]
     assert [step for step in steps if step not in same] == [
@@ -85,14 +85,14 @@ def test_validations_at_another_rate_are_told_apart() -> None:
     (2, (1.0, 0.0, 0.4)), (4, (1.0, 0.4, 0.0)), (5, (0.9, 0.4, 0.15)), (0, None), (12, None)])
 def test_the_losses_of_2018(loss_type: int, margins: Any) -> None:
     settings = {"loss_type": loss_type, "margin_m": 0.4, "margin_a": 0.9, "margin_b": 0.15, "margin_s": 30.0}
-    found = recipe(Run("log", settings, {}, published("y1").run.table))
+    found = recipe(Run("log", settings, {}, published_run("y1").run.table))
     assert found.margins == margins and found.scale == (30.0 if margins else None)
     assert found.loss == {0: "softmax", 12: "loss type 12 of 2018"}.get(loss_type, "margin")
 
 
 @pytest.mark.parametrize("name", names())
 def test_a_published_run_is_closest_to_itself(name: str) -> None:
-    assert closest(published(name).recipe).name == name
+    assert closest(published_run(name).recipe).name == name
 
 
 def ours(network: str = "y1", **step: Any) -> Dict[str, Any]:
@@ -107,12 +107,12 @@ def ours(network: str = "y1", **step: Any) -> Dict[str, Any]:
 
 
 def test_our_settings_are_understood() -> None:
-    run = Run("ours", ours(), {}, published("y1").run.table)
+    run = Run("ours", ours(), {}, published_run("y1").run.table)
     mine = recipe(run)
     assert (mine.network, mine.batch, mine.devices, mine.lr_steps) == ("y1", 64, 2, (100, 200))
     assert mine.margins == (1.0, 0.5, 0.0) and mine.identities == 50
     assert closest(mine).name in ("y1", "moli-arcface")
-    told = differences(mine, published("y1").recipe)
+    told = differences(mine, published_run("y1").recipe)
     assert "A step takes 64 images, a published step 512." in told
     assert "The training set has 50 identities, the published one 85,742." in told
 
@@ -127,11 +127,11 @@ def test_the_settings_of_2021_are_understood() -> None:
 
 
 def test_a_run_that_has_not_reached_the_first_published_validation() -> None:
-    comparison = compare(shifted("y1", 0.0, 1000), published("y1"))
+    comparison = compare(shifted("y1", 0.0, 1000), published_run("y1"))
     assert comparison.status == 3 and "no validation yet" in report(comparison)
     early = shifted("y1", 0.0, 2000)
     early.table["images"] /= 2
-    comparison = compare(early, published("y1"))
+    comparison = compare(early, published_run("y1"))
     assert comparison.status == 3 and "validated first after 1,024,000" in report(comparison)
     assert "not comparable" in report(comparison)
 
@@ -140,13 +140,13 @@ def test_a_loss_that_broke_is_said() -> None:
     run = shifted("y1", 0.0, 60000)
     run.table.loc[run.table["step"] > 50000, "acc"] = np.nan
     assert any(note.startswith("From step 50,") and "not a finite number" in note
-               for note in compare(run, published("y1")).notes)
+               for note in compare(run, published_run("y1")).notes)
 
 
 def test_drawn_faces_are_not_taken_for_photographs() -> None:
     settings = ours()
     settings["settings"]["names"]["dataset"] = "demo"
-    comparison = compare(Run("ours", settings, {}, published("y1").run.table), published("y1"))
+    comparison = compare(Run("ours", settings, {}, published_run("y1").run.table), published_run("y1"))
     assert any("drawn faces" in note for note in comparison.notes)
 
 
@@ -167,6 +167,6 @@ def test_the_command(fixtures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_log_is_its_own_course(fixtures: Path) -> None:
     run = load(fixtures / "logs" / LOGS["y1"])
-    comparison = compare(run, published("y1"))
+    comparison = compare(run, published_run("y1"))
     assert comparison.differing == [] and (comparison.rows["ours"] == comparison.rows["expected"]).all()
     assert comparison.train_accuracy[0] == pytest.approx(comparison.train_accuracy[1])

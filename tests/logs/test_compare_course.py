@@ -2,7 +2,7 @@
 import math
 from typing import Tuple
 
-from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.catalogue import published_run
 from arcface_mxnet.logs.compare import Forecast, aligned, band, final_accuracy, forecast, standing
 
 import numpy as np
@@ -56,7 +56,7 @@ def test_a_forecast_looks_at_the_last_validations() -> None:
 
 def halfway(name: str, other: str, target: str, share: float) -> Tuple[Forecast, float]:
     """The forecast of a published run from its first part and another run's whole course, and what came of it."""
-    run, beside = published(name).run, published(other).run
+    run, beside = published_run(name).run, published_run(other).run
     known, whole = run.validations.iloc[:int(len(run.validations) * share)], beside.validations
     column = f"{target}_accuracy"
     expected = band(whole["images"].to_numpy(), whole[column].to_numpy(), whole[f"{target}_std"].to_numpy(),

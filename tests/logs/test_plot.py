@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import List
 
 from arcface_mxnet.logs import format as lines
-from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.catalogue import published_run
 from arcface_mxnet.logs.plot import curves, follow, main, page
 from arcface_mxnet.logs.writer import write
 from arcface_mxnet.runtime.errors import InputError
@@ -30,7 +30,7 @@ def test_which_runs_are_drawn(tmp_path: Path) -> None:
     assert [other.name for other in curves(str(folder), None)[1]] == ["moli-softmax (published)"]  # no loss is printed
     assert [other.name for other in curves(str(folder), ["r50", "r34"])[1]] == ["r50 (published)", "r34 (published)"]
     assert curves(str(folder), ["none"])[1] == [] and curves("y1", ["y1"])[1] == []
-    assert curves("y1", None)[0].released == published("y1").released_step
+    assert curves("y1", None)[0].released == published_run("y1").released_step
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_page_escapes_what_a_log_says(tmp_path: Path) -> None:
 
 def test_event_files_hold_every_figure(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
-    run = published("moli-softmax").run
+    run = published_run("moli-softmax").run
     columns = ["acc", "lr", "speed"]
     columns += [f"{target}_{kind}" for target in run.targets for kind in ("accuracy", "std", "xnorm")]
     assert write(run, tmp_path) == int(run.table[columns].notna().sum().sum())

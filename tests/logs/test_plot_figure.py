@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Dict
 
 from arcface_mxnet.logs import format as lines
-from arcface_mxnet.logs.catalogue import published
+from arcface_mxnet.logs.catalogue import published_run
 from arcface_mxnet.logs.parse import Run, parse
 from arcface_mxnet.logs.plot import OURS, Curves, curves, draw, save
 
@@ -28,7 +28,7 @@ def panels(figure: Figure) -> Dict[str, Axes]:
 
 
 def test_every_quantity_has_its_panel() -> None:
-    run = published("y1").run
+    run = published_run("y1").run
     assert list(panels(draw(Curves("ours", run)))) == [
         "Train accuracy under the margin", "Learning rate", "lfw, accuracy", "cfp_fp, accuracy", "agedb_30, accuracy",
         "XNorm, mean and range over the sets", "Speed, images/s"]
@@ -60,11 +60,11 @@ def test_published_curves_lie_beneath_and_mark_the_released_step() -> None:
 
 def test_the_horizon_grows_with_the_run() -> None:
     def reach(run: Run) -> float:
-        drawn = panels(draw(Curves("ours", run), [Curves("y1", published("y1").run)]))
+        drawn = panels(draw(Curves("ours", run), [Curves("y1", published_run("y1").run)]))
         return float(drawn["Learning rate"].get_xlim()[1])
 
     assert reach(small()) == pytest.approx(4 * 81 * 8 * 1.01)
-    assert reach(published("r34").run) == pytest.approx(187317 * 512 * 1.01)
+    assert reach(published_run("r34").run) == pytest.approx(187317 * 512 * 1.01)
 
 
 def test_files_are_whole_and_the_same_again(tmp_path: Path) -> None:

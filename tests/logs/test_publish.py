@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, names, published
+from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, names, published_run
 from arcface_mxnet.logs.publish import SOURCES, csv_text, main, make
 from arcface_mxnet.runtime.errors import InputError
 
@@ -21,14 +21,14 @@ def test_each_file_is_made_again_byte_for_byte(fixtures: Path, name: str) -> Non
 def test_the_logs_are_those_of_the_manifest(fixtures: Path) -> None:
     manifest = (fixtures / "MANIFEST.sha256").read_text()
     for name in names():
-        entry = published(name).entry
+        entry = published_run(name).entry
         assert f"{entry['sha256']}  ./logs/{entry['log']}" in manifest
 
 
 @pytest.mark.parametrize(("name", "step", "checkpoint"), [
     ("y1", 142000, 71), ("r34", 120000, 60), ("r50", 100000, 50), ("r100", 164000, 82)])
 def test_the_step_that_was_released(name: str, step: int, checkpoint: int) -> None:
-    run = published(name)
+    run = published_run(name)
     assert run.released_step == step
     released = run.entry["released"]
     assert released["checkpoint"] == checkpoint
@@ -40,7 +40,7 @@ def test_a_published_run_is_read_back_whole(fixtures: Path) -> None:
     """Against the CSV read by the standard library."""
     with open(FOLDER / "r34.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    run = published("r34").run
+    run = published_run("r34").run
     assert len(rows) == len(run.table) and run.targets == ["lfw", "cfp_ff", "cfp_fp", "agedb_30"]
     row = next(row for row in rows if row["step"] == "120000")
     assert float(row["agedb_30_accuracy"]) == .97700
@@ -56,7 +56,7 @@ def test_nothing_but_figures_is_published() -> None:
 
 
 def test_recipes_of_the_published_runs() -> None:
-    r100, y1, softmax = (published(name).recipe for name in ("r100", "y1", "moli-softmax"))
+    r100, y1, softmax = (published_run(name).recipe for name in ("r100", "y1", "moli-softmax"))
     assert r100.margins == (1.0, 0.3, 0.2) and r100.head == "the angle" and r100.images == 5822653
     assert y1.margins == (1.0, 0.5, 0.0) and y1.head == "the 2018 cosine form" and y1.wd == 4e-5
     assert (y1.batch, y1.devices, y1.embedding, y1.lr_steps) == (512, 4, 128, (100000, 140000, 160000))
@@ -65,7 +65,7 @@ def test_recipes_of_the_published_runs() -> None:
 
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(InputError, match="unknown published run 'r18'; known: moli-arcface, .*y1"):
-        published("r18")
+        published_run("r18")
 
 
 def test_without_the_logs_nothing_is_written(tmp_path: Path) -> None:

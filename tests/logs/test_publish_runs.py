@@ -2,7 +2,7 @@
 import shlex
 from typing import Any, Dict, List
 
-from arcface_mxnet.logs.catalogue import names, published
+from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.publish import check, published_command
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.recognition.train import build_parser, settings_from
@@ -24,7 +24,7 @@ def resolved(words: List[str]) -> Settings:
 @pytest.mark.parametrize("name", names())
 def test_the_command_resolves_to_the_published_settings(name: str) -> None:
     words = commands(name)[-1]
-    settings, recipe = resolved(words), published(name).recipe
+    settings, recipe = resolved(words), published_run(name).recipe
     step, loss = settings.step, settings.loss
     assert words[words.index("--gpus") + 1].count(",") + 1 == recipe.devices
     assert step.per_batch_size * recipe.devices == recipe.batch

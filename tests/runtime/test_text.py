@@ -115,7 +115,7 @@ def test_whole_numbers_are_those_of_int64(value):
     if inside:
         assert whole_number(f" {value}", "w", -(1 << 63)) == value
     else:
-        with pytest.raises(InputError, match="^w: '.*' is not a whole number from"):
+        with pytest.raises(InputError, match="^w: '.*' is not a whole number"):
             whole_number(str(value), "w", -(1 << 63))
 
 
@@ -124,7 +124,7 @@ def test_whole_numbers_are_those_of_int64(value):
     ("٣", ""),
     ("", ""), ("1.0", ""), ("0x10", ""), ("1e3", ""), ("--1", ""), ("1 2", ""), ("²", "")])
 def test_what_is_no_whole_number(given, said):
-    with pytest.raises(InputError, match=f"^f: line 3: .* is not a whole number from 0 to [0-9]*.*{said}"):
+    with pytest.raises(InputError, match=f"^f: line 3: .* is not a whole number from 0 up.*{said}"):
         whole_number(given, "f: line 3")
     assert not is_whole(given)
 

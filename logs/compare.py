@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.logs.catalogue import PublishedRun, names, published_run
-from arcface_mxnet.logs.parse import Run, load
+from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import Recipe, differences, distance, recipe
-from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.errors import notice, run_command
 from arcface_mxnet.runtime.files import PathLike, write_json
 
 import numpy as np
@@ -300,9 +300,14 @@ def _known(value: float) -> Optional[float]:
     return float(value) if math.isfinite(value) else None
 
 
-def against(path: PathLike, name: Optional[str] = None) -> Comparison:
-    """The run at `path` (a run directory or a log) beside the published run `name`, or the closest one."""
-    run = load(path)
+def against(path: PathLike, name: Optional[str] = None, number: Optional[int] = None) -> Comparison:
+    """The run at `path` (a run directory or a log, of several runs number `number`) beside the published run `name`.
+
+    Without a name it is the published run that is most like it.
+    """
+    run = load(path, number)
+    if run.others:
+        notice(run.others)
     return compare(run, published_run(name) if name else closest(recipe(run)))
 
 
@@ -315,8 +320,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--with", dest="name", metavar="NAME", help="the published run (default: the closest)")
     parser.add_argument("--last", type=int, default=SHOWN, metavar="N", help=f"validations to show (default {SHOWN})")
     parser.add_argument("--out", metavar="FILE", help="write everything as JSON here")
+    add_run_flag(parser)
     arguments = parser.parse_args(argv)
-    comparison = against(arguments.run, arguments.name)
+    comparison = against(arguments.run, arguments.name, arguments.number)
     sys.stdout.write(report(comparison, arguments.last) + "\n")
     if arguments.out:
         write_json(arguments.out, comparison.as_json())

@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs import original_format
 from arcface_mxnet.logs.format import Line
-from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.logs.split_runs import Span, chosen, listed, printed, runs_of
+from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
 
 import numpy as np
@@ -23,7 +24,6 @@ import pandas as pd
 # The lines of a training log, taken one after the other; what they add up to is in `arcface_mxnet.logs.parse`.
 
 
-STAMP = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -|:)?[ \t]{0,2}")
 # Lines that say nothing about the run: a person's comment, Python's warnings with their source line, MXNet's own notes.
 REMARK = re.compile(r"\s*$|\s*#|\S+\.py:\d+: \w*Warning: |\[\d\d:\d\d:\d\d\] \S+\.(?:cc|h|cu):\d+: ")
 WARNING = re.compile(r"\S+\.py:\d+: \w*Warning: ")
@@ -64,16 +64,10 @@ class LogReader:
         self.handlers: Dict[str, Callable[[Dict[str, Any]], None]] = {
             line.name: getattr(self, f"_{line.name}") for line in PATTERNS if hasattr(self, f"_{line.name}")}
 
-    def read(self, text: str) -> None:
-        """Read the whole text of a log."""
+    def read(self, rows: Sequence[str], first: int = 1) -> None:
+        """Read the rows of one run as they were printed; `first` is the number of the first one in its file."""
         window = lines.epoch_batch.pattern.match
-        for number, row in enumerate(text.split("\n"), 1):
-            row = row.rstrip("\r")
-            if "\r" in row:
-                row = row.rsplit("\r", 1)[-1]  # a progress bar before the line
-            stamp = STAMP.match(row) if row[:1] in "[12" else None
-            if stamp:
-                row = row[stamp.end():]
+        for number, row in enumerate(rows, first):
             match = window(row)
             try:
                 if match:
@@ -103,13 +97,8 @@ class LogReader:
 
     def _called_with(self, values: Dict[str, Any]) -> None:
         self.settings.update(values["settings"])
-        if self.windows:
-            self.cuts.append((len(self.windows), 0))  # another run in the same file, unless it says that it resumes
-            self.rate_lines = 0
 
     def _resuming(self, values: Dict[str, Any]) -> None:
-        if self.cuts and self.cuts[-1] == (len(self.windows), 0):
-            self.cuts.pop()
         step = values["step"]
         self.cuts.append((len(self.windows), step))
         self.anchors.append((step, values["epoch"], values["batch"] - 1))
@@ -232,7 +221,8 @@ class Run:
       saved     number of the checkpoint written at this step
     with NaN where a line does not say. `settings` are the run's flags under the names it printed them by; `facts` what
     else its lines say (num_classes, images_per_epoch, batches_per_epoch, flops, pretrained ...). `unread` lists the
-    lines that were not understood, as (line number from 1, text).
+    lines that were not understood, as (line number from 1, text). `runs` are all runs of the file, `number` which of
+    them this is, from 1; `lines` counts this run's.
     """
 
     source: str
@@ -241,6 +231,16 @@ class Run:
     table: pd.DataFrame
     lines: int = 0
     unread: List[Tuple[int, str]] = field(default_factory=list)
+    runs: Sequence[Span] = ()
+    number: int = 1
+
+    @property
+    def others(self) -> str:
+        """A sentence on the other runs of the file, empty where there is one."""
+        if len(self.runs) < 2:
+            return ""
+        return (f"{self.source} holds {len(self.runs)} runs: {listed(self.runs)}; run {self.number} is read, "
+                "--run N chooses another")
 
     @property
     def targets(self) -> List[str]:
@@ -303,16 +303,26 @@ def tidy(windows: pd.DataFrame, points: Dict[int, Dict[str, float]], batch: Opti
     return table[[*TRAIN_COLUMNS, *rest]].astype({"step": "int64"})
 
 
-def parse(text: str, source: str = "log") -> Run:
-    """Read the text of a log; `source` names it in messages."""
+def parse(text: str, source: str = "log", run: Optional[int] = None) -> Run:
+    """Read the text of a log; `source` names it in messages.
+
+    Where the text holds several runs one of them is read, number `run` from 1 or the last: nothing of another is in
+    its table. Raises InputError for a number that is not there.
+    """
+    rows = [printed(row) for row in text.split("\n")]
+    if rows[-1] == "":
+        rows.pop()
+    runs = runs_of(rows)
+    number = chosen(runs, run, source)
+    span = runs[number - 1]
     reader = LogReader()
-    reader.read(text)
+    reader.read(rows[span.first - 1:span.last], span.first)
     batch = global_batch(reader.settings, reader.facts)
     windows = windows_frame(reader, batch)
     points = {step: values for step, values in reader.points.items() if step > 0}
     facts = {key: value for key, value in reader.facts.items() if key not in ("pack_images", "rank")}
     return Run(source, reader.settings, facts, _ordered(tidy(windows, points, batch)),
-               text.count("\n") + (not text.endswith("\n")), reader.unread)
+               span.last - span.first + 1, reader.unread, runs, number)
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
@@ -348,10 +358,11 @@ def parse_metrics(text: str, source: str = "metrics.jsonl") -> Run:
     return Run(source, {}, {}, _ordered(tidy(frame, points, None)), len(rows), unread)
 
 
-def load(path: PathLike) -> Run:
+def load(path: PathLike, run: Optional[int] = None) -> Run:
     """The run at `path`: a run directory (settings.json with metrics.jsonl or train.log), a log, or a metrics.jsonl.
 
-    Raises InputError when nothing is there or no line of it is a training log's.
+    A log of several runs gives number `run` (from 1), or the last. Raises InputError when nothing is there, there is
+    no such run, or no line of it is a training log's.
     """
     place = Path(path)
     if place.is_dir():
@@ -360,12 +371,12 @@ def load(path: PathLike) -> Run:
         text = place.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise InputError(f"{place}: no such log; give a folder that train.py wrote, or a log file") from None
-    run = parse_metrics(text, str(place)) if place.suffix == ".jsonl" else parse(text, str(place))
+    found = parse_metrics(text, str(place)) if place.suffix == ".jsonl" else parse(text, str(place), run)
     if not text.strip():
         raise InputError(f"{place}: empty; the run has printed no training line yet")
-    if run.table.empty:
-        raise InputError(f"{place}: not one line of a training log among its {run.lines}; is it the right file?")
-    return run
+    if found.table.empty:
+        raise InputError(f"{place}: not one line of a training log among its {found.lines}; is it the right file?")
+    return found
 
 
 def _load_folder(folder: Path) -> Run:
@@ -381,6 +392,12 @@ def _load_folder(folder: Path) -> Run:
     return Run(str(folder), settings, facts, run.table, run.lines, run.unread)
 
 
+def add_run_flag(parser: argparse.ArgumentParser) -> None:
+    """--run."""
+    parser.add_argument("--run", dest="number", type=int, metavar="N",
+                        help="which run of a log that holds several (default: the last)")
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Read a log, say what is in it, list what was not understood, and write its table."""
     parser = argparse.ArgumentParser(
@@ -388,8 +405,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         epilog="example:\n  python logs/parse.py runs/demo --csv demo.csv")
     parser.add_argument("log", help="a run directory, a training log, or a metrics.jsonl")
     parser.add_argument("--csv", metavar="FILE", help="write the table here")
+    add_run_flag(parser)
     arguments = parser.parse_args(argv)
-    run = load(arguments.log)
+    run = load(arguments.log, arguments.number)
+    if run.others:
+        notice(run.others)
     if arguments.csv:
         with atomic_open(arguments.csv, "w") as stream:
             run.table.to_csv(stream, index=False, lineterminator="\n")

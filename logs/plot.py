@@ -14,9 +14,9 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 from arcface_mxnet.logs import writer
 from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, report
-from arcface_mxnet.logs.parse import Run, load
+from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import recipe
-from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path
 
 import matplotlib
@@ -255,15 +255,17 @@ def _legend(figure: Figure, axis: Axes, drawn: Sequence[_Line]) -> None:
 NONE = "none"
 
 
-def curves(source: str, others: Optional[Sequence[str]]) -> Tuple[Curves, List[Curves]]:
+def curves(source: str, others: Optional[Sequence[str]], number: Optional[int] = None) -> Tuple[Curves, List[Curves]]:
     """What is drawn: the run at `source` (a path, or the name of a published run), and the published runs over it.
 
-    others: names of published runs; None: the closest one; ("none",): no other.
+    others: names of published runs; None: the closest one; ("none",): no other. number: which run of a log of several.
     """
     if source in names() and not Path(source).exists():
         ours = _published(source)
     else:
-        ours = Curves(Path(source).name if Path(source).is_dir() else Path(source).stem, load(source))
+        ours = Curves(Path(source).name if Path(source).is_dir() else Path(source).stem, load(source, number))
+        if ours.run.others:
+            notice(ours.run.others)
     chosen = [closest(recipe(ours.run)).name] if others is None else [name for name in others if name != NONE]
     return ours, [_published(name) for name in chosen if name != source]
 
@@ -288,6 +290,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--every", type=float, default=EVERY_SECONDS, metavar="SECONDS",
                         help=f"how often --live redraws (default {EVERY_SECONDS:g})")
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the figures as TensorBoard event files")
+    add_run_flag(parser)
     arguments = parser.parse_args(argv)
     others = None if arguments.others is None else arguments.others.split(",")
     for name in others or ():
@@ -296,9 +299,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if arguments.live:
         page = _folder(arguments.run) / "live.html"
         sys.stdout.write(f"{page}: redrawn every {arguments.every:g} s until the run stops\n")
-        follow(lambda: curves(arguments.run, others), page, arguments.every)
+        follow(lambda: curves(arguments.run, others, arguments.number), page, arguments.every)
         return 0
-    ours, over = curves(arguments.run, others)
+    ours, over = curves(arguments.run, others, arguments.number)
     if arguments.tensorboard:
         writer.write(ours.run, arguments.tensorboard)
         sys.stdout.write(f"{arguments.tensorboard}: TensorBoard event file\n")

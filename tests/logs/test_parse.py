@@ -7,7 +7,7 @@ from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs import original_format
 from arcface_mxnet.logs.parse import Run, load, main, parse, parse_metrics
 from arcface_mxnet.logs.writer import MetricsWriter
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, Notice
 
 import numpy as np
 import pytest
@@ -160,9 +160,35 @@ def test_a_resumed_log_has_no_step_twice() -> None:
     assert run.windows["lr"].tolist() == [0.1, 0.1, 0.1]  # the drop was after the restart point
 
 
-def test_a_second_run_in_one_file_replaces_the_first() -> None:
-    run = parse(START + window(0, 20, .1) + window(0, 40, .2) + START + window(0, 20, .3))
+def test_each_run_of_a_file_has_its_own_table() -> None:
+    first = START + "1000\n" + window(0, 80, .1) + "lr change to 0.01\n" + window(1, 80, .2) + validation(160, .8)
+    second = "gpu num: 1\n" + START + window(0, 20, .3) + validation(20, .4)
+    run = parse(first + second)
     assert run.windows[["step", "acc"]].to_numpy().tolist() == [[21, .3]]
+    assert run.validations["lfw_accuracy"].tolist() == [.4] and run.windows["lr"].tolist() == [.1]
+    assert "images_per_epoch" not in run.facts  # a fact of the first run alone
+    assert [(span.first, span.last) for span in run.runs] == [(1, 11), (12, 20)] and run.number == 2
+    assert "2 runs: 1 (lines 1 to 11), 2 (lines 12 to 20); run 2 is read" in run.others
+    before = parse(first + second, run=1)
+    assert before.table.equals(parse(first).table) and before.lines == 11
+    with pytest.raises(InputError, match="--run 3: it holds 2 runs: 1 .lines 1 to 11"):
+        parse(first + second, "two.log", run=3)
+
+
+def test_an_epoch_that_goes_back_is_another_run() -> None:
+    run = parse(window(0, 20, .1) + window(1, 20, .2) + window(0, 20, .3))
+    assert run.windows["acc"].tolist() == [.3] and len(run.runs) == 2
+    assert len(parse(window(3, 20) + lines.resuming("run", 21, 0, 21) + "\n" + window(0, 40)).runs) == 1
+
+
+def test_the_command_names_the_runs_of_a_file(tmp_path: Path, capsys: Any) -> None:
+    log = tmp_path / "two.log"
+    log.write_text(START + window(0, 20, .1) + START + window(0, 20, .3))
+    with pytest.warns(Notice, match="two.log holds 2 runs"):
+        assert main([str(log), "--csv", str(tmp_path / "last.csv")]) == 0
+    with pytest.warns(Notice):
+        main([str(log), "--run", "1", "--csv", str(tmp_path / "first.csv")])
+    assert ",0.3," in (tmp_path / "last.csv").read_text() and ",0.1," in (tmp_path / "first.csv").read_text()
 
 
 def test_our_start_lines_then_resume() -> None:

@@ -19,7 +19,7 @@ from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.demo_data import small_faces
-from arcface_mxnet.recognition.settings import take
+from arcface_mxnet.recognition.settings import part_of
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -106,7 +106,7 @@ def verdict(row: Row, untrained: Row) -> str:
 
 def table_line(row: Row, untrained: Row) -> str:
     """One line of the table: loss, formula, constants, source, accuracies and verdict."""
-    settings = take(LossSettings, LOSSES[row.name])
+    settings = part_of(LossSettings, LOSSES[row.name])
     figures = " | ".join(f"{100 * row.accuracies[pack]:.1f}" for pack in PACKS)
     margins = f"{settings.loss_m1:g}, {settings.loss_m2:g}, {settings.loss_m3:g}"
     if "loss_s" in LOSSES[row.name]:

@@ -33,9 +33,9 @@ def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
                                                    "mirror": flags.mirror, "bf16": flags.bf16})
     where = contexts(flags.gpus)
-    model = compose(settings, flags.classes, flags.batch)
+    model = compose(settings.network, settings.loss, settings.precision, flags.classes, flags.batch)
     step = make_step(settings, model, where, flags.classes, ALONE)
-    shapes = parameter_shapes(model, flags.batch, settings.data.image_shape)
+    shapes = parameter_shapes(model, flags.batch, settings.network.image_shape)
     step.set_parameters(*fresh(model.head.symbol, shapes, settings.network.net_name, model.head.initializers, 0))
     step.set_optimizer(0.9, 5e-4, "uniform")
     rng = np.random.RandomState(0)

@@ -45,7 +45,7 @@ class Recipe:
 
 def recipe(run: Run) -> Recipe:
     """The recipe of a run, from our settings.json or from the Namespace of the original's log."""
-    if "step" in run.settings.get("settings", {}):
+    if "names" in run.settings.get("settings", {}):
         return _ours(run.settings)
     return _original(run)
 
@@ -82,19 +82,21 @@ def _family(network: Optional[str]) -> str:
 
 
 def _ours(stored: Mapping[str, Any]) -> Recipe:
-    chosen = stored["settings"]
-    network, loss, data, step = (chosen[group] for group in ("network", "loss", "data", "step"))
-    margin = loss["loss_name"] == "margin_softmax"
-    head = "the 2018 cosine form" if loss.get("head_2018") else "the angle"
+    chosen: Dict[str, Any] = {"pretrained": stored["settings"].get("pretrained")}  # a run made before had it there
+    for section in stored["settings"].values():
+        chosen.update(section if isinstance(section, dict) else {})
+    names = stored["settings"]["names"]
+    margin = chosen["loss_name"] == "margin_softmax"
+    head = "the 2018 cosine form" if chosen.get("head_2018") else "the angle"
     devices = int(stored.get("contexts", 1))
-    return Recipe(network=chosen["names"]["network"], embedding=network["emb_size"],
-                  loss="margin" if margin else loss["loss_name"],
-                  margins=_margins(loss["loss_m1"], loss["loss_m2"], loss["loss_m3"]) if margin else None,
-                  scale=float(loss["loss_s"]) if margin else None, head=head if margin else None,
-                  dataset=chosen["names"]["dataset"], identities=stored.get("identities"), images=stored.get("images"),
-                  mirror=bool(data["data_rand_mirror"]), batch=step["per_batch_size"] * devices, devices=devices,
-                  lr=step["lr"], lr_steps=tuple(step["lr_steps"]), max_steps=step["max_steps"], wd=step["wd"],
-                  momentum=step["mom"], multipliers=step["multipliers"], pretrained=chosen["pretrained"])
+    return Recipe(network=names["network"], embedding=chosen["emb_size"],
+                  loss="margin" if margin else chosen["loss_name"],
+                  margins=_margins(chosen["loss_m1"], chosen["loss_m2"], chosen["loss_m3"]) if margin else None,
+                  scale=float(chosen["loss_s"]) if margin else None, head=head if margin else None,
+                  dataset=names["dataset"], identities=stored.get("identities"), images=stored.get("images"),
+                  mirror=bool(chosen["data_rand_mirror"]), batch=chosen["per_batch_size"] * devices, devices=devices,
+                  lr=chosen["lr"], lr_steps=tuple(chosen["lr_steps"]), max_steps=chosen["max_steps"], wd=chosen["wd"],
+                  momentum=chosen["mom"], multipliers=chosen["multipliers"], pretrained=chosen["pretrained"])
 
 
 def _original(run: Run) -> Recipe:

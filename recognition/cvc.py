@@ -12,10 +12,9 @@ from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.recognition.engine.checkpoint import network_of
+from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.dp_softmax import imprint
-from arcface_mxnet.recognition.settings import Settings
-from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.mx import mx
 
@@ -40,11 +39,11 @@ def stage(flags: argparse.Namespace, number: int, data: str, pretrained: str) ->
     return folder
 
 
-def with_centres(settings: Settings, checkpoint: Checkpoint, data: str, prefix: Path) -> str:
+def with_centres(per_batch_size: int, checkpoint: Checkpoint, data: str, prefix: Path) -> str:
     """Save a network with centres imprinted from its embeddings of a set; returns "PREFIX,0" for --pretrained."""
     rows, labels = record_embeddings(Path(data), Embedder(checkpoint, batch_size=64).embed)
     centres = imprint(rows, labels, int(labels.max()) + 1)
-    head = attach(checkpoint.symbol, LossSettings(), len(centres), settings.step.per_batch_size, rows.shape[1])
+    head = attach(checkpoint.symbol, LossSettings(), len(centres), per_batch_size, rows.shape[1])
     arguments = {**checkpoint.args, "fc7_weight": mx.nd.array(centres)}
     save(Checkpoint(head.symbol, arguments, checkpoint.aux), str(prefix), 0)
     return f"{prefix},0"
@@ -73,7 +72,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     _, network, _ = network_of(first)
     second = stage(flags, 1, flags.data_dir, without_centres(network, first / "network"))
     settings, network, _ = network_of(second)
-    third = stage(flags, 2, flags.data_dir, with_centres(settings, network, flags.data_dir, second / "imprinted"))
+    start = with_centres(settings.data.per_batch_size, network, flags.data_dir, second / "imprinted")
+    third = stage(flags, 2, flags.data_dir, start)
     sys.stdout.write(f"{third}\n")
     return 0
 

@@ -7,12 +7,12 @@ from arcface_mxnet.graph.describe import count_flops, format_flops
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
-from arcface_mxnet.recognition.settings import default_folder, take
+from arcface_mxnet.recognition.settings import default_folder, part_of
 
 
 def network_row(name: str) -> List[str]:
     """Name, family, learnable parameters, FLOPs of one image (original's counter), length of the embedding."""
-    settings = take(NetworkSettings, NETWORKS[name])
+    settings = part_of(NetworkSettings, NETWORKS[name])
     symbol = build(settings)
     shapes, _, _ = symbol.infer_shape(data=settings.input_shape)
     count = sum(math.prod(shape) for argument, shape in zip(symbol.list_arguments(), shapes) if argument != "data")
@@ -22,7 +22,7 @@ def network_row(name: str) -> List[str]:
 
 def loss_row(name: str) -> List[str]:
     """Name, family, scale, margins (m1, m2 in radians, m3) and source."""
-    settings = take(LossSettings, LOSSES[name])
+    settings = part_of(LossSettings, LOSSES[name])
     margins = f"{settings.loss_m1:g}, {settings.loss_m2:g}, {settings.loss_m3:g}"
     return [name, settings.loss_name, f"{settings.loss_s:g}", margins, settings.source]
 

@@ -7,6 +7,7 @@ While libraries load nothing of the user's is open, so the process may end on th
 `run_command` gives it back before the command's work begins.
 """
 import contextlib
+import difflib
 import errno
 import os
 import signal
@@ -57,9 +58,18 @@ def close(names: Sequence[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def unknown(kind: str, name: str, known: Sequence[str]) -> InputError:
-    """The error for a name that is not registered; it lists the known ones."""
-    return InputError(f"unknown {kind} '{name}'; known: {close(known)}")
+def nearest(name: str, known: Sequence[str]) -> Optional[str]:
+    """The known name that was probably meant: the same but for capitals or a few letters; None if there is none."""
+    lowered = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), list(lowered), 1)
+    return lowered[found[0]] if found else None
+
+
+def unknown(kind: str, name: str, known: Sequence[str], source: str = "") -> InputError:
+    """The error for a name that is not registered; it lists the known ones and says which was probably meant."""
+    meant = nearest(name, known)
+    return InputError(f"{source}unknown {kind} '{name}'; known: {close(known)}"
+                      + (f"; did you mean {meant}?" if meant else ""))
 
 
 def leave(error: InputError) -> NoReturn:

@@ -4,10 +4,10 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from arcface_mxnet.graph.training import TrainingForm, training_form
 from arcface_mxnet.recognition.engine.data_parallel import Program
 from arcface_mxnet.recognition.engine.mixed_precision import SCALE, bfloat16_form, scaled_gradient
-from arcface_mxnet.recognition.losses import Head, attach
+from arcface_mxnet.recognition.losses import Head, LossSettings, attach
 from arcface_mxnet.recognition.losses.common import unit_rows
-from arcface_mxnet.recognition.networks import build
-from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.settings import PrecisionSettings
 from arcface_mxnet.runtime.mx import mx
 
 
@@ -25,20 +25,21 @@ class Model(NamedTuple):
     reduced: Optional[TrainingForm] = None
 
 
-def compose(settings: Settings, num_classes: int, images_per_context: int) -> Model:
-    """Network and loss of `settings` for a set of `num_classes` identities.
+def compose(network: NetworkSettings, loss: LossSettings, precision: PrecisionSettings, num_classes: int,
+            images_per_context: int) -> Model:
+    """Network and loss for a set of `num_classes` identities.
 
     On every device the form is run whose PReLU has the right gradients; --original runs the stored one, bit for bit
     what the original does under MXNet 1.9.1, wrong gradients of slopes included (docs/original.md, section 2.12).
     """
-    rewritten = not settings.original
+    rewritten = not loss.original
     with mx.name.NameManager():
-        embedding = build(settings.network)
-    head = attach(embedding, settings.loss, num_classes, images_per_context, settings.network.emb_size)
-    form, shape = TrainingForm(head.symbol, {}), (images_per_context, *settings.network.input_shape[1:])
-    reduced = reduced_form(settings, embedding, rewritten, shape)
+        embedding = build(network)
+    head = attach(embedding, loss, num_classes, images_per_context, network.emb_size)
+    form, shape = TrainingForm(head.symbol, {}), (images_per_context, *network.input_shape[1:])
+    reduced = reduced_form(embedding, precision, precision.first_scale(loss.original), rewritten, shape)
     if reduced is not None:
-        above = attach(reduced.symbol, settings.loss, num_classes, images_per_context, settings.network.emb_size)
+        above = attach(reduced.symbol, loss, num_classes, images_per_context, network.emb_size)
         form = reduced._replace(symbol=above.symbol)
     elif rewritten:
         form = training_form(head.symbol, shape)
@@ -47,17 +48,17 @@ def compose(settings: Settings, num_classes: int, images_per_context: int) -> Mo
     return Model(embedding, head, program, rewritten, reduced)
 
 
-def reduced_form(settings: Settings, embedding: "mx.sym.Symbol", rewritten: bool,
+def reduced_form(embedding: "mx.sym.Symbol", precision: PrecisionSettings, first_scale: float, rewritten: bool,
                  shape: Tuple[int, int, int, int]) -> Optional[TrainingForm]:
     """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is requested."""
-    step, form = settings.step, TrainingForm(embedding, {})
-    if not step.bf16 and step.first_scale(settings.original) == 1.0:
+    form = TrainingForm(embedding, {})
+    if not precision.bf16 and first_scale == 1.0:
         return None
     if rewritten:
         form = training_form(embedding, shape)
-    if step.bf16:
+    if precision.bf16:
         return form._replace(symbol=bfloat16_form(form.symbol))
-    scale = mx.nd.full((1, 1), step.first_scale(settings.original))
+    scale = mx.nd.full((1, 1), first_scale)
     return TrainingForm(scaled_gradient(form.symbol), {**form.constants, SCALE: scale})
 
 

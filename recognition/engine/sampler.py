@@ -14,10 +14,10 @@ from arcface_mxnet.datasets.iterator import (
     stream,
 )
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.recognition.losses import Head
+from arcface_mxnet.recognition.losses import Head, LossSettings
 from arcface_mxnet.recognition.losses.head import CLASSIFICATION_ORDER, IDENTITY_ORDER
 from arcface_mxnet.recognition.losses.oe_cnn import AGES
-from arcface_mxnet.recognition.settings import Settings
+from arcface_mxnet.recognition.settings import DataSettings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 
@@ -166,31 +166,30 @@ class MinedBatches(Batches):
             yield np.stack(list(pool.map(one, keys[start:start + AT_ONCE].tolist())))
 
 
-def make_batches(settings: Settings, records: RecordSet, head: Head, contexts: int, part: Tuple[int, int],
-                 embed: Embed) -> Batches:
+def make_batches(data: DataSettings, loss: LossSettings, size: Tuple[int, int], records: RecordSet, head: Head,
+                 contexts: int, part: Tuple[int, int], embed: Embed) -> Batches:
     """The batches `head` works on, for `contexts` contexts of this worker; `part` is (rank, workers).
 
-    embed: from images to the embeddings of the present network, for triplets. Raises InputError where the batch of a
-    context holds no whole number of identities or triplets, for an order that several workers cannot share, and where
-    the set lacks what the loss is fed.
+    size: height and width of the images. embed: from images to the embeddings of the present network, for triplets.
+    Raises InputError where the batch of a context holds no whole number of identities or triplets, for an order that
+    several workers cannot share, and where the set lacks what the loss is fed.
     """
-    data, step, loss = settings.data, settings.step, settings.names["loss"]
     augmentation = Augmentation(data.data_rand_mirror, data.data_color, data.data_cutoff)
-    size, threads, batch_size = data.image_shape[:2], data.threads or None, step.per_batch_size * contexts
+    threads, batch_size = data.threads or None, data.per_batch_size * contexts
     if head.order == CLASSIFICATION_ORDER:
-        return ClassificationBatches(records, batch_size, step.seed, augmentation, size, part, threads=threads,
+        return ClassificationBatches(records, batch_size, data.seed, augmentation, size, part, threads=threads,
                                      beside=values_beside(records, head))
     if part[1] > 1:
-        raise InputError(f"--loss {loss}: batches of whole identities are for one machine; leave out --kvstore")
+        raise InputError("--kvstore: batches of whole identities are for one machine; leave it out or take another "
+                         "--loss")
     if head.order != IDENTITY_ORDER:
-        given = settings.loss
-        mining = Mining(given.triplet_bag_size, given.images_per_identity, given.triplet_alpha, given.triplet_max_ap)
-        return MinedBatches(records, mining, step.per_batch_size, contexts, embed, step.seed, augmentation, size,
+        mining = Mining(loss.triplet_bag_size, loss.images_per_identity, loss.triplet_alpha, loss.triplet_max_ap)
+        return MinedBatches(records, mining, data.per_batch_size, contexts, embed, data.seed, augmentation, size,
                             threads)
-    if step.per_batch_size % head.images_per_identity:
-        raise InputError(f"--per-batch-size {step.per_batch_size}: --loss {loss} takes {head.images_per_identity} "
+    if data.per_batch_size % head.images_per_identity:
+        raise InputError(f"--per-batch-size {data.per_batch_size}: the loss takes {head.images_per_identity} "
                          "images of each identity; give a multiple")
-    return IdentityBatches(records, batch_size // head.images_per_identity, head.images_per_identity, step.seed,
+    return IdentityBatches(records, batch_size // head.images_per_identity, head.images_per_identity, data.seed,
                            augmentation, size, threads)
 
 

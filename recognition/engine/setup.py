@@ -1,5 +1,6 @@
-"""From settings to a Trainer: open the data, compose the model, set its first parameters or those of a restart."""
+"""From flags to a Trainer: settings, data, model, its first parameters or those of a restart."""
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -23,9 +24,24 @@ from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres
 from arcface_mxnet.recognition.engine.sampler import make_batches
 from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, ClassParallel, centres_per_class, check_family
 from arcface_mxnet.recognition.engine.trainer import Trainer, start_lines
-from arcface_mxnet.recognition.engine.validation import PresentNetwork, Validation, read_packs
-from arcface_mxnet.recognition.settings import AUTO, PLAIN, SAMPLED, SHARDED, Settings
+from arcface_mxnet.recognition.engine.validation import PresentNetwork, Validation, read_packs, require_packs
+from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.settings import (
+    AUTO,
+    DEMO_DATASET,
+    PLAIN,
+    SAMPLED,
+    SHARDED,
+    Names,
+    OptimizerSettings,
+    ParallelismSettings,
+    Settings,
+    default_folder,
+    resolve,
+    sections,
+)
 from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.mx import contexts as contexts_of
 from arcface_mxnet.runtime.mx import mx
 
 # Where parameters start: the original's initial values, or a pretrained checkpoint laid over them.
@@ -134,24 +150,24 @@ def require_files(folder: Path) -> None:
 
 def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
-    data, step = settings.data, settings.step
-    if step.fp16 and any(context.device_type == "cpu" for context in contexts):
+    data = settings.data
+    if settings.precision.fp16 and any(context.device_type == "cpu" for context in contexts):
         raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
-    if step.bf16:
+    if settings.precision.bf16:
         require_bfloat16(contexts)
     folder = Path(data.folder)
     require_files(folder)
-    size = data.image_shape[:2]
+    size = settings.network.image_shape[:2]
     records = RecordSet.open(data.folder, min_images=data.data_images_filter)
     if not data.data_images_filter:
         records.check_expected(data.num_classes, data.images, size)
-    workers = join(step.kvstore)
+    workers = join(settings.parallelism.kvstore)
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
-    model = compose(settings, records.num_classes, step.per_batch_size)
+    model = compose(settings.network, settings.loss, settings.precision, records.num_classes, data.per_batch_size)
     parallel = make_step(settings, model, contexts, records.num_classes, workers)
     network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
-    batches = make_batches(settings, records, model.head, len(contexts), workers.part, network)
+    batches = make_batches(data, settings.loss, size, records, model.head, len(contexts), workers.part, network)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
                     checked, workers)
 
@@ -165,13 +181,13 @@ def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirector
     run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
     _say_start(settings, contexts, run, ready, log)
-    if settings.pretrained:
-        log(line.loading_pretrained(*parse_model(settings.pretrained)))
+    if settings.checkpoint.pretrained:
+        log(line.loading_pretrained(*parse_model(settings.checkpoint.pretrained)))
         log(line.parameters("loaded", len(start.loaded)))
         for kind, names in (("new", start.new), ("ignored", start.ignored)):
             log(line.parameters(kind, len(names), names))
     ready.parallel.set_parameters(start.arguments, start.auxiliary)
-    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    _set_optimizer(ready.parallel, settings.optimizer)
     return _trainer(settings, ready, run, log, Position())
 
 
@@ -190,31 +206,36 @@ def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settin
     if not arrays:
         start = _start(settings, ready)
         ready.parallel.set_parameters(start.arguments, start.auxiliary)
-    ready.parallel.set_optimizer(settings.step.mom, settings.step.wd, settings.step.multipliers)
+    _set_optimizer(ready.parallel, settings.optimizer)
     if arrays:
         ready.parallel.restart(arrays)
         ready.batches.restart(arrays)
     return _trainer(settings, ready, run, log, position)
 
 
+def _set_optimizer(parallel: Step, optimizer: OptimizerSettings) -> None:
+    parallel.set_optimizer(optimizer.mom, optimizer.wd, optimizer.multipliers)
+
+
 def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
     if ready.workers.store is not None:
         log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
     classes = ready.records.num_classes
-    head = head_of(settings, ready.parallel.contexts, classes, ready.workers)
-    if settings.step.head == AUTO and head != PLAIN:
+    head = head_of(settings.parallelism, settings.loss, ready.parallel.contexts, classes, ready.workers)
+    if settings.parallelism.head == AUTO and head != PLAIN:
         log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
     return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
                    ready.workers)
 
 
 def _start(settings: Settings, ready: Prepared) -> Start:
-    shapes = parameter_shapes(ready.model, settings.step.per_batch_size, settings.data.image_shape)
+    shapes = parameter_shapes(ready.model, settings.data.per_batch_size, settings.network.image_shape)
     head = ready.model.head
-    arguments, auxiliary = fresh(head.symbol, shapes, settings.network.net_name, head.initializers, settings.step.seed)
-    if not settings.pretrained:
+    arguments, auxiliary = fresh(head.symbol, shapes, settings.network.net_name, head.initializers, settings.data.seed)
+    pretrained = settings.checkpoint.pretrained
+    if not pretrained:
         return Start(arguments, auxiliary, [], sorted({**arguments, **auxiliary}), [])
-    return overlay(arguments, auxiliary, load(*parse_model(settings.pretrained)), settings.pretrained)
+    return overlay(arguments, auxiliary, load(*parse_model(pretrained)), pretrained)
 
 
 def _facts(ready: Prepared) -> Dict[str, Any]:
@@ -225,7 +246,7 @@ def _facts(ready: Prepared) -> Dict[str, Any]:
 
 def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory, ready: Prepared,
                log: LogWriter) -> None:
-    height, width, channels = settings.data.image_shape
+    height, width, channels = settings.network.image_shape
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
     for text in start_lines(settings, contexts, run.folder, ready.records, flops):
         log(text)
@@ -257,22 +278,22 @@ def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"]
               workers: Workers) -> Step:
     """Bind what `settings` ask for on `contexts`; raises InputError where head, loss, contexts and workers do not
     fit."""
-    step = settings.step
-    batch_size = step.per_batch_size * len(contexts)
-    head = head_of(settings, contexts, classes, workers)
-    with mirroring(step.mirror):
+    kvstore, batch_size = settings.parallelism.kvstore, settings.data.per_batch_size * len(contexts)
+    head = head_of(settings.parallelism, settings.loss, contexts, classes, workers)
+    with mirroring(settings.precision.mirror):
         program = model.program if head == PLAIN else backbone_program(model)
         if head != PLAIN:
             check_family(settings.loss, head)
-        network = DataParallel(program, contexts, batch_size, settings.data.image_shape,
-                               workers.store or step.kvstore)
+        network = DataParallel(program, contexts, batch_size, settings.network.image_shape,
+                               workers.store or kvstore)
     if head == PLAIN:
         return network
     sizes = HeadSizes(classes, centres_per_class(settings.loss), batch_size, settings.network.emb_size)
     return ClassParallel(network, _centres(settings, head, sizes, contexts, workers), settings.loss)
 
 
-def head_of(settings: Settings, contexts: Sequence["mx.Context"], classes: int, workers: Workers) -> str:
+def head_of(parallelism: ParallelismSettings, loss: LossSettings, contexts: Sequence["mx.Context"], classes: int,
+            workers: Workers) -> str:
     """The head of a run: the requested one, or for "auto" plain or sharded.
 
     The plain head holds five matrices of the centres' size (weight, gradient, momentum, normalised weight and the
@@ -280,23 +301,22 @@ def head_of(settings: Settings, contexts: Sequence["mx.Context"], classes: int, 
     and margins on the target logit, on CPU contexts of one process (on GPUs it has not been run), and never for
     --original, whose bits are the published program's.
     """
-    asked = settings.step.head
-    if asked != AUTO:
-        return asked
+    if parallelism.head != AUTO:
+        return parallelism.head
     one_process_of_cpus = workers.store is None and all(context.device_type == "cpu" for context in contexts)
-    margin = settings.loss.loss_name in FAMILIES and not settings.original
+    margin = loss.loss_name in FAMILIES and not loss.original
     return SHARDED if classes >= MANY_CLASSES and margin and one_process_of_cpus else PLAIN
 
 
 def _centres(settings: Settings, head: str, sizes: HeadSizes, contexts: Sequence["mx.Context"],
              workers: Workers) -> ShardedCentres:
-    step, scale = settings.step, settings.loss.loss_s
+    scale, parallelism = settings.loss.loss_s, settings.parallelism
     if head == SHARDED:
         if workers.store is not None:
-            raise InputError(f"--head {SHARDED} --kvstore {step.kvstore}: shards live inside one machine; take --head "
-                             f"{SAMPLED} (centres on the servers) or {PLAIN}")
+            raise InputError(f"--head {SHARDED} --kvstore {parallelism.kvstore}: shards live inside one machine; take "
+                             f"--head {SAMPLED} (centres on the servers) or {PLAIN}")
         return ShardedCentres(sizes, scale, contexts)
-    rule = Rule(step.seed, step.sample_rate)
+    rule = Rule(settings.data.seed, parallelism.sample_rate)
     if workers.store is None:
         return SampledCentres(sizes, scale, contexts, rule)
     if sizes.classes > LARGEST_LABEL:
@@ -317,3 +337,55 @@ def mirroring(on: bool) -> Iterator[None]:
             del os.environ[MIRROR]
         elif on and before is not None:
             os.environ[MIRROR] = before
+
+
+# The flags of a run, as a mapping by name of those that were given: the presets' names, keys of any section, and gpus,
+# run_dir and resume, which are not settings.
+
+
+ELSEWHERE = ("gpus", "run_dir", "resume")
+
+
+def settings_from(given: Mapping[str, Any]) -> Settings:
+    """Settings from the flags given (values that are not None), presets filling the rest."""
+    flags = {name: value for name, value in given.items() if name not in ELSEWHERE}
+    names = {kind: flags.pop(kind, getattr(Names, kind)) for kind in ("network", "loss", "dataset")}
+    margins = flags.pop("margins", None)
+    if margins is not None:
+        if len(margins) != 3:
+            raise InputError(f"--margins {','.join(map(str, margins))}: expected three numbers, e.g. 1,0.3,0.2")
+        flags.update(loss_m1=margins[0], loss_m2=margins[1], loss_m3=margins[2])
+    return resolve(**names, flags=flags)
+
+
+def resumed_settings(run: RunDirectory, given: Mapping[str, Any]) -> Settings:
+    """Settings of the run to continue; only what is resumable (--max-steps, --head) and --gpus may differ."""
+    left = {name: value for name, value in given.items() if name not in ELSEWHERE}
+    changed = {section: {each.name: left.pop(each.name) for each in dataclasses.fields(kind)
+                         if each.metadata.get("resumable") and each.name in left}
+               for section, kind in sections().items()}
+    if left:
+        raise InputError(f"--resume takes its settings from {run.folder / 'settings.json'}; "
+                         f"leave out --{next(iter(left)).replace('_', '-')}")
+    settings, _ = run.settings()
+    return dataclasses.replace(settings, **{section: dataclasses.replace(getattr(settings, section), **values)
+                                            for section, values in changed.items() if values})
+
+
+def make_trainer(given: Mapping[str, Any]) -> Trainer:
+    """The Trainer for the given flags, new or resumed."""
+    where = contexts_of(given.get("gpus"))
+    if given.get("resume"):
+        if "run_dir" not in given:
+            raise InputError("--resume: say which run with --run-dir DIR")
+        run = RunDirectory(Path(given["run_dir"]))
+        return resume(where, run, resumed_settings(run, given))
+    settings = settings_from(given)
+    names = settings.names
+    folder = given.get("run_dir") or Path("runs") / f"{names.network}-{names.loss}-{names.dataset}"
+    if names.dataset == DEMO_DATASET and not (Path(settings.data.folder) / "train.rec").exists():
+        raise InputError(f"{default_folder(DEMO_DATASET)}: the built-in faces are not drawn yet; run "
+                         f"'python datasets/prepare.py synthetic --out {settings.data.folder}' or 'make demo'")
+    if "val_targets" in given:
+        require_packs(Path(settings.data.folder), settings.data.val_targets)
+    return begin(settings, where, RunDirectory(Path(folder)))

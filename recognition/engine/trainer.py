@@ -159,8 +159,8 @@ class Trainer:
 
     def train(self) -> Finished:
         """Run until the steps are done or a signal asks to stop; the last restart point is written in any case."""
-        settings = self.settings.step
-        target = settings.max_steps + 1 if self.settings.original and settings.max_steps else settings.max_steps
+        last = self.settings.schedule.max_steps
+        target = last + 1 if self.settings.original and last else last
         shown = bar(target or None, "training", "steps", initial=self.position.step)
         with contextlib.ExitStack() as held, StopRequest() as stop, self.metrics:
             held.callback(self.run.release)
@@ -182,7 +182,7 @@ class Trainer:
         for batch in self.batches.batches(epoch, self.position.batch):
             for text in self.batches.notes():
                 self.log(line.note(text))
-            rate = learning_rate(self.position.step + 1, self.settings.step.lr, self.settings.step.lr_steps)
+            rate = self._rate(self.position.step + 1)
             mx.random.seed(self._seed(self.position.step + 1))
             outcome = self.parallel.forward_backward(batch.data, batch.label, batch.beside)
             self.parallel.update(rate)
@@ -207,20 +207,20 @@ class Trainer:
         self.log(line.time_cost(epoch, seconds))
 
     def _after_step(self, rate: float, shown: Any) -> None:
-        settings, step = self.settings.step, self.position.step
+        step, frequent = self.position.step, self.settings.logging.frequent
         batch = self.position.batch - 1
-        if dropped_after(step, settings.lr_steps):
-            self.log(line.lr_change(learning_rate(step + 1, settings.lr, settings.lr_steps)))
-        if batch and batch % settings.frequent == 0:
+        if dropped_after(step, self.settings.schedule.lr_steps):
+            self.log(line.lr_change(self._rate(step + 1)))
+        if batch and batch % frequent == 0:
             figures = self._close_window()
-            self.log(line.epoch_batch(self.position.epoch, batch - settings.frequent, batch,
+            self.log(line.epoch_batch(self.position.epoch, batch - frequent, batch,
                                       figures.images_per_second, figures.accuracy, figures.loss))
             self.metrics.train(step, self.position.epoch, step * self.parallel.batch_size, figures.images_per_second,
                                rate, figures.accuracy, figures.loss)
             shown.set_postfix_str(f"acc {figures.accuracy:.3f}")
         if step % RATE_LINE_STEPS == 0:
             self.log(line.lr_batch_epoch(rate, batch, self.position.epoch))
-        if step % settings.verbose == 0:
+        if step % self.settings.checkpoint.verbose == 0:
             self._validate_and_save()
 
     def _validate_and_save(self) -> None:
@@ -231,7 +231,7 @@ class Trainer:
         for validated in self.validation.run(checkpoint):
             self._report(validated)
         accuracies = [validated.result.accuracy for validated in self.validated]
-        decision = decide(self.settings.step.ckpt, self.position.rules, accuracies)
+        decision = decide(self.settings.checkpoint.ckpt, self.position.rules, accuracies)
         self.position = dataclasses.replace(self.position, rules=decision.record)
         if decision.save_as is not None:
             self.log(line.saving(decision.save_as))
@@ -283,9 +283,12 @@ class Trainer:
     def _saved_step(self) -> int:
         return self.run.last_step()
 
+    def _rate(self, step: int) -> float:
+        return learning_rate(step, self.settings.optimizer.lr, self.settings.schedule.lr_steps)
+
     def _seed(self, step: int) -> int:
         """Dropout of one step depends on the seed and the step alone, so that a resumed run repeats it."""
-        return (self.settings.step.seed * 1_000_003 + step) % (2 ** 31)
+        return (self.settings.data.seed * 1_000_003 + step) % (2 ** 31)
 
     def _done(self, target: int) -> bool:
         return bool(target) and self.position.step >= target
@@ -295,18 +298,21 @@ def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Pa
                 flops: int) -> List[str]:
     """What a run prints first, in the original's order (docs/original.md, section 4.4)."""
     gpus = [context for context in contexts if context.device_type == "gpu"]
-    height, width, _ = settings.data.image_shape
+    height, width, _ = settings.network.image_shape
     shuffled = records.properties is not None and records.properties.shuffled
     ranges = [line.header_label(*records.header), line.id2range(records.identities)] if records.header else []
     return [line.gpu_num(len(gpus)) if gpus else line.use_cpu(), line.prefix(str(folder / "model")),
             line.image_size(height, width), line.num_classes(records.num_classes), line.called_with(_flat(settings)),
             line.network_flops(flops), line.loading_records(str(Path(settings.data.folder) / "train.rec"), shuffled),
             *ranges, line.image_count(records.images), line.rand_mirror(settings.data.data_rand_mirror),
-            line.lr_steps(list(settings.step.lr_steps))]
+            line.lr_steps(list(settings.schedule.lr_steps))]
 
 
 def _flat(settings: Settings) -> Dict[str, Any]:
-    flat: Dict[str, Any] = dict(settings.names)
-    for group in (settings.data, settings.step):
-        flat.update(dataclasses.asdict(group))
+    """What the first lines say of the settings: all but what shapes network and loss."""
+    flat: Dict[str, Any] = {"image_shape": settings.network.image_shape}
+    for section in dataclasses.fields(settings):
+        if section.name not in ("network", "loss"):
+            flat.update(dataclasses.asdict(getattr(settings, section.name)))
+    del flat["pretrained"]  # it has lines of its own
     return flat

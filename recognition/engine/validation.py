@@ -52,10 +52,12 @@ class Validation:
 
 def require_packs(folder: Path, targets: Sequence[str]) -> None:
     """Raise InputError where a pack that was requested by name is not there (one of the default sets may be absent)."""
+    there = ", ".join(sorted(path.stem for path in folder.glob("*.bin")))
     for target in targets:
         if not (folder / f"{target}.bin").exists():
-            there = ", ".join(sorted(path.stem for path in folder.glob("*.bin"))) or "none"
-            raise InputError(f"{folder / target}.bin: not found; --val-targets can be: {there}")
+            raise InputError(f"{folder / target}.bin: not found; "
+                             + (f"--val-targets can be: {there}, or none for no validation" if there else
+                                f"there is no pack in {folder}, leave --val-targets out"))
 
 
 def read_packs(folder: Path, targets: Sequence[str], size: Tuple[int, int]) -> Tuple[Dict[str, PairPack], List[str]]:

@@ -13,8 +13,9 @@ from arcface_mxnet.recognition.losses.common import (
     label_variable,
     statistic,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
 
@@ -23,13 +24,10 @@ STATE = "adacos_scale"
 
 @dataclass(frozen=True)
 class Scaling:
-    """Whether the scale follows the batch (1) or stays (0), and its lowest value.
+    """The paper has no lowest value; with few identities B_avg can fall below 1 and its logarithm below 0."""
 
-    The paper has no lowest value; with few identities B_avg can fall below 1 and its logarithm below 0.
-    """
-
-    dynamic: float = 1.0
-    lowest: float = 1.0
+    dynamic: bool = setting(True, "the scale follows the batch")
+    lowest: float = setting(1.0, "lowest value of the scale")
 
 
 def fixed_scale(classes: int) -> float:
@@ -54,10 +52,11 @@ def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes)
     return mx.sym.BlockGrad(mx.sym.maximum(mx.sym.log(average) / mx.sym.cos(angle), lowest))
 
 
-@register("adacos")
+@register("adacos", Scaling)
 def adacos(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Norm-softmax whose scale is AdaCos's; loss_s is not read. The dynamic scale is renewed before its use."""
-    scaling, label = read_options(Scaling, settings), label_variable()
+    scaling: Scaling = settings.options
+    label = label_variable()
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
     if not scaling.dynamic:
         return classification_head(embedding, cosine * fixed_scale(sizes.classes), label, settings)

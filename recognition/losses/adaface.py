@@ -13,8 +13,9 @@ from arcface_mxnet.recognition.losses.common import (
     row_norms,
     statistic,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
 
@@ -24,11 +25,11 @@ _EDGE = 1e-3  # AdaFace keeps angles this far (radians) from 0 and pi, and lengt
 
 @dataclass(frozen=True)
 class Quality:
-    """Margin m, concentration h and the share of a batch in the running mean and deviation of the lengths."""
+    """How the margin follows the length."""
 
-    margin: float = 0.4
-    concentration: float = 0.333
-    rate: float = 0.01
+    margin: float = setting(0.4, "margin m")
+    concentration: float = setting(0.333, "concentration h")
+    rate: float = setting(0.01, "share of a batch in the running mean and deviation of the lengths")
 
 
 def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any, Any]:
@@ -43,10 +44,11 @@ def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any,
     return mx.sym.clip(score, -1.0, 1.0), mean, spread
 
 
-@register("adaface")
+@register("adaface", Quality)
 def adaface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s (cos(theta - m z) - (m + m z)), z the length score: long embeddings get the angle, short the shift."""
-    rule, label = read_options(Quality, settings), label_variable()
+    rule: Quality = settings.options
+    label = label_variable()
     score, mean, spread = length_score(embedding, rule, sizes)
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
     target = mx.sym.pick(cosine, label, axis=1)

@@ -3,10 +3,11 @@ from dataclasses import dataclass
 from typing import Any, Tuple
 
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective, statistic
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.recognition.losses.softmax import softmax_logits
 from arcface_mxnet.recognition.losses.triplet import same_identity
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
 
@@ -15,10 +16,10 @@ STATE = "identity_centres"
 
 @dataclass(frozen=True)
 class Constants:
-    """Weight lambda of the term (paper 0.003, released example 0.008) and rate alpha of the centres (0.5)."""
+    """The constants of the paper."""
 
-    weight: float = 0.003
-    alpha: float = 0.5
+    weight: float = setting(0.003, "weight lambda of the term; 0.008 in the released example")
+    alpha: float = setting(0.5, "rate alpha of the centres")
 
 
 def next_centres(centres: Any, embedding: Any, label: Any, alpha: float, sizes: Sizes) -> Any:
@@ -39,10 +40,10 @@ def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) 
     return Term("objective:centre", objective(value, "centre")), Term(f"state:{STATE}", statistic(following, "centres"))
 
 
-@register("centre")
+@register("centre", Constants)
 def centre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and centre loss."""
     label = label_variable()
-    terms = centre_term(embedding, label, read_options(Constants, settings), sizes)
+    terms = centre_term(embedding, label, settings.options, sizes)
     states = {STATE: np.zeros((sizes.classes, sizes.embedding), np.float32)}
     return classification_head(embedding, softmax_logits(embedding, settings, sizes), label, settings, terms, states)

@@ -13,8 +13,9 @@ from arcface_mxnet.recognition.losses.common import (
     label_variable,
     statistic,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
 
@@ -23,17 +24,18 @@ STATE = "curricular_t"
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Share of a batch's mean target cosine in the running t."""
+    """How hard negatives gain weight."""
 
-    rate: float = 0.01
+    rate: float = setting(0.01, "share of a batch's mean target cosine in the running t")
 
 
-@register("curricular")
+@register("curricular", Curriculum)
 def curricular(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s cos (t + cos), t the running mean of the target cosines, renewed before its use."""
     check_margins(settings)
     label, running = label_variable(), mx.sym.Variable(STATE, shape=(1,))
-    rate = read_options(Curriculum, settings).rate
+    curriculum: Curriculum = settings.options
+    rate = curriculum.rate
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
     target = mx.sym.pick(cosine, label, axis=1)
     changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)

@@ -17,8 +17,9 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
     unit_rows,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import check, setting
 
 import numpy as np
 
@@ -28,9 +29,13 @@ _ABSENT = 1e4  # taken off a logit or cosine that must not count
 
 @dataclass(frozen=True)
 class Queue:
-    """Identities kept as dominant for each identity."""
+    """The dominant identities of an identity."""
 
-    length: float = 20.0
+    length: int = setting(20, "identities kept as dominant for each identity", least=1)
+
+    def __post_init__(self) -> None:
+        """Refuse an empty queue."""
+        check(self)
 
 
 def first_queues(classes: int, length: int) -> np.ndarray:
@@ -60,11 +65,12 @@ def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: An
     return mx.sym.BlockGrad(mx.sym.where(seen, renewed, queues))
 
 
-@register("dominant")
+@register("dominant", Queue)
 def dominant(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over the selected identities; its probabilities are theirs, role "probability:selected"."""
     check_margins(settings)
-    length = min(int(read_options(Queue, settings).length), sizes.classes - 1)
+    queue: Queue = settings.options
+    length = min(queue.length, sizes.classes - 1)
     label, queues = label_variable(), mx.sym.Variable(STATE, shape=(sizes.classes, length))
     chosen, repeated = selected_identities(queues, label)
     columns = sizes.batch * (1 + length)

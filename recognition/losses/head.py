@@ -1,9 +1,10 @@
 """What a loss is: its settings, the head it returns, and the register that finds it by name."""
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import fill, named, named_values, refuse_unknown, setting
 
 import numpy as np
 
@@ -11,7 +12,10 @@ CLASSIFICATION_ORDER = "classification"
 IDENTITY_ORDER = "identity"
 TRIPLET_ORDER = "triplet"
 
-Options = TypeVar("Options")
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The constants of its own that a loss family has: none."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +24,46 @@ class LossSettings:
 
     Margins loss_m1 (factor on the angle), loss_m2 (radians added to it) and loss_m3 (subtracted from the cosine) are
     those of equation L4. `original` gives the published graph with its unclipped arccos, `head_2018` the cosine form
-    that trained the published r34 and y1.
+    that trained the published r34 and y1. `options` may be given as a mapping; it is kept as the family's own class.
     """
 
-    loss_name: str = "margin_softmax"
-    loss_s: float = 64.0
-    loss_m1: float = 1.0
-    loss_m2: float = 0.0
-    loss_m3: float = 0.0
-    loss_K: int = 1
-    ce_loss: bool = True
-    fc7_no_bias: bool = False
-    fc7_lr_mult: float = 1.0
-    fc7_wd_mult: float = 1.0
-    triplet_alpha: float = 0.3
-    triplet_bag_size: int = 7200
-    triplet_max_ap: float = 0.0
-    images_per_identity: int = 5
-    original: bool = False
-    head_2018: bool = False
-    options: Mapping[str, float] = field(default_factory=dict)
-    source: str = ""
+    loss_name: str = setting("margin_softmax", "loss family")
+    loss_s: float = setting(64.0, "scale s of the normalised logits", flag="--scale", metavar="S")
+    loss_m1: float = setting(1.0, "factor m1 on the target angle")
+    loss_m2: float = setting(0.0, "radians m2 added to the target angle")
+    loss_m3: float = setting(0.0, "m3, taken from the target cosine")
+    loss_K: int = setting(1, "centres of an identity")
+    ce_loss: bool = setting(True, "print the cross-entropy")
+    fc7_no_bias: bool = setting(False, "softmax without a bias", flag="--fc7-no-bias")
+    fc7_lr_mult: float = setting(1.0, "factor on the rate of the centres")
+    fc7_wd_mult: float = setting(1.0, "factor on the decay of the centres")
+    triplet_alpha: float = setting(0.3, "margin of a triplet: squared distance, or radians")
+    triplet_bag_size: int = setting(7200, "images of the bag triplets are mined from; 0: from the batch")
+    triplet_max_ap: float = setting(0.0, "largest squared distance of an anchor and its positive; 0: any")
+    images_per_identity: int = setting(5, "images of an identity in a batch of whole identities")
+    original: bool = setting(False, "exactly the published program: unclipped margin, MXNet's own PReLU, the loss of "
+                             "device 0, one batch after --max-steps", flag="--original")
+    head_2018: bool = setting(False, "the cosine-form ArcFace head that trained the published r34 and y1",
+                              flag="--head-2018")
+    options: Any = setting(None, "the loss's own constants, e.g. intra=1,inter=0.5", flag="--loss-options",
+                           metavar="NAME=VALUE,...", parse=named_values)
+    source: str = setting("", "where the loss is published")
+
+    def __post_init__(self) -> None:
+        """Give the options their class; raises InputError for an unknown family or option."""
+        object.__setattr__(self, "options", _own_options(self.loss_name, self.options))
+
+
+def _own_options(family: str, given: Any) -> Any:
+    if family not in _OPTIONS:
+        raise unknown("loss family", family, families())
+    kind = _OPTIONS[family]
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, (Mapping, type(None))):
+        raise InputError(f"options of the loss {family} {given!r}: expected names and values")
+    refuse_unknown(given or {}, named(kind), what=f"option of the loss {family}")
+    return fill(kind, given or {}, f"loss {family}, option ")
 
 
 @dataclass(frozen=True)
@@ -86,14 +109,18 @@ class Head:
 
 Builder = Callable[[Any, LossSettings, Sizes], Head]
 _BUILDERS: Dict[str, Builder] = {}
+_OPTIONS: Dict[str, Type[Any]] = {}
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Make a function (embedding, settings, sizes) -> Head known as the loss family `name`."""
+def register(name: str, options: Type[Any] = NoOptions) -> Callable[[Builder], Builder]:
+    """Make a function (embedding, settings, sizes) -> Head known as the loss family `name`.
+
+    options: a frozen dataclass of the family's own constants, all with defaults; `settings.options` is one of it.
+    """
     def add(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ValueError(f"loss family {name} is registered twice")
-        _BUILDERS[name] = builder
+        _BUILDERS[name], _OPTIONS[name] = builder, options
         return builder
     return add
 
@@ -117,11 +144,9 @@ def attach(embedding: Any, settings: LossSettings, num_classes: int, batch_size:
 
     embedding: symbol of shape (batch_size, E). num_classes: identities. batch_size: images of one device's batch.
     embedding_size: E; when not given it is inferred, with input `data` (batch_size, 3, 112, 112) if need be.
-    The label variable is `softmax_label` (batch_size,), the centres `fc7_weight`. Raises InputError for an unknown
-    loss family or sizes it cannot work with.
+    The label variable is `softmax_label` (batch_size,), the centres `fc7_weight`. Raises InputError for sizes it
+    cannot work with.
     """
-    if settings.loss_name not in _BUILDERS:
-        raise unknown("loss family", settings.loss_name, families())
     if num_classes < 2:
         raise InputError(f"a loss needs at least 2 identities, the training set has {num_classes}")
     sizes = Sizes(num_classes, batch_size, embedding_size or infer_embedding_size(embedding, batch_size))
@@ -137,12 +162,3 @@ def infer_embedding_size(embedding: Any, batch_size: int) -> int:
         if outputs and len(outputs[0]) == 2 and outputs[0][1] > 0:
             return int(outputs[0][1])
     raise InputError("the network's embedding has no known length; give embedding_size")
-
-
-def read_options(kind: Type[Options], settings: LossSettings) -> Options:
-    """The family's own constants: `settings.options` as the dataclass `kind`; raises InputError for a foreign key."""
-    known = tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
-    for name in settings.options:
-        if name not in known:
-            raise unknown(f"option of the loss {settings.loss_name}", name, known)
-    return kind(**settings.options)

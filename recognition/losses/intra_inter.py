@@ -14,16 +14,17 @@ from arcface_mxnet.recognition.losses.common import (
     target_mask,
     unit_rows,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights of the two terms; the paper's formulas are weight 1 each."""
 
-    intra: float = 0.0
-    inter: float = 0.0
+    intra: float = setting(0.0, "weight of the intra-loss L5")
+    inter: float = setting(0.0, "weight of the inter-loss L6")
 
 
 def intra_angle(embedding: Any, centres: Any, label: Any) -> Any:
@@ -42,10 +43,10 @@ def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
     return total * (-1.0 / (math.pi * sizes.batch * (sizes.classes - 1)))
 
 
-@register("intra_inter")
+@register("intra_inter", Weights)
 def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """The margin softmax of the settings plus the weighted intra and inter terms."""
-    weights = read_options(Weights, settings)
+    weights: Weights = settings.options
     label = label_variable()
     centres = centre_variable(settings, sizes)
     logits, extra = margin_head_logits(embedding, centres, label, settings, sizes)

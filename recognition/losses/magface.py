@@ -13,25 +13,27 @@ from arcface_mxnet.recognition.losses.common import (
     objective,
     row_norms,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Lengths from `shortest` to `longest` take margins from `lowest` to `highest`; weight of the length's own term."""
+    """How the margin grows with the length."""
 
-    shortest: float = 10.0
-    longest: float = 110.0
-    lowest: float = 0.45
-    highest: float = 0.8
-    weight: float = 35.0
+    shortest: float = setting(10.0, "length from which on the margin grows")
+    longest: float = setting(110.0, "length up to which it grows")
+    lowest: float = setting(0.45, "margin of the shortest")
+    highest: float = setting(0.8, "margin of the longest")
+    weight: float = setting(35.0, "weight of the length's own term")
 
 
-@register("magface")
+@register("magface", Magnitude)
 def magface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s cos(theta + m(a)), m linear in the length a, plus weight * mean(a / longest^2 + 1 / a)."""
-    rule, label = read_options(Magnitude, settings), label_variable()
+    rule: Magnitude = settings.options
+    label = label_variable()
     length = mx.sym.clip(row_norms(embedding), rule.shortest, rule.longest)
     margin = (length - rule.shortest) * ((rule.highest - rule.lowest) / (rule.longest - rule.shortest)) + rule.lowest
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)

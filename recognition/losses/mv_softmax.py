@@ -11,23 +11,25 @@ from arcface_mxnet.recognition.losses.common import (
     hard_negatives,
     label_variable,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 
 @dataclass(frozen=True)
 class Mining:
-    """Emphasis t - 1 of SV-Softmax (MV-Softmax's t, 0.2) and whether a hard logit is raised by a fixed amount (1)."""
+    """How hard negatives are raised."""
 
-    emphasis: float = 0.2
-    fixed: float = 0.0
+    emphasis: float = setting(0.2, "emphasis: t - 1 of SV-Softmax, MV-Softmax's t")
+    fixed: bool = setting(False, "raise a hard logit by a fixed amount")
 
 
-@register("mv_softmax")
+@register("mv_softmax", Mining)
 def mv_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s ((1 + t) cos + t), or s (cos + t) when fixed; SV-Softmax is the first with t - 1."""
     check_margins(settings)
-    mining, label = read_options(Mining, settings), label_variable()
+    mining: Mining = settings.options
+    label = label_variable()
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
     target = mx.sym.pick(cosine, label, axis=1)
     changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)

@@ -14,17 +14,18 @@ from arcface_mxnet.recognition.losses.common import (
     objective,
     row_norms,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 AGES = "age_label"
 
 
 @dataclass(frozen=True)
 class Constants:
-    """Weight lambda of the age term: our choice, ages being in years. At 0.0001 lengths did not follow ages at all."""
+    """Our choice, ages being in years. At 0.0001 lengths did not follow ages at all."""
 
-    weight: float = 0.01
+    weight: float = setting(0.01, "weight lambda of the age term")
 
 
 def age_term(embedding: Any, years: Any, weight: float) -> Any:
@@ -40,13 +41,14 @@ def age_term(embedding: Any, years: Any, weight: float) -> Any:
     return mx.sym.sum(square) / mx.sym.maximum(mx.sym.sum(known), 1.0) * (weight / 2.0)
 
 
-@register("age")
+@register("age", Constants)
 def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax on the direction, regression of the age on the length; ages are fed as `age_label`, in years."""
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
+    constants: Constants = settings.options
     years = mx.sym.Variable(AGES, shape=(sizes.batch,))
-    term = objective(age_term(embedding, years, read_options(Constants, settings).weight), "age")
+    term = objective(age_term(embedding, years, constants.weight), "age")
     head = classification_head(embedding, logits, label, settings, (*extra, Term("objective:age", term)))
     head.initializers.update(age_slope=mx.init.One(), age_bias=mx.init.Zero())
     return replace(head, inputs=(AGES,))

@@ -10,18 +10,19 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
     unit_rows,
 )
-from arcface_mxnet.recognition.losses.head import IDENTITY_ORDER, Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import IDENTITY_ORDER, Head, LossSettings, Sizes, register
 from arcface_mxnet.recognition.losses.softmax import softmax_logits
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 
 @dataclass(frozen=True)
 class Constants:
-    """Weight of the set triplets and their margin, a squared distance."""
+    """The triplets of sets."""
 
-    weight: float = 1.0
-    delta: float = 0.3
+    weight: float = setting(1.0, "weight of the set triplets")
+    delta: float = setting(0.3, "their margin, a squared distance")
 
 
 def image_quality(embedding: Any) -> Any:
@@ -45,10 +46,11 @@ def identities_in(batch: int, images_per_identity: int) -> int:
     return identities
 
 
-@register("quality")
+@register("quality", Constants)
 def quality(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax on each image, and triplets of sets: an identity's two halves against the next identity of the batch."""
-    constants, label = read_options(Constants, settings), label_variable()
+    constants: Constants = settings.options
+    label = label_variable()
     identities = identities_in(sizes.batch, settings.images_per_identity)
     weights = image_quality(embedding)
     sets = mx.sym.reshape(set_features(unit_rows(embedding), weights, 2 * identities), shape=(identities, 2, -1))

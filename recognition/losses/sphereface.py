@@ -13,9 +13,10 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
     unit_rows,
 )
-from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, read_options, register
+from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
 
@@ -26,9 +27,9 @@ STATE = "sphereface_iteration"
 class Annealing:
     """lambda = max(lowest, base / (1 + gamma * iteration)): the released setting, 5 from iteration 1,660 on."""
 
-    lowest: float = 5.0
-    base: float = 1000.0
-    gamma: float = 0.12
+    lowest: float = setting(5.0, "lowest lambda")
+    base: float = setting(1000.0, "lambda at iteration 0")
+    gamma: float = setting(0.12, "how fast lambda falls")
 
 
 def psi(cosine: Any, m: int) -> Any:
@@ -43,14 +44,14 @@ def psi(cosine: Any, m: int) -> Any:
     return sign * multiple - 2.0 * k
 
 
-@register("sphereface")
+@register("sphereface", Annealing)
 def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m."""
     m = int(settings.loss_m1)
     if m != settings.loss_m1 or m < 1:
         raise InputError(f"loss_m1 {settings.loss_m1}: SphereFace as published takes 1, 2, 3, 4 ...; "
                          "for other values use the margin_softmax family")
-    annealing = read_options(Annealing, settings)
+    annealing: Annealing = settings.options
     iteration, label = mx.sym.Variable(STATE, shape=(1,)), label_variable()
     weight = mx.sym.maximum(annealing.base / (1.0 + annealing.gamma * iteration), annealing.lowest)
     logits = mx.sym.FullyConnected(embedding, weight=unit_rows(centre_variable(settings, sizes)), no_bias=True,

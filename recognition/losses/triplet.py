@@ -24,19 +24,19 @@ from arcface_mxnet.recognition.losses.head import (
     Head,
     LossSettings,
     Sizes,
-    read_options,
     register,
 )
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import setting
 
 
 @dataclass(frozen=True)
 class Added:
-    """How the triplet term joins a margin softmax: its weight, and 1 for angles or 0 for squared distances."""
+    """How the triplet term joins a margin softmax."""
 
-    weight: float = 1.0
-    angular: float = 1.0
+    weight: float = setting(1.0, "weight of the triplet term")
+    angular: bool = setting(True, "compare angles; otherwise squared distances")
 
 
 def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
@@ -92,13 +92,13 @@ def atriplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     return _alone(embedding, settings, True, sizes)
 
 
-@register("margin_triplet")
+@register("margin_triplet", Added)
 def margin_triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """A margin softmax over all images, and triplets over the same embeddings (ArcFace + Triplet)."""
-    added = read_options(Added, settings)
+    added: Added = settings.options
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
-    value, order = triplet_value(embedding, label, settings, bool(added.angular), sizes)
+    value, order = triplet_value(embedding, label, settings, added.angular, sizes)
     extra = (*extra, Term("objective:triplet", objective(value * added.weight, "triplet")))
     return classification_head(embedding, logits, label, settings, extra, None, order, settings.images_per_identity)
 

@@ -4,32 +4,32 @@ from typing import Callable, Dict, List, Tuple
 
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.sections import check, setting
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """Everything that shapes a network. Keys and defaults: docs/original.md, section 4.2."""
 
-    net_name: str = "fresnet"
-    num_layers: int = 50
-    emb_size: int = 512
-    net_output: str = "E"
-    net_unit: int = 3
-    net_input: int = 1
-    net_se: int = 0
-    net_act: str = "prelu"
-    net_blocks: Tuple[int, ...] = (1, 4, 6, 2)
-    net_multiplier: float = 1.0  # width; 1.0 is the published graph of every family but vargfacenet (1.25)
-    densenet_dropout: float = 0.0
-    bn_mom: float = 0.9
-    workspace: int = 256
-    fp16: bool = False
-    image_shape: Tuple[int, int, int] = (112, 112, 3)  # height, width, channels
+    net_name: str = setting("fresnet", "network family")
+    num_layers: int = setting(50, "depth, for families that come in several")
+    emb_size: int = setting(512, "length of an embedding", least=1)
+    net_output: str = setting("E", "output: what makes the embedding of the last feature map")
+    net_unit: int = setting(3, "residual unit")
+    net_input: int = setting(1, "1: keep the size in the first layer; 0: halve it")
+    net_se: int = setting(0, "1: squeeze and excitation")
+    net_act: str = setting("prelu", "activation")
+    net_blocks: Tuple[int, ...] = setting((1, 4, 6, 2), "blocks of each stage of MobileFaceNet")
+    net_multiplier: float = setting(1.0, "width; 1 is the published graph of every family but vargfacenet (1.25)")
+    densenet_dropout: float = setting(0.0, "share of DenseNet's features that are dropped")
+    bn_mom: float = setting(0.9, "share of the old value in BatchNorm's running statistics")
+    workspace: int = setting(256, "megabytes for a convolution; recorded as in the original")
+    fp16: bool = setting(False, "half precision; resolved with that of the precision section")
+    image_shape: Tuple[int, int, int] = setting((112, 112, 3), "height, width, channels")
 
     def __post_init__(self) -> None:
         """Refuse values no family can build, naming the key."""
-        if self.emb_size < 1:
-            raise InputError(f"emb_size {self.emb_size}: must be at least 1")
+        check(self)
         if not self.net_multiplier > 0:
             raise InputError(f"net_multiplier {self.net_multiplier}: must be above 0")
         if not 0 <= self.densenet_dropout < 1:

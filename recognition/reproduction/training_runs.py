@@ -1,7 +1,7 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
@@ -14,12 +14,13 @@ from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory, network_of
+from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
 from arcface_mxnet.recognition.losses import attach
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
 from arcface_mxnet.recognition.reproduction.provenance import commit
-from arcface_mxnet.recognition.train import make_trainer, settings_from
+from arcface_mxnet.recognition.settings import sections
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import read_json, sha256, write_json
 
@@ -91,7 +92,7 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
         settings, _ = run.settings()
         _, arrays = run.load_last()
         classes, size = arrays["arg:fc7_weight"].shape
-        symbol = attach(build(settings.network), settings.loss, classes, settings.step.per_batch_size, size).symbol
+        symbol = attach(build(settings.network), settings.loss, classes, settings.data.per_batch_size, size).symbol
         parts = [{name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
                  for kind in ("arg:", "aux:")]
         save(Checkpoint(symbol, parts[0], parts[1]), str(prefix), 0)
@@ -106,9 +107,9 @@ def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) 
     flags = {name: value for name, value in recipe.flags(loss, data, Path("."), seed).items()
              if name not in ("gpus", "run_dir")}
     settings = settings_from(flags)
-    chosen = {part: _not_default(getattr(settings, part)) for part in ("network", "loss", "data", "step")}
-    chosen["data"].pop("folder", None)
-    chosen["step"].pop("max_steps", None)
+    chosen = {part: _not_default(getattr(settings, part)) for part in sections() if part != "names"}
+    del chosen["data"]["folder"]
+    chosen["schedule"].pop("max_steps", None)
     warm = (recipe.warm, recipe.warm_rate) if isinstance(recipe, Recipe) else None
     told = json.dumps([chosen, settings.original, recipe.steps, data_hash(data), warm], sort_keys=True)
     digest = hashlib.sha256(told.encode("utf-8")).hexdigest()[:8]
@@ -118,7 +119,8 @@ def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) 
 def _not_default(part: Any) -> Dict[str, Any]:
     """The settings that were chosen: one that is added to the program later does not make a kept run another."""
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    return {field.name: values[field.name] for field in fields(part) if values[field.name] != field.default}
+    chosen = {field.name: values[field.name] for field in fields(part) if values[field.name] != field.default}
+    return {name: _not_default(value) if is_dataclass(value) else value for name, value in chosen.items()}
 
 
 def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, steps: Optional[int] = None) -> Path:

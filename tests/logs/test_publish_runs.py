@@ -4,8 +4,9 @@ from typing import Any, Dict, List
 
 from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.publish import check, published_command
+from arcface_mxnet.recognition.engine.setup import settings_from
 from arcface_mxnet.recognition.settings import Settings
-from arcface_mxnet.recognition.train import build_parser, settings_from
+from arcface_mxnet.recognition.train import build_parser
 from arcface_mxnet.runtime.errors import InputError
 
 import pytest
@@ -25,27 +26,29 @@ def resolved(words: List[str]) -> Settings:
 def test_the_command_resolves_to_the_published_settings(name: str) -> None:
     words = commands(name)[-1]
     settings, recipe = resolved(words), published_run(name).recipe
-    step, loss = settings.step, settings.loss
+    optimizer, loss = settings.optimizer, settings.loss
     assert words[words.index("--gpus") + 1].count(",") + 1 == recipe.devices
-    assert step.per_batch_size * recipe.devices == recipe.batch
-    assert (step.lr, step.lr_steps, step.wd, step.mom) == (recipe.lr, recipe.lr_steps, recipe.wd, recipe.momentum)
+    assert settings.data.per_batch_size * recipe.devices == recipe.batch
+    assert (optimizer.lr, optimizer.wd, optimizer.mom) == (recipe.lr, recipe.wd, recipe.momentum)
+    assert settings.schedule.lr_steps == recipe.lr_steps
     assert (settings.data.num_classes, settings.data.images) == (recipe.identities, recipe.images)
-    assert settings.network.emb_size == recipe.embedding and settings.names["network"] == recipe.network
-    assert step.verbose == 2000 and step.multipliers == "uniform" and settings.data.data_rand_mirror
+    assert settings.network.emb_size == recipe.embedding and settings.names.network == recipe.network
+    assert settings.checkpoint.verbose == 2000 and optimizer.multipliers == "uniform" and settings.data.data_rand_mirror
     if recipe.margins:
         assert (loss.loss_m1, loss.loss_m2, loss.loss_m3) == recipe.margins and loss.loss_s == recipe.scale
         assert loss.head_2018 == (recipe.head == "the 2018 cosine form") and loss.original != loss.head_2018
     else:
         assert loss.loss_name == "softmax"
-    assert bool(settings.pretrained) == bool(recipe.pretrained)
+    assert bool(settings.checkpoint.pretrained) == bool(recipe.pretrained)
 
 
 @pytest.mark.parametrize("name", ["y1", "moli-arcface"])
 def test_stages_hand_over_a_checkpoint(name: str) -> None:
     first, second = (resolved(words) for words in commands(name))
-    assert first.loss.loss_name == "softmax" and first.step.max_steps == 40000 and first.step.ckpt == 2
+    assert first.loss.loss_name == "softmax" and first.schedule.max_steps == 40000 and first.checkpoint.ckpt == 2
     folder = commands(name)[0][commands(name)[0].index("--run-dir") + 1]
-    assert second.pretrained == f"{folder}/model,20"  # rule 2 numbers a checkpoint by its validation: 40000 / 2000
+    # rule 2 numbers a checkpoint by its validation: 40000 / 2000
+    assert second.checkpoint.pretrained == f"{folder}/model,20"
 
 
 def test_what_is_not_exact_is_said() -> None:

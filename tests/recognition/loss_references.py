@@ -73,9 +73,9 @@ def margin_softmax(values, settings, fixed):
 def intra_inter(values, settings, fixed):
     labels, x, w = labels_of(values), values["embedding"], values["fc7_weight"]
     roles = {"loss": margin_entropy(values, settings)}
-    if settings.options.get("intra"):
+    if settings.options.intra:
         roles["objective:intra"] = np.mean([angle(x[i], w[y]) for i, y in enumerate(labels)]) / math.pi
-    if settings.options.get("inter"):
+    if settings.options.inter:
         total = sum(angle(w[y], w[j]) for y in labels for j in range(len(w)) if j != y)
         roles["objective:inter"] = -total / (math.pi * len(labels) * (len(w) - 1))
     return roles
@@ -129,7 +129,7 @@ def atriplet(values, settings, fixed):
 
 @reference("margin_triplet")
 def margin_triplet(values, settings, fixed):
-    distance = angle if settings.options["angular"] else squared
+    distance = angle if settings.options.angular else squared
     return {"loss": margin_entropy(values, settings), "objective:triplet": triplets(values, settings, fixed, distance)}
 
 
@@ -145,12 +145,12 @@ def subcentre(values, settings, fixed):
 @reference("centre")
 def centre(values, settings, fixed):
     labels, x, centres = labels_of(values), values["embedding"], values["identity_centres"]
-    term = settings.options["weight"] / 2 * np.mean([squared(x[i], centres[y]) for i, y in enumerate(labels)])
+    term = settings.options.weight / 2 * np.mean([squared(x[i], centres[y]) for i, y in enumerate(labels)])
     following = centres.copy()
     for j in range(len(centres)):
         mine = [i for i, y in enumerate(labels) if y == j]
         delta = sum((centres[j] - x[i] for i in mine), np.zeros(x.shape[1])) / (1 + len(mine))
-        following[j] = centres[j] - settings.options["alpha"] * delta
+        following[j] = centres[j] - settings.options.alpha * delta
     return {"loss": softmax_entropy(values), "objective:centre": term, "state:identity_centres": following}
 
 
@@ -175,14 +175,14 @@ def changed_target(values, settings):
 
 @reference("mv_softmax")
 def mv_softmax(values, settings, fixed):
-    labels, cosine, t = labels_of(values), cosines(values), settings.options["emphasis"]
+    labels, cosine, t = labels_of(values), cosines(values), settings.options.emphasis
     before, then = cosines(fixed), changed_target(fixed, settings)
     logits = np.zeros_like(cosine)
     for i, y in enumerate(labels):
         for j in range(cosine.shape[1]):
             value = cosine[i, j]
             if j != y and before[i, j] > then[i]:
-                value = value + t if settings.options.get("fixed") else (1 + t) * value + t
+                value = value + t if settings.options.fixed else (1 + t) * value + t
             logits[i, j] = settings.loss_s * value
         logits[i, y] = settings.loss_s * changed_target(values, settings)[i]
     return {"loss": mean_entropy(logits, labels)}
@@ -206,7 +206,7 @@ def curricular(values, settings, fixed):
 def adacos(values, settings, fixed):
     labels, cosine, before = labels_of(values), cosines(values), cosines(fixed)
     classes = cosine.shape[1]
-    if not settings.options["dynamic"]:
+    if not settings.options.dynamic:
         return {"loss": mean_entropy(math.sqrt(2) * math.log(classes - 1) * cosine, labels)}
     old = fixed["adacos_scale"][0]
     average = np.mean([sum(math.exp(old * before[i, j]) for j in range(classes) if j != y)
@@ -266,7 +266,7 @@ def age(values, settings, fixed):
     known = [i for i in range(len(years)) if years[i] >= 0]
     lengths = np.linalg.norm(values["embedding"], axis=1)
     squares = [(values["age_slope"][0] * lengths[i] + values["age_bias"][0] - years[i]) ** 2 for i in known]
-    term = settings.options["weight"] / 2 * (np.mean(squares) if known else 0.0)
+    term = settings.options.weight / 2 * (np.mean(squares) if known else 0.0)
     return {"loss": margin_entropy(values, settings), "objective:age": term}
 
 

@@ -40,9 +40,9 @@ def test_settings_of_another_version_are_refused(run):
     run.create(resolve("y1", "arcface", "emore", {}), {})
     path = run.folder / "settings.json"
     stored = json.loads(path.read_text())
-    stored["settings"]["step"]["warmup"] = 5
+    stored["settings"]["schedule"]["warmup"] = 5
     path.write_text(json.dumps(stored))
-    with pytest.raises(InputError, match="settings.json: not the settings of this version .*warmup"):
+    with pytest.raises(InputError, match="settings.json: unknown setting .warmup.; known: lr_steps, max_steps"):
         run.settings()
 
 

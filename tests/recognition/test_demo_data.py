@@ -6,7 +6,7 @@ from arcface_mxnet.recognition.reproduction import demo_data
 from arcface_mxnet.recognition.reproduction.demo_data import KINDS, Kind, Shot, clips, moved, shoot, stills
 from arcface_mxnet.recognition.reproduction.tables import told_gap
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, run_folder
-from arcface_mxnet.recognition.settings import StepSettings
+from arcface_mxnet.recognition.settings import OptimizerSettings
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -167,7 +167,7 @@ def test_a_run_is_known_by_loss_seed_recipe_and_data(tiny_faces, tmp_path):
 
 def test_a_setting_left_at_its_default_does_not_name_a_run():
     from arcface_mxnet.recognition.reproduction.training_runs import _not_default
-    assert _not_default(StepSettings()) == {} and _not_default(StepSettings(lr=0.3)) == {"lr": 0.3}
+    assert _not_default(OptimizerSettings()) == {} and _not_default(OptimizerSettings(lr=0.3)) == {"lr": 0.3}
 
 
 @pytest.mark.parametrize("gaps, expected, said", [

@@ -132,7 +132,7 @@ def test_adaptive_mv_softmax_is_sv_softmax():
     """MV-Softmax's t is SV-Softmax's t - 1: at the published 0.2 and 1.2 the two are one loss, fixed ones another."""
     one, other, fixed = (settings_of(name, source="") for name in ("svarc", "mvarc", "mvam"))
     assert one == other and "svarc" in LOSSES["mvarc"].source
-    assert fixed != settings_of("svam", source="") and fixed.options["fixed"] == 1.0
+    assert fixed != settings_of("svam", source="") and fixed.options.fixed is True
 
 
 def test_states_begin_as_published():

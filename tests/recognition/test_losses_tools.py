@@ -4,8 +4,8 @@ from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.recognition import cvc, drop
 from arcface_mxnet.recognition.engine.checkpoint import network_of
+from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.losses.dp_softmax import first_queues, imprint
-from arcface_mxnet.recognition.train import make_trainer
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np

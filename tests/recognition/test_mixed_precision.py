@@ -16,7 +16,7 @@ from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.common import unit_rows
 from arcface_mxnet.recognition.networks import NetworkSettings
-from arcface_mxnet.recognition.settings import StepSettings, resolve
+from arcface_mxnet.recognition.settings import PrecisionSettings, resolve
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 
@@ -186,8 +186,12 @@ def settings(loss="arcface", **flags):
     return dataclasses.replace(resolve("y1", loss, "own", {"per_batch_size": 4, **flags}), network=network)
 
 
+def composed(chosen, *rest, **more):
+    return compose(chosen.network, chosen.loss, chosen.precision, *rest, **more)
+
+
 def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
-    made = compose(settings(fp16=True), 30, 4)
+    made = composed(settings(fp16=True), 30, 4)
     assert made.program.constants[SCALE].asscalar() == 65536.0
     assert {name for name in made.program.trained if name not in made.program.scaled} == {"fc7_weight"}
     assert backbone_program(made).scaled == made.program.scaled and SCALE in backbone_program(made).constants
@@ -195,7 +199,7 @@ def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
         held = DataParallel(program, [mx.cpu()], 4, (112, 112, 3)).executors[0].arg_dict
         assert held["conv_1_conv2d_weight"].dtype is np.float16 and held[SCALE].dtype is np.float32
     for flags in ({"fp16": True, "original": True}, {"fp16": True, "loss_scale": 1.0}, {}):
-        made = compose(settings(**flags), 30, 4)
+        made = composed(settings(**flags), 30, 4)
         assert made.reduced is None and SCALE not in made.program.symbol.list_arguments()
 
 
@@ -210,7 +214,7 @@ def kinds(symbol, **given):
 
 
 def bfloat16_and_float32(images=4):
-    return [compose(settings("nsoftmax", bf16=flag, loss_s=4.0), 30, images) for flag in (True, False)]
+    return [composed(settings("nsoftmax", bf16=flag, loss_s=4.0), 30, images) for flag in (True, False)]
 
 
 def test_bfloat16_covers_the_convolutions_and_float32_the_parameters_and_the_head():
@@ -282,4 +286,4 @@ def test_where_there_is_no_bfloat16_it_is_refused(tmp_path):
                                          ({"loss_scale": float("nan")}, "--loss-scale nan")])
 def test_impossible_precisions_are_refused(flags, said):
     with pytest.raises(InputError, match=said):
-        StepSettings(**flags)
+        PrecisionSettings(**flags)

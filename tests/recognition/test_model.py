@@ -12,7 +12,8 @@ SHAPE = (112, 112, 3)
 
 
 def model(network="demo", **flags):
-    return compose(resolve(network, "arcface", "own", flags), 10, 2)
+    chosen = resolve(network, "arcface", "own", flags)
+    return compose(chosen.network, chosen.loss, chosen.precision, 10, 2)
 
 
 def operators(symbol):

@@ -65,8 +65,9 @@ def test_table2_at_the_papers_settings(root, small_world, tmp_path):
     place = next((tmp_path / "work" / "runs").glob("r50-arcface-*/settings.json"))
     settings = json.loads(place.read_text())["settings"]
     assert settings["names"] == {"network": "r50", "loss": "arcface", "dataset": "webface", "recipe": "casia"}
-    step = settings["step"]
-    assert (step["lr"], step["wd"], step["mom"], tuple(step["lr_steps"])) == (0.1, 0.0005, 0.9, (20000, 28000))
+    optimizer = settings["optimizer"]
+    assert (optimizer["lr"], optimizer["wd"], optimizer["mom"]) == (0.1, 0.0005, 0.9)
+    assert settings["schedule"]["lr_steps"] == [20000, 28000]
     assert settings["loss"]["loss_m2"] == 0.5 and settings["loss"]["loss_s"] == 64.0
 
 

@@ -26,10 +26,14 @@ def settings(loss="arcface", **flags):
     return dataclasses.replace(resolve("y1", loss, "own", {"per_batch_size": 4, **flags}), network=TINY)
 
 
+def model_of(chosen):
+    return compose(chosen.network, chosen.loss, chosen.precision, CLASSES, 4)
+
+
 def step_of(chosen, contexts=1, workers=ALONE):
-    model = compose(chosen, CLASSES, 4)
+    model = model_of(chosen)
     made = setup.make_step(chosen, model, [mx.cpu(index) for index in range(contexts)], CLASSES, workers)
-    shapes = parameter_shapes(model, 4, chosen.data.image_shape)
+    shapes = parameter_shapes(model, 4, chosen.network.image_shape)
     made.set_parameters(*fresh(model.head.symbol, shapes, TINY.net_name, model.head.initializers, 0))
     made.set_optimizer(0.9, 5e-4, "uniform")
     return made
@@ -46,7 +50,7 @@ def trained(made, steps=2):
 
 
 def test_only_the_original_on_a_gpu_is_told_of_mxnets_slope_gradients():
-    told = {(original, device.device_type): setup.cautions(compose(settings(original=original), CLASSES, 4), [device])
+    told = {(original, device.device_type): setup.cautions(model_of(settings(original=original)), [device])
             for original in (True, False) for device in (mx.cpu(), mx.gpu(0))}
     assert [case for case, lines in told.items() if lines] == [(True, "gpu")]
 
@@ -70,8 +74,9 @@ def test_each_head_is_made_with_the_same_initial_values():
 ])
 def test_the_leaner_head_is_taken_for_many_classes(loss, flags, workers, device, kind):
     chosen = settings(loss, **flags)
-    assert setup.head_of(chosen, [device, mx.cpu()], 85742, workers) == kind
-    assert setup.head_of(chosen, [device, mx.cpu()], 10572, workers) == flags.get("head", "plain")
+    where = [device, mx.cpu()]
+    assert setup.head_of(chosen.parallelism, chosen.loss, where, 85742, workers) == kind
+    assert setup.head_of(chosen.parallelism, chosen.loss, where, 10572, workers) == flags.get("head", "plain")
 
 
 def planned(made):
@@ -115,7 +120,7 @@ def test_the_papers_four_gpus_split_the_batch_as_asked():
     """The command of four GPUs on four CPU contexts: 4 x 4 images, KVStore device, sums over all of them."""
     chosen = settings()
     four = step_of(chosen, 4)
-    assert chosen.step.kvstore == "device" and four._store.type == "device"
+    assert chosen.parallelism.kvstore == "device" and four._store.type == "device"
     assert four.batch_size == 16 and four.rescale == 0.25
     assert [executor.arg_dict["data"].shape[0] for executor in four.executors] == [4] * 4
     assert [executor.arg_dict["data"].context for executor in four.executors] == [mx.cpu(index) for index in range(4)]

@@ -3,7 +3,7 @@ from arcface_mxnet.recognition.engine import class_centres
 from arcface_mxnet.recognition.engine.class_centres import ClassBlock, Summary, merge, split
 from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, check_family
 from arcface_mxnet.recognition.losses import LossSettings
-from arcface_mxnet.recognition.settings import take
+from arcface_mxnet.recognition.settings import part_of
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
@@ -18,7 +18,7 @@ def forms_of_presets():
     """The presets the head takes, by name: the first of each combination of margins, scale and number of centres."""
     forms = {}
     for name, preset in presets.LOSSES.items():
-        loss = take(LossSettings, preset)
+        loss = part_of(LossSettings, preset)
         if loss.loss_name in FAMILIES:
             margins = (loss.loss_m1 != 1, loss.loss_m2 != 0, loss.loss_m3 != 0)
             forms.setdefault((margins, loss.loss_s, loss.loss_K), (name, loss))

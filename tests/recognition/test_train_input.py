@@ -128,7 +128,20 @@ def test_a_label_out_of_range_is_named(faces, tmp_path):
 
 def test_a_verification_pack_that_was_asked_for_is_not_skipped(faces, tmp_path):
     said = refused(faces, tmp_path / "run", "--val-targets", "lfw,cplfw")
-    assert said == f"{faces / 'cplfw'}.bin: not found; --val-targets can be: agedb_30, cfp_fp, lfw"
+    known = "agedb_30, cfp_fp, lfw, or none for no validation"
+    assert said == f"{faces / 'cplfw'}.bin: not found; --val-targets can be: {known}"
+    for pack in faces.glob("*.bin"):
+        pack.unlink()
+    assert f"there is no pack in {faces}, leave --val-targets out" in refused(faces, tmp_path / "run", "--val-targets",
+                                                                              "lfw")
+
+
+def test_none_is_no_validation(faces, tmp_path):
+    trained = train.main(["--network", "tiny", "--dataset", "own", "--gpus", "cpu", "--per-batch-size", "16",
+                          "--max-steps", "1", "--verbose", "1", "--data-dir", str(faces), "--run-dir",
+                          str(tmp_path / "run"), "--val-targets", "none"])
+    stored = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert trained == 0 and stored["settings"]["data"]["val_targets"] == [] and stored["validation_sets"] == []
 
 
 def test_another_set_than_the_preset_says(faces, tmp_path):

@@ -1,5 +1,5 @@
 """What must reach the loop and its log: switches of the command line, the facts of the set, a gradient gone wrong."""
-from arcface_mxnet.recognition import train
+from arcface_mxnet.recognition.engine import setup
 from arcface_mxnet.recognition.engine.data_parallel import Outcome
 from arcface_mxnet.recognition.engine.trainer import Trainer
 from arcface_mxnet.recognition.presets import NETWORKS
@@ -16,7 +16,7 @@ def tiny_network(monkeypatch):
 
 
 def trainer(faces, run, **more) -> Trainer:
-    return train.make_trainer({"network": "tiny", "loss": "arcface", "dataset": "own", "data_dir": str(faces),
+    return setup.make_trainer({"network": "tiny", "loss": "arcface", "dataset": "own", "data_dir": str(faces),
                                "run_dir": str(run), "gpus": "cpu", "per_batch_size": 16, "max_steps": 2,
                                "val_targets": (), **more})
 

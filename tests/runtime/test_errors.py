@@ -20,7 +20,13 @@ COMMANDS = [["datasets/prepare.py", "verify", "nowhere"], ["evaluation/verificat
 
 
 def test_unknown_lists_the_known_names_sorted():
-    assert str(unknown("loss", "arcfase", ["cosface", "arcface"])) == "unknown loss 'arcfase'; known: arcface, cosface"
+    assert str(unknown("loss", "zzz", ["cosface", "arcface"])) == "unknown loss 'zzz'; known: arcface, cosface"
+
+
+@pytest.mark.parametrize("given", ["arcfase", "ArcFace", "ARCFACE", "arc_face"])
+def test_unknown_says_what_was_probably_meant(given):
+    assert str(unknown("loss", given, ["cosface", "arcface"], "x: ")) == (
+        f"x: unknown loss '{given}'; known: arcface, cosface; did you mean arcface?")
 
 
 @pytest.mark.parametrize("error, status, said", [

@@ -2,6 +2,7 @@
 #   make demo                     draw the built-in faces, train, validate, draw the curves
 #   make test                     run the tests
 #   make lint                     ruff and mypy
+#   make docs                     the documentation site, into site/, warnings as errors
 #   make lock                     take the newest allowed versions into requirements*.txt, then run the tests;
 #                                 UPGRADE= only takes in what pyproject.toml has changed
 #   make gpu-requirements         install the GPU stack into .venv-gpu and import it with a stub for the driver; no GPU needed
@@ -19,7 +20,7 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 CORES := $(shell nproc 2>/dev/null || echo 2)
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint lock gpu-requirements
+.PHONY: setup demo test lint docs lock gpu-requirements
 
 setup:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.14"; exit 2; }
@@ -34,6 +35,11 @@ demo: setup
 # One worker a core and one OpenMP thread a worker: MXNet's own threads would fight over the cores.
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(TESTS)
+
+docs: setup
+	@$(BIN)/python -m mkdocs --version >/dev/null 2>&1 || $(BIN)/python -m pip install --disable-pip-version-check -q -e '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo site/index.html
 
 lint: setup
 	@$(BIN)/ruff check .

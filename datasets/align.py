@@ -79,9 +79,13 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     source, target: float (n, 2), n >= 2. Returns float64 (2, 3) M with target ~ M[:, :2] @ source + M[:, 2]: rotation
     and one scale, never a reflection (Umeyama 1991, by scikit-image). Raises ValueError when the source points are one.
     """
-    source = np.asarray(source, np.float64)
-    fitted = SimilarityTransform()
-    if not np.ptp(source, axis=0).any() or not fitted.estimate(source, np.asarray(target, np.float64)):
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if hasattr(SimilarityTransform, "from_estimate"):  # scikit-image 0.26, which deprecates the other way
+        fitted = found = SimilarityTransform.from_estimate(source, target)
+    else:
+        fitted = SimilarityTransform()
+        found = fitted.estimate(source, target)
+    if not np.ptp(source, axis=0).any() or not found:
         raise ValueError("the points coincide: no similarity transform is defined by them")
     return fitted.params[:2]
 

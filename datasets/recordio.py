@@ -5,6 +5,7 @@ it is cut there into parts (1 first, 2 middle, 3 last; 0 whole) and the magic le
 The image record is `uint32 flag, float32 label, uint64 id, uint64 id2`, then `flag` float32 labels, then the bytes
 (docs/original.md, section 1.2). Equality with MXNet's own reader and writer is held by tests, in both directions.
 """
+import contextlib
 import os
 import struct
 import warnings
@@ -196,9 +197,10 @@ def _spans(offsets: np.ndarray, file_size: int) -> np.ndarray:
 def _numbers(text: bytes, name: Path, first_line: int) -> np.ndarray:
     """`key<TAB>offset` lines as int64 (lines, 2); raises InputError naming the file and line."""
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    values = np.empty(0, np.int64)  # text that is no number shows in the count
     if text.count(b"\t") == lines:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # text that is no number shows in the count below
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):  # an error from NumPy 2.3 on, a warning before
+            warnings.simplefilter("ignore", DeprecationWarning)
             values = np.fromstring(text, dtype=np.int64, sep=" ")
         if values.size == 2 * lines:
             return values.reshape(lines, 2)

@@ -149,7 +149,8 @@ def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
 
 def auc(curve: Roc) -> float:
     """Area under a ROC curve by the trapezoid rule; NaN when a class is empty."""
-    return float(np.trapz(curve.tar, curve.far))
+    trapezoid = np.trapezoid if hasattr(np, "trapezoid") else np.trapz  # the name before NumPy 2
+    return float(trapezoid(curve.tar, curve.far))
 
 
 def false_accepts_allowed(far: float, impostors: int) -> int:

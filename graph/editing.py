@@ -30,7 +30,8 @@ class Editing:
         """Give a variable another value, in the type the old one had (a new variable: float32)."""
         known = node.name in self.given
         kind = self.given[node.name].dtype if known else numpy.dtype("float32")
-        self.changed[node.name] = value.astype(kind)
+        with numpy.errstate(over="ignore"):  # of a run that diverged; its validation says so
+            self.changed[node.name] = value.astype(kind)
         node.attrs.pop("__shape__", None)
 
     def variable(self, name: str, value: numpy.ndarray) -> Node:

@@ -4,11 +4,15 @@ MXNet 1.9.1's exporter writes files that ONNX Runtime refuses or that compute so
 done here: a dense layer's unstated flattening is read as off (stated outright); the opset of whichever onnx is
 installed is stamped, not the one the operators were written for (13, IR 7, stamped again); PReLU slopes keep shape (C,)
 and would run along the width (reshaped to (C, 1, 1)); a BatchNorm with a fixed scale keeps what is stored in gamma
-(written as 1). Parameters are also taken off the list of inputs, so that a runtime may fold them.
+(written as 1); `onnx.mapping`, which onnx 1.19 dropped, is read (given back). Parameters are also taken off the list of
+inputs, so that a runtime may fold them.
 """
+import importlib.util
+import sys
 import tempfile
 from pathlib import Path
-from typing import Mapping
+from types import ModuleType
+from typing import Any, Mapping
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.describe import image_shape
@@ -47,6 +51,7 @@ def onnx_model(checkpoint: Checkpoint) -> "onnx.ModelProto":  # type: ignore[nam
     """The corrected ONNX model; raises InputError naming the operator the exporter does not know."""
     import onnx  # only this format needs it
 
+    _restore_mapping(onnx)
     editing = Editing(checkpoint)
     drop_training_only(editing)
     for node in editing.graph.nodes():
@@ -68,6 +73,18 @@ def onnx_model(checkpoint: Checkpoint) -> "onnx.ModelProto":  # type: ignore[nam
         model = onnx.load(raw)
     _correct(model)
     return model
+
+
+def _restore_mapping(onnx: Any) -> None:
+    """Give onnx 1.19 and later the module `onnx.mapping` that MXNet's exporter reads."""
+    if importlib.util.find_spec("onnx.mapping") is not None or hasattr(onnx, "mapping"):
+        return
+    kinds = [kind for kind in onnx.TensorProto.DataType.values() if kind != onnx.TensorProto.UNDEFINED]
+    to_numpy = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in kinds}
+    mapping: Any = ModuleType("onnx.mapping")
+    mapping.TENSOR_TYPE_TO_NP_TYPE = to_numpy
+    mapping.NP_TYPE_TO_TENSOR_TYPE = {name: onnx.helper.np_dtype_to_tensor_dtype(name) for name in to_numpy.values()}
+    sys.modules["onnx.mapping"] = onnx.mapping = mapping
 
 
 def verify(checkpoint: Checkpoint, content: bytes, name: str) -> float:

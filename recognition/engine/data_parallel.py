@@ -82,7 +82,7 @@ class DataParallel:
         self._optimizers: List[MomentumSGD] = []
         self._scale: Optional[LossScale] = None
         if SCALE in program.constants:
-            self._scale = LossScale(program.constants[SCALE].asscalar())
+            self._scale = LossScale(program.constants[SCALE].asnumpy().item())
         if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
             for key, name in enumerate(program.trained):
                 self._store.init(key, self.executors[0].grad_dict[name])

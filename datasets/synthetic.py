@@ -25,7 +25,7 @@ from arcface_mxnet.runtime.progress import progress
 import cv2
 import numpy as np
 
-VERSION = 1  # raised whenever the same settings would draw other pixels
+VERSION = 2  # raised whenever the same settings would draw other pixels
 PACKS = ("lfw", "cfp_fp", "agedb_30")
 FOLDS = 10
 DESCRIPTION = "synthetic.json"

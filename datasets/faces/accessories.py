@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
+from arcface_mxnet.datasets.faces import elementary
 from arcface_mxnet.datasets.faces.camera import length_scale, times
 from arcface_mxnet.datasets.faces.head import CHART, colour_of, fill, longitude_of, skin_point, stroke
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
@@ -48,9 +49,10 @@ def behind(frame: Frame, t: Dict[str, float], n: Nuisance, skin: np.ndarray, hai
     if length > 0.45:
         wide, low = 1.06 + 0.9 * t["hair_volume"], 0.3 + 1.5 * length
         turn = np.linspace(0.0, 2.0 * np.pi, 25)
-        tall = np.where(np.cos(turn) > 0, 1.58, low)
-        curve = np.stack([np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** 0.6 * wide,
-                             -np.cos(turn) * tall, np.full(25, -0.35)], 1)
+        sine, cosine = elementary.sin(turn), elementary.cos(turn)
+        tall = np.where(cosine > 0, 1.58, low)
+        curve = np.stack([np.sign(sine) * elementary.power(np.abs(sine), 0.6) * wide, -cosine * tall,
+                          np.full(25, -0.35)], 1)
         fill(scene, frame.pixels(curve), colour_of(hair * dim))
     neck = 0.52 + 0.5 * t["jaw_width"]
     column = np.array([[-neck, 0.6, -0.35], [neck, 0.6, -0.35], [neck * 1.05, 2.6, -0.5], [-neck * 1.05, 2.6, -0.5]])
@@ -77,9 +79,9 @@ def _lens(frame: Frame, side: float, wide: float, tall: float, power: float) -> 
     """The rim of one glass in pixels: a rounded rectangle that stands just before the eye."""
     t = frame.traits
     turn = np.linspace(0.0, 2.0 * np.pi, 20, endpoint=False)
-    c, s = np.cos(turn), np.sin(turn)
-    x = np.sign(c) * np.abs(c) ** power * wide + side * t["eye_distance"] * 1.06
-    y = np.sign(s) * np.abs(s) ** power * tall
+    c, s = elementary.cos(turn), elementary.sin(turn)
+    x = np.sign(c) * elementary.power(np.abs(c), power) * wide + side * t["eye_distance"] * 1.06
+    y = np.sign(s) * elementary.power(np.abs(s), power) * tall
     eye = skin_point(longitude_of(t["eye_distance"], t["eye_level"]), t["eye_level"], t, frame.field)
     z = eye[2] + 0.20 - 0.30 * np.maximum(0.0, np.abs(x) - t["eye_distance"])
     return frame.pixels(np.stack([x * t["head_width"], y + t["eye_level"] * t["head_height"] + 0.03, z], 1))

@@ -2,6 +2,7 @@
 import functools
 from typing import Tuple
 
+from arcface_mxnet.datasets.faces import elementary
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
 import cv2
@@ -13,7 +14,10 @@ def shading(normal: np.ndarray, n: Nuisance) -> np.ndarray:
     lamp = np.clip(times(normal, n.light.astype(np.float32)[:, None])[..., 0], -0.12, 1.0)
     facing = normal[:, :, 2]
     soft = 0.82 + 0.18 * facing
-    shine = 0.16 * np.clip(lamp * facing, 0.0, 1.0) ** 12
+    square = np.clip(lamp * facing, 0.0, 1.0)
+    square = square * square
+    fourth = square * square
+    shine = 0.16 * fourth * fourth * fourth  # the twelfth power
     return ((n.ambient * soft + (1.25 - n.ambient) * lamp + shine) * n.exposure)[:, :, None].astype(np.float32)
 
 
@@ -34,7 +38,7 @@ def _grain(n: Nuisance, shape: Tuple[int, ...]) -> np.ndarray:
 def photograph(image: np.ndarray, n: Nuisance) -> np.ndarray:
     """Tint, tone curve, blur and noise of one camera: float32 RGB 0..255 (at most 500 wide) in, uint8 out."""
     levels = np.arange(256)[:, None] / 255.0 * n.tint[None, :]
-    curve = 255.0 * np.minimum(np.maximum(levels, 0.0), 1.0) ** n.gamma
+    curve = 255.0 * elementary.power(np.minimum(np.maximum(levels, 0.0), 1.0), n.gamma)
     toned = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), curve.astype(np.float32)[None])
     if n.blur > 0.3:
         toned = cv2.GaussianBlur(toned, (0, 0), n.blur)

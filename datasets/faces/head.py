@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple, Union
 
+from arcface_mxnet.datasets.faces import elementary
 from arcface_mxnet.datasets.faces.camera import length_scale, times
 from arcface_mxnet.datasets.faces.nuisance import Nuisance
 
@@ -42,25 +43,33 @@ class Hills:
     def field(self) -> np.ndarray:
         """Their sum, float32 FIELD + (channels,)."""
         longitude, width, level, height, pair = np.array(self._shapes, np.float32).T[:, :, None]
-        down = np.exp(-0.5 * ((_LEVELS - level) / height) ** 2)
-        across = np.exp(-0.5 * ((_LONGITUDES - longitude) / width) ** 2)
-        across += pair * np.exp(-0.5 * ((_LONGITUDES + longitude) / width) ** 2)
+        down = gaussian((_LEVELS - level) / height)
+        across = gaussian((_LONGITUDES - longitude) / width)
+        across += pair * gaussian((_LONGITUDES + longitude) / width)
         amounts = np.array(self._amounts, np.float32)
-        # einsum and not a matrix product: no BLAS, so the same bits whatever the number of threads
-        return np.stack([np.einsum("ki,kj->ij", down * amounts[:, c, None], across)
-                            for c in range(amounts.shape[1])], 2)
+        total = np.zeros(FIELD + amounts.shape[1:], np.float32)
+        for amount, column, row in zip(amounts, down, across):  # in this order: the same bits on every machine
+            for channel, share in enumerate(amount):
+                total[:, :, channel] += (column * share)[:, None] * row
+        return total
+
+
+def gaussian(distance: np.ndarray) -> np.ndarray:
+    """exp(-d^2 / 2)."""
+    return elementary.exp(-0.5 * (distance * distance))
 
 
 def longitude_of(across: float, level: float) -> float:
     """Longitude (radians) of the point that, seen from the front, lies `across` half-widths from the middle."""
-    return math.asin(max(-0.98, min(0.98, across / math.sqrt(max(1.0 - level * level, 0.05)))))
+    return elementary.arcsin(max(-0.98, min(0.98, across / math.sqrt(max(1.0 - level * level, 0.05)))))
 
 
 def _skull(t: Dict[str, float]) -> np.ndarray:
     """Deviation of a rounded box from the ellipsoid: power p instead of 2, (108, 1)."""
     sine = np.abs(_LEVELS)
-    cosine = np.sqrt(1.0 - sine ** 2)
-    return ((sine ** t["squareness"] + cosine ** t["squareness"]) ** (-1.0 / t["squareness"]) - 1.0)[:, None]
+    cosine = np.sqrt(1.0 - sine * sine)
+    both = elementary.power(sine, t["squareness"]) + elementary.power(cosine, t["squareness"])
+    return (1.0 / elementary.power(both, 1.0 / t["squareness"]) - 1.0)[:, None]
 
 
 def height_field(t: Dict[str, float], n: Nuisance, age: float) -> np.ndarray:
@@ -118,13 +127,14 @@ def skin_point(longitude: float, level: float, t: Dict[str, float], field: np.nd
     """Head coordinates (3,) of a place on the skin."""
     stand = on_chart(field, np.array([[longitude]], np.float32), np.array([[level]], np.float32))[0, 0]
     around = np.sqrt(1.0 - level * level)
-    direction = np.array([around * np.sin(longitude), level, around * np.cos(longitude)])
+    direction = np.array([around * elementary.sin(longitude), level, around * elementary.cos(longitude)])
     return radii(t) * direction * (1.0 + float(stand))
 
 
 def rotation(n: Nuisance) -> np.ndarray:
     """Head to camera rotation (3, 3): yaw about y, then pitch about x, then roll about z."""
-    (sy, cy), (sx, cx), (sz, cz) = ((np.sin(angle), np.cos(angle)) for angle in (n.yaw, n.pitch, n.roll))
+    angles = np.array([n.yaw, n.pitch, n.roll])
+    (sy, sx, sz), (cy, cx, cz) = elementary.sin(angles), elementary.cos(angles)
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     lean = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
@@ -154,9 +164,10 @@ def _rays(to_camera: np.ndarray, size: int, every: float) -> Tuple[np.ndarray, n
     """Camera-plane coordinates of pixel centres on a grid with `every` pixels between samples, two (n, n) arrays."""
     count = int(size / every)
     at = (np.arange(count, dtype=np.float32) + 0.5) * every - 0.5
-    across = to_camera[0, 0] * at[None, :] + to_camera[0, 1] * at[:, None] + to_camera[0, 2]
-    down = to_camera[1, 0] * at[None, :] + to_camera[1, 1] * at[:, None] + to_camera[1, 2]
-    return across.astype(np.float32), down.astype(np.float32)
+    first, second = to_camera.tolist()  # plain numbers: NumPy 2 would widen float32 for a scalar of float64
+    across = first[0] * at[None, :] + first[1] * at[:, None] + first[2]
+    down = second[0] * at[None, :] + second[1] * at[:, None] + second[2]
+    return across, down
 
 
 class _Solid:
@@ -172,14 +183,14 @@ class _Solid:
         """Ray origins (three arrays), and b and c of |origin + depth * towards|^2 = a depth^2 + 2 b depth + c."""
         origin = [across * self.across[i] + down * self.down[i] for i in range(3)]
         b = origin[0] * self.towards[0] + origin[1] * self.towards[1] + origin[2] * self.towards[2]
-        c = origin[0] ** 2 + origin[1] ** 2 + origin[2] ** 2
+        c = origin[0] * origin[0] + origin[1] * origin[1] + origin[2] * origin[2]
         return (*origin, b, c)
 
     def place(self, origin: Tuple[np.ndarray, ...], depth: np.ndarray) -> Tuple[np.ndarray, ...]:
         """(longitude, level, gap) at that depth; gap is how far the point is outside the skin, in radii."""
         x, y, z = (origin[i] + depth * self.towards[i] for i in range(3))
         radius = np.sqrt(x * x + y * y + z * z) + np.float32(1e-6)
-        longitude, level = np.arctan2(x, z), y / radius
+        longitude, level = elementary.arctan2(x, z), y / radius
         flat = longitude.reshape(-1, longitude.shape[-1]), level.reshape(-1, level.shape[-1])
         stand = on_chart(self.field, *flat).reshape(longitude.shape)
         return longitude, level, radius - 1.0 - stand
@@ -216,7 +227,7 @@ def view(t: Dict[str, float], field: np.ndarray, rotate: np.ndarray, to_pixels: 
     depth = cv2.resize(coarse_depth, (size, size), interpolation=cv2.INTER_LINEAR)
     gap = cv2.resize(coarse_gap, (size, size), interpolation=cv2.INTER_LINEAR)
     origin = solid.foot(*_rays(to_camera, size, 1.0))
-    slope_floor = np.float32(0.35 * np.sqrt(solid.a))
+    slope_floor = np.float32(0.35 * math.sqrt(solid.a))
     off = solid.place(origin, depth)[2]
     slope = np.maximum(origin[3] + solid.a * depth, slope_floor)
     depth = depth - np.clip(off / slope, -0.08, 0.08)
@@ -226,7 +237,7 @@ def view(t: Dict[str, float], field: np.ndarray, rotate: np.ndarray, to_pixels: 
     right = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     below = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
     normal = np.dstack([-right, -below, np.ones_like(right)])
-    normal /= np.sqrt((normal ** 2).sum(2, keepdims=True))
+    normal /= np.sqrt(right * right + below * below + 1.0)[:, :, None]
     return View(longitude, level, np.clip(0.5 - gap * scale, 0.0, 1.0), normal)
 
 
@@ -244,8 +255,8 @@ def _lids(t: Dict[str, float], n: Nuisance, side: float) -> Tuple[list, list]:
     opening = t["eye_open"] * (1.0 - 0.92 * min(1.0, n.squint)) * (1.0 + 0.10 * n.brow_raise)
     opening = max(opening - 0.005 * max(0.0, n.smile), 0.004)
     power = 1.2 + 1.6 * t["eye_round"]
-    arc = (1.0 - np.abs(along) ** power)
-    tilt = -np.tan(t["eye_tilt"]) * along * width / _ASPECT
+    arc = 1.0 - elementary.power(np.abs(along), power)
+    tilt = -elementary.tan(t["eye_tilt"]) * along * width / _ASPECT
     peak = 1.0 + 0.25 * along * (t["eye_round"] - 0.5)
     across = side * (t["eye_distance"] + along * width)
     upper = t["eye_level"] + tilt - opening * 1.10 * arc * peak
@@ -255,7 +266,7 @@ def _lids(t: Dict[str, float], n: Nuisance, side: float) -> Tuple[list, list]:
 
 def paint_eyes(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.ndarray) -> None:
     """Draw both eyes; expression squints them, the gaze moves the irises."""
-    place = t["iris_colour"] ** 1.5 * (len(_IRISES) - 1)
+    place = elementary.power(t["iris_colour"], 1.5) * (len(_IRISES) - 1)
     iris = mix(_IRISES[int(place)], _IRISES[min(int(place) + 1, len(_IRISES) - 1)], place - int(place))
     liner = colour_of(mix(skin * 0.42, (18, 12, 12), t["lash"] + n.makeup))
     for side in (-1.0, 1.0):
@@ -293,10 +304,11 @@ def paint_mouth(t: Dict[str, float], n: Nuisance, skin: np.ndarray, chart: np.nd
     along = np.linspace(-1.0, 1.0, 11)
     width = t["mouth_width"] * (1.0 + 0.09 * n.smile)
     lift = t["mouth_curve"] + 0.026 * n.smile
-    middle = t["mouth_level"] - lift * (along ** 2 - 0.35)
-    gap = 0.030 * max(0.0, n.mouth_open - 0.25) * (1.0 - along ** 2)
-    fade = np.sqrt(np.clip(1.0 - np.abs(along) ** 2.4, 0.0, 1.0))
-    bow = 1.0 - 0.45 * t["cupid_bow"] * np.exp(-(along / 0.13) ** 2)
+    square = along * along
+    middle = t["mouth_level"] - lift * (square - 0.35)
+    gap = 0.030 * max(0.0, n.mouth_open - 0.25) * (1.0 - square)
+    fade = np.sqrt(np.clip(1.0 - elementary.power(np.abs(along), 2.4), 0.0, 1.0))
+    bow = 1.0 - 0.45 * t["cupid_bow"] * elementary.exp(-square / 0.0169)
     thin = 1.0 - 0.10 * n.smile
     top, bottom = middle - gap - t["upper_lip"] * fade * bow * thin, middle + gap * 1.3 + t["lower_lip"] * fade * thin
     natural = mix(skin * (0.86, 0.62, 0.60), (176, 84, 84), 0.75 * t["lip_colour"])
@@ -327,7 +339,7 @@ def chart_points(points: Union[np.ndarray, Sequence[Tuple[float, float]]]) -> np
     """Points (n, 2) of (across, level) as seen from the front -> chart pixels (n, 2) of (column, row)."""
     across, level = np.asarray(points, np.float64).T
     flat = across / np.sqrt(np.maximum(1.0 - level * level, 0.05))
-    longitude = np.arcsin(np.minimum(np.maximum(flat, -0.98), 0.98))
+    longitude = elementary.arcsin(np.minimum(np.maximum(flat, -0.98), 0.98))
     return np.stack([(longitude / (2 * LONGITUDE) + 0.5) * (CHART[1] - 1), (level + 1) * 0.5 * (CHART[0] - 1)], 1)
 
 

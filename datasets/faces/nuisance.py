@@ -2,6 +2,8 @@
 from dataclasses import dataclass, replace
 from typing import Tuple
 
+from arcface_mxnet.datasets.faces import elementary
+
 import numpy as np
 
 
@@ -76,8 +78,9 @@ class Nuisance:
 
 def _light(generator: np.random.Generator) -> np.ndarray:
     azimuth, elevation = generator.uniform(-1.25, 1.25), generator.uniform(-0.35, 1.0)
-    return np.array([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation),
-                        np.cos(azimuth) * np.cos(elevation)])
+    angles = np.array([azimuth, elevation])
+    (across, up), (towards, level) = elementary.sin(angles), elementary.cos(angles)
+    return np.array([across * level, -up, towards * level])
 
 
 def _yaw(ranges: NuisanceRanges, generator: np.random.Generator) -> float:

@@ -2,6 +2,7 @@
 import functools
 from typing import Dict
 
+from arcface_mxnet.datasets.faces import elementary
 from arcface_mxnet.datasets.faces.head import (
     CHART,
     LONGITUDE,
@@ -28,7 +29,7 @@ _BLACK, _BROWN, _BLOND, _RED, _GREY = (26, 22, 20), (92, 60, 38), (205, 165, 100
 
 def skin_colour(t: Dict[str, float]) -> np.ndarray:
     """Middle skin colour, RGB float64 (3,)."""
-    base = mix(_LIGHT_SKIN, _DARK_SKIN, t["skin_tone"] ** 1.2)
+    base = mix(_LIGHT_SKIN, _DARK_SKIN, elementary.power(t["skin_tone"], 1.2))
     return base + np.array([6, -5, -3]) * t["skin_red"] + np.array([4, 3, -11]) * t["skin_yellow"]
 
 
@@ -114,17 +115,21 @@ def _wrinkles(t: Dict[str, float], n: Nuisance, age: float, chart: np.ndarray) -
     chart[:] = cv2.multiply(chart, cv2.cvtColor(soft, cv2.COLOR_GRAY2RGB), scale=1.0 / 255)
 
 
+def _bell(distance: np.ndarray) -> np.ndarray:
+    return elementary.exp(-(distance * distance))
+
+
 def _hair_mask(t: Dict[str, float], n: Nuisance, age: float) -> np.ndarray:
     """Where hair grows, float32 CHART in [0, 1]: above a hairline that comes down at the sides."""
     longitude = np.abs(np.linspace(-LONGITUDE, LONGITUDE, CHART[1], dtype=np.float32))
     signed = np.linspace(-LONGITUDE, LONGITUDE, CHART[1], dtype=np.float32)
     top = t["hairline"] - 0.006 * max(0.0, age - 40.0) + 0.05 * float(n.hair_change[0])
-    line = top + t["hair_peak"] * np.exp(-(longitude / 0.28) ** 2)
-    line = line - t["hair_temple"] * np.exp(-((longitude - 0.62) / 0.22) ** 2)
+    line = top + t["hair_peak"] * _bell(longitude / 0.28)
+    line = line - t["hair_temple"] * _bell((longitude - 0.62) / 0.22)
     fringe = max(0.0, t["fringe"] + 0.8 * float(n.hair_change[3]) - 0.45)
-    line = line + fringe * 0.42 * np.exp(-((signed - 0.25 * np.sign(t["hair_peak"])) / 0.55) ** 2)
+    line = line + fringe * 0.42 * _bell((signed - 0.25 * float(np.sign(t["hair_peak"]))) / 0.55)
     side_end = 0.05 + 0.75 * max(0.0, t["hair_length"])
-    line = line + (side_end - line) / (1.0 + np.exp(-(longitude - t["hair_side"]) / 0.07))
+    line = line + (side_end - line) / (1.0 + elementary.exp(-(longitude - t["hair_side"]) / 0.07))
     level = np.linspace(-1.0, 1.0, CHART[0], dtype=np.float32)[:, None]
     return np.clip((line[None, :] - level) / 0.035 + 0.5, 0.0, 1.0)
 
@@ -149,9 +154,9 @@ def _brows(t: Dict[str, float], n: Nuisance, colour: np.ndarray, skin: np.ndarra
     inner = max(0.07, t["eye_distance"] - 0.72 * t["brow_length"] - t["brow_gap"] - 0.06)
     span = t["brow_length"] * 1.75
     along = np.linspace(0.0, 1.0, 7)
-    arch = level - t["brow_arch"] * np.sin(np.pi * along) * 1.6 + t["brow_tilt"] * span * (0.5 - along)
+    arch = level - t["brow_arch"] * elementary.sin(np.pi * along) * 1.6 + t["brow_tilt"] * span * (0.5 - along)
     arch = arch + 0.02 * n.brow_raise * (along - 0.7)
-    thick = t["brow_thickness"] * (0.55 + 0.45 * np.cos(1.4 * along)) * (0.8 + 0.2 * t["brow_density"])
+    thick = t["brow_thickness"] * (0.55 + 0.45 * elementary.cos(1.4 * along)) * (0.8 + 0.2 * t["brow_density"])
     paint = colour_of(mix(skin * 0.75, np.minimum(colour * 0.8, 150), 0.25 + 0.75 * t["brow_density"]))
     for side in (-1.0, 1.0):
         upper = [(side * (inner + span * a), y - h) for a, y, h in zip(along, arch, thick)]

@@ -170,3 +170,12 @@ def test_every_command_imports_the_package_before_any_library(path):
             if first == "arcface_mxnet":
                 return
             assert first not in LIBRARIES, f"{first} before arcface_mxnet"
+
+
+@pytest.mark.parametrize("path", _scripts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_ends_in_a_sentence_where_the_package_is_not_installed(path):
+    if path == ROOT / "runtime" / "setup.py":
+        return  # makes the installation
+    done = subprocess.run([sys.executable, "-S", "-E", str(path), "-h"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: arcface_mxnet is not installed in this Python")

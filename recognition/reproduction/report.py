@@ -1,8 +1,9 @@
 """docs/reproduction.md from what lies in the results folder: nothing on it is typed in."""
 import re
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence
+from typing import Any, List, Mapping
 
+from arcface_mxnet.recognition.reproduction.findings import summary, verdicts
 from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
 
 HEADING = """# The paper again
@@ -15,9 +16,6 @@ At demo scale every run is a small network on drawn faces of nobody, and every b
 figures show how the methods stand to one another here, not how well they do on photographs. The paper's own numbers are
 in `evaluation/paper.json`.
 """
-
-
-SUMMARISED = ("table2", "table3")
 
 
 def _order(path: Path) -> Any:
@@ -64,18 +62,11 @@ def _section(folder: Path, place: Path) -> List[str]:
             document["protocol"], "", *_figures(document["figures"]), "", foot, ""]
 
 
-def _findings(places: Sequence[Path]) -> List[str]:
-    """What comes out of the tables of losses, in front of everything: the findings of Tables 2 and 3."""
-    lines = [f"- {finding}" for place in places if place.stem in SUMMARISED
-             for finding in read_json(place).get("findings", [])]
-    return ["## What comes out", "", *lines, ""] if lines else []
-
-
 def write_page(results: PathLike, page: PathLike) -> Path:
     """Write the page of all results in a folder (tables first, in the paper's order); returns its path."""
     folder, target = Path(results), Path(page)
     places = sorted(folder.glob("*.json"), key=_order)
-    lines = [HEADING.format(folder=folder.name), *_findings(places)]
+    lines = [HEADING.format(folder=folder.name), "## The paper's statements", "", *summary(verdicts(folder)), ""]
     for place in places:
         lines += _section(folder, place)
     with atomic_open(target, "w") as stream:

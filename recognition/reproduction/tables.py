@@ -90,23 +90,6 @@ def protocol_of(order: Order, name: str) -> str:
     return f"{what}; accuracy by 10 folds, flip sum; {trained_how(order, name)}"
 
 
-def told_gap(name: str, gaps: Sequence[float], unit: str, expected: float) -> str:
-    """One line on paired differences over seeds: mean, spread, and whether they have the sign that the paper's has."""
-    spread = f" ± {np.std(gaps, ddof=1):.2f}" if len(gaps) > 1 else ""
-    agree = sum(gap * expected > 0 for gap in gaps)
-    verdict = ("as in the paper" if agree == len(gaps) else "on average as in the paper, but not in every seed"
-               if np.mean(gaps) * expected > 0 else "the built-in faces do not show the paper's effect")
-    return (f"{name}: {np.mean(gaps):+.2f}{spread} {unit}, {'above' if expected > 0 else 'below'} 0 in {agree} of "
-            f"{len(gaps)} seeds: {verdict}")
-
-
-def ahead(better: Sequence[Run], worse: Sequence[Run], names: Sequence[str]) -> List[str]:
-    """Whether one loss is ahead of another on each pack, by the paired differences over seeds."""
-    return [told_gap(f"{names[0]} minus {names[1]} on {column}",
-                     [a.accuracies[pack] - b.accuracies[pack] for a, b in zip(better, worse)], "%", 1.0)
-            for column, pack in PACKS.items()]
-
-
 @table("table2")
 def table2(order: Order) -> Produced:
     """Losses side by side on three verification packs."""
@@ -120,10 +103,8 @@ def table2(order: Order) -> Produced:
             values = [run.accuracies[PACKS[column]] for run in runs.get(loss or "", [])]
             why = "" if values else LEFT_OUT if loss else QUOTED
             cells.append(Comparison(row.name, column, published, values, why, loss or ""))
-    both = "arcface" in runs and "nsoftmax" in runs
     return write_table(order.out, printed, cells, protocol_of(order, "table2"), made_from(order, "table2", runs),
-                       ahead(runs["arcface"], runs["nsoftmax"], ("ArcFace", "norm-softmax")) if both else (),
-                       order.scale == "paper")
+                       comparable=order.scale == "paper")
 
 
 ANGLE_ROWS = {"W-EC": ("train", "w_ec"), "W-Inter": ("train", "w_inter"), "Intra1 (CASIA)": ("train", "intra"),
@@ -145,19 +126,8 @@ def table3(order: Order) -> Produced:
                                     "" if values else "a triplet loss has no class centres W", TABLE3[column]))
     protocol = protocol_of(order, "table3") + ("; angles of all images of the training set (rows of CASIA) and of the "
                                                "genuine pairs of the lfw pack, one identity a pair (rows of LFW)")
-    return write_table(order.out, printed, cells, protocol, made_from(order, "table3", runs), effects(runs),
-                       order.scale == "paper")
-
-
-def effects(runs: Dict[str, List[Run]]) -> List[str]:
-    """The paper's three observations on Table 3, by our runs: what fell, by how much, in how many seeds."""
-    def change(name: str, what: str, of: str, against: str) -> str:
-        gaps = [a.angles["train"][what] - b.angles["train"][what]  # type: ignore[operator]
-                for a, b in zip(runs[of], runs[against])]
-        return told_gap(name, gaps, "degrees", -1.0)
-    return [change("Intra1, NS+Intra minus NS (classes get compact)", "intra", "ns_intra", "nsoftmax"),
-            change("Inter1, NS+Intra minus NS (centres are pulled together)", "inter", "ns_intra", "nsoftmax"),
-            change("W-EC, ArcFace minus NS (W and class centres nearly coincide)", "w_ec", "arcface", "nsoftmax")]
+    return write_table(order.out, printed, cells, protocol, made_from(order, "table3", runs),
+                       comparable=order.scale == "paper", methods=COLUMNS)
 
 
 @table("table1")
@@ -227,52 +197,80 @@ def _ours(cell: Comparison, digits: int) -> str:
     return f"{cell.ours:.{digits}f}" + (f" ± {cell.spread:.{digits}f}" if cell.spread is not None else "")
 
 
-OTHER_KIND = ("Differences marked * are not of one kind: ours is a small network on built-in faces, the paper's its "
-              "own networks on photographs.")
+ROWS, COLUMNS = "rows", "columns"
+OTHER_KIND = ("Ours is a small network on built-in faces, the paper's its own networks on photographs: what can be "
+              "compared is the order of the methods. Ranks count from the largest value, among {among} that both have.")
+
+
+def _ranks(cells: Sequence[Comparison], methods: str) -> Dict[Tuple[str, str], Tuple[int, int]]:
+    """(row, column) -> rank of the paper's value and of ours among the methods that both have a number for."""
+    ranks = {}
+    for cell in cells:
+        beside = [other for other in cells if other.difference is not None
+                  and (other.column == cell.column if methods == ROWS else other.row == cell.row)]
+        if cell.difference is not None:
+            ranks[cell.row, cell.column] = (1 + sum(other.paper > cell.paper for other in beside),  # type: ignore
+                                            1 + sum(other.ours > cell.ours for other in beside))  # type: ignore
+    return ranks
 
 
 def markdown(table: PaperTable, cells: Sequence[Comparison], protocol: str, extra: Sequence[str] = (),
-             comparable: bool = True) -> str:
-    """The table with a line a row of the paper's; a cell that is not there says why."""
+             comparable: bool = True, methods: str = ROWS) -> str:
+    """The table with a line a row of the paper's; a cell that is not there says why.
+
+    Figures of one kind stand with their difference, others with the rank that each value has among the `methods`.
+    """
     columns = list(dict.fromkeys(cell.column for cell in cells))
     by_place = {(cell.row, cell.column): cell for cell in cells}
-    digits, mark = (4 if table.unit == "rate" else 0 if table.unit == "count" else 2), "" if comparable else " *"
+    ranks = {} if comparable else _ranks(cells, methods)
+    digits = 4 if table.unit == "rate" else 0 if table.unit == "count" else 2
+    heads = "paper | ours | difference" if comparable else "paper (rank) | ours (rank)"
     source = f"Source: {table.source}, in {table.unit}. {table.note}".strip()
     lines = [f"### {table.name}: {table.title}", "", source, "",
-             "| row | " + " | ".join(f"{column}: paper | ours | difference{mark}" for column in columns) + " |",
-             "|---|" + "---|---|---|" * len(columns)]
+             "| row | " + " | ".join(f"{column}: {heads}" for column in columns) + " |",
+             "|---|" + ("---|---|---|" if comparable else "---|---|") * len(columns)]
     for row in dict.fromkeys(cell.row for cell in cells):
         shown = []
         for column in columns:
             cell = by_place[row, column]
-            difference = "-" if cell.difference is None else f"{cell.difference:+.{digits}f}"
-            shown.append(f"{_shown(cell.paper)} | {_ours(cell, digits)} | {difference}")
+            if comparable:
+                difference = "-" if cell.difference is None else f"{cell.difference:+.{digits}f}"
+                shown.append(f"{_shown(cell.paper)} | {_ours(cell, digits)} | {difference}")
+            else:
+                theirs, ours = (f" ({rank})" for rank in ranks[row, column]) if (row, column) in ranks else ("", "")
+                shown.append(f"{_shown(cell.paper)}{theirs} | {_ours(cell, digits)}{ours}")
         lines.append(f"| {row} | " + " | ".join(shown) + " |")
-    lines += ["", *([] if comparable else [OTHER_KIND, ""]), f"Protocol: {protocol}", ""]
+    among = "the rows" if methods == ROWS else "the columns"
+    lines += ["", *([] if comparable else [OTHER_KIND.format(among=among), ""]), f"Protocol: {protocol}", ""]
     return "\n".join([*lines, *extra]) + "\n"
 
 
 def write_table(folder: PathLike, table: PaperTable, cells: Sequence[Comparison], protocol: str,
-                made_from: Mapping[str, Any], findings: Sequence[str] = (), comparable: bool = True) -> Produced:
+                made_from: Mapping[str, Any], findings: Sequence[str] = (), comparable: bool = True,
+                methods: str = ROWS) -> Produced:
     """Write NAME.md, NAME.csv and NAME.json; returns what was produced.
 
-    `comparable`: whether ours and the paper's are figures of one kind; false for runs on the built-in faces.
+    `comparable`: whether ours and the paper's are figures of one kind; false for runs on the built-in faces, whose
+    methods (ROWS or COLUMNS of the table) are ranked instead.
     """
     base = Path(folder) / table.name
     with atomic_open(base.with_suffix(".md"), "w") as stream:
-        stream.write(markdown(table, cells, protocol, [f"- {finding}" for finding in findings], comparable))
+        stream.write(markdown(table, cells, protocol, [f"- {finding}" for finding in findings], comparable,
+                              methods))
     with atomic_open(base.with_suffix(".csv"), "w") as stream:
         writer = csv.writer(stream)
         writer.writerow(["table", "row", "column", "unit", "paper", "ours", "spread", "seeds", "difference",
                          "comparable", "made by", "why not"])
         for cell in cells:
             writer.writerow([table.name, cell.row, cell.column, table.unit, cell.paper, cell.ours, cell.spread,
-                             len(cell.values), cell.difference, comparable, cell.made_by, cell.why])
+                             len(cell.values), cell.difference if comparable else None, comparable, cell.made_by,
+                             cell.why])
     document = {"name": table.name, "title": table.title, "unit": table.unit, "source": table.source,
                 "protocol": protocol, "comparable": comparable, "made_from": made_from,
                 "findings": list(findings), "provenance": provenance(),
                 "cells": [{"row": cell.row, "column": cell.column, "paper": cell.paper, "ours": cell.ours,
-                           "spread": cell.spread, "values": list(cell.values), "difference": cell.difference,
-                           "made_by": cell.made_by, "why": cell.why} for cell in cells]}
+                           "spread": cell.spread, "values": list(cell.values),
+                           "difference": cell.difference if comparable else None, "made_by": cell.made_by,
+                           "why": cell.why} for cell in cells]}
     write_json(base.with_suffix(".json"), plain(document))
     return Produced(table.name, [base.with_suffix(kind) for kind in (".md", ".csv", ".json")], protocol)

@@ -4,7 +4,6 @@ import dataclasses
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.recognition.reproduction import demo_data
 from arcface_mxnet.recognition.reproduction.demo_data import KINDS, Kind, Shot, clips, moved, shoot, stills
-from arcface_mxnet.recognition.reproduction.tables import told_gap
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, run_folder
 from arcface_mxnet.recognition.settings import OptimizerSettings
 from arcface_mxnet.runtime.errors import InputError
@@ -168,15 +167,6 @@ def test_a_run_is_known_by_loss_seed_recipe_and_data(tiny_faces, tmp_path):
 def test_a_setting_left_at_its_default_does_not_name_a_run():
     from arcface_mxnet.recognition.reproduction.training_runs import _not_default
     assert _not_default(OptimizerSettings()) == {} and _not_default(OptimizerSettings(lr=0.3)) == {"lr": 0.3}
-
-
-@pytest.mark.parametrize("gaps, expected, said", [
-    ((-1.0, -2.0), -1.0, "-1.50 ± 0.71 degrees, below 0 in 2 of 2 seeds: as in the paper"),
-    ((-1.0, 0.5), -1.0, "below 0 in 1 of 2 seeds: on average as in the paper, but not in every seed"),
-    ((-1.0, 2.5), -1.0, "below 0 in 1 of 2 seeds: the built-in faces do not show the paper's effect"),
-    ((2.0,), 1.0, "+2.00 degrees, above 0 in 1 of 1 seeds: as in the paper")])
-def test_findings_say_what_is_not_shown(gaps, expected, said):
-    assert said in told_gap("a", gaps, "degrees", expected)
 
 
 def test_rows_without_figures_and_rows_at_chance_are_said():

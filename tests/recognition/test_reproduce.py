@@ -114,6 +114,19 @@ def test_a_table_says_ours_the_paper_the_difference_and_why_not(tmp_path):
     assert document["cells"][0]["values"] == [80.0, 82.0] and document["provenance"]["commit"]
 
 
+def test_figures_of_another_kind_are_ranked_and_never_subtracted(tmp_path):
+    printed = paper.table("table9")
+    cells = [Comparison("+MLP", "MAP", 86.40, (80.0, 82.0)), Comparison("+Context", "MAP", 88.65, (), "no set"),
+             Comparison("+Ensemble", "MAP", 88.26, (70.0, 72.0)),
+             Comparison("Other participant", "MAP", 87.66, (90.0,))]
+    write_table(tmp_path, printed, cells, "our way", {}, comparable=False)
+    text = (tmp_path / "table9.md").read_text()
+    assert "| +MLP | 86.4 (3) | 81.00 ± 1.41 (2) |" in text and "| +Ensemble | 88.26 (1) | 71.00 ± 1.41 (3) |" in text
+    assert "| +Context | 88.65 | no set |" in text and "difference" not in text
+    assert all(row["difference"] == "" for row in csv.DictReader((tmp_path / "table9.csv").open()))
+    assert all(cell["difference"] is None for cell in json.loads((tmp_path / "table9.json").read_text())["cells"])
+
+
 def test_plan_names_runs_commands_and_missing_files(tmp_path):
     plan = paper_plan("table2", PaperScale(tmp_path), tmp_path / "work")
     assert len(plan.runs) == 22 and {recipe.steps for recipe, _ in plan.runs} == {32000}

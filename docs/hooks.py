@@ -15,7 +15,8 @@ INDEX = "reference/index.md"
 
 def _modules(folder: str) -> List[str]:
     """Dotted names below the package of the modules of a folder, packages first."""
-    paths = sorted((ROOT / folder).rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name))
+    paths = sorted((path for path in (ROOT / folder).rglob("*.py") if (path.parent / "__init__.py").exists()),
+                   key=lambda path: (path.parent, path.name != "__init__.py", path.name))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     return [name[:-len(".__init__")] if name.endswith(".__init__") else name for name in names
             if not name.endswith(".__main__")]

@@ -169,7 +169,7 @@ def create_array(path: PathLike, shape: Tuple[int, ...], dtype: Any = np.float32
     """A new .npy file of `shape`, memory-mapped for writing, zeros; its space on the disk is claimed first.
 
     Without that a write to the map on a full disk is SIGBUS: the process ends without a word. Raises OSError (no space
-    left) naming `path`, and leaves no file, where there is no room.
+    left) naming `path`, and leaves no file, where the disk is full.
     """
     kind = np.dtype(dtype)
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}

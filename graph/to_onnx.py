@@ -77,7 +77,7 @@ def onnx_model(checkpoint: Checkpoint) -> "onnx.ModelProto":  # type: ignore[nam
 
 def _restore_mapping(onnx: Any) -> None:
     """Give onnx 1.19 and later the module `onnx.mapping` that MXNet's exporter reads."""
-    if importlib.util.find_spec("onnx.mapping") is not None or hasattr(onnx, "mapping"):
+    if hasattr(onnx, "mapping") or importlib.util.find_spec("onnx.mapping") is not None:
         return
     kinds = [kind for kind in onnx.TensorProto.DataType.values() if kind != onnx.TensorProto.UNDEFINED]
     to_numpy = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in kinds}

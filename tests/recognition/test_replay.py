@@ -12,6 +12,7 @@ run this file with REPLAY_SHOW=1 and -s for the new pins, and say in the commit 
 """
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -35,7 +36,7 @@ SOFTMAX = ["--loss", "softmax", "--lr-steps", "200", "--max-steps", "10", "--ver
 ARCFACE = ["--loss", "arcface", "--head-2018", "--lr-steps", "25,35,40", "--max-steps", "46", "--verbose", "23",
            "--ckpt", "1"]
 SAME_KERNELS = {"OMP_NUM_THREADS": "1", "DNNL_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
-ARITHMETIC = ("1.9.1", "4.11.0", "AuthenticAMD", "26", "avx2")
+ARITHMETIC = ("1.9.1", "4.11.0", "AuthenticAMD", "26", "avx2", "glibc 2.36")
 # Relative, of losses, on another arithmetic: seen with AVX-512 and with two threads, 2e-5 and 0.2.
 TOLERANCE = {"softmax": 1e-3, "arcface": 0.3}
 
@@ -68,12 +69,14 @@ VALIDATIONS: Dict[Tuple[int, str], Tuple[float, float]] = {
 
 
 def arithmetic() -> Tuple[str, ...]:
-    """What decides the last bits: MXNet, the JPEG decoder, and whose processor it is (kernels look at its caches)."""
+    """What decides the last bits: MXNet, the JPEG decoder, whose processor it is (kernels look at its caches), and the C
+    library: MXNet's arccos is its `acosf`, which glibc 2.41 changed."""
     info = Path("/proc/cpuinfo")
     told = dict(re.findall(r"^(vendor_id|cpu family|flags)\s*:\s*(.*)$", info.read_text() if info.exists() else "",
                            re.MULTILINE))
     avx2 = "avx2" if "avx2" in told.get("flags", "").split() else ""
-    return (mx.__version__, cv2.__version__, told.get("vendor_id", ""), told.get("cpu family", ""), avx2)
+    return (mx.__version__, cv2.__version__, told.get("vendor_id", ""), told.get("cpu family", ""), avx2,
+            " ".join(platform.libc_ver()))
 
 
 def train(folder: Path, *flags: str) -> None:

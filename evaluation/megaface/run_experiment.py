@@ -165,6 +165,8 @@ def _flags() -> argparse.ArgumentParser:
 ROC_PROBES = 100
 RISE = 0.01
 MATCHES = 5
+GALLERIES = 10  # of the traditional CMC
+QUERIES_AT_ONCE = 32
 
 Curve = Tuple[np.ndarray, np.ndarray]
 
@@ -174,7 +176,8 @@ class DevkitResult:
     """What the devkit writes for one number of distractors.
 
     `cmc`, `traditional_cmc`: thinned (ranks from 0, rates). `roc`: thinned (false positive rates, true positive rates).
-    `matches`: per probe the 5 best distractors (scores -|x - y|^2) and the rank of each of its mates.
+    `matches`: per probe the 5 best distractors (scores -|x - y|^2), and its mates: the rank beside a mate is that of
+    this probe among the distractors when the mate is the query.
     """
 
     cmc: Curve
@@ -264,30 +267,48 @@ def _thinned_roc(above: np.ndarray, negatives: int) -> Curve:
 
 
 def _traditional(trials: Trials, ids: np.ndarray, ranks: np.ndarray, distractors: int) -> Curve:
-    """One gallery for all: the first image of each person and the distractors; every other probe is searched.
+    """One gallery for all: a random image of each person and the distractors, ten times over, all ranks together.
 
-    What the binary does here is not documented: this is our reading (it allocates distractors + persons ranks).
+    The first (probes - persons) probes are searched, but for one that is its person's image in the gallery. The
+    program draws its galleries from a generator of its own; these are drawn with a fixed seed.
     """
-    _, first, person = np.unique(ids, return_index=True, return_inverse=True)
-    chosen = np.flatnonzero(trials.mate == first[person[trials.query]])
-    gallery = trials.probes.exact(first)
-    total = np.empty(len(chosen), np.int64)
-    for place, trial in enumerate(chosen):
-        difference = gallery - trials.probes.exact(trials.query[trial:trial + 1])
-        scores = -0.5 * np.sum(difference * difference, axis=1)
-        total[place] = ranks[trial] + np.count_nonzero(scores > scores[person[trials.query[trial]]])
-    return _thinned_cmc(total, distractors + len(first))
+    persons, person = np.unique(ids, return_inverse=True)
+    last = distractors + len(persons) - 1
+    where = np.argsort(trials.query * len(ids) + trials.mate)
+    keys = (trials.query * len(ids) + trials.mate)[where]
+    images = [np.flatnonzero(person == number) for number in range(len(persons))]
+    generator, found = np.random.RandomState(0), []
+    for _ in range(GALLERIES):
+        gallery = np.array([own[generator.randint(len(own))] for own in images])
+        queries = np.arange(len(ids) - len(persons))
+        queries = queries[gallery[person[queries]] != queries]
+        chosen = where[np.searchsorted(keys, queries * len(ids) + gallery[person[queries]])]
+        found.append(ranks[chosen] + _better(trials, queries, gallery, person[queries]))
+    total = np.concatenate(found)
+    return _thinned_cmc(total, last) if len(total) else (np.array([0, last]), np.zeros(2))
+
+
+def _better(trials: Trials, queries: np.ndarray, gallery: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """How many images of the gallery score strictly above a query's own person's, int64 (Q,)."""
+    features, better = trials.probes.exact(gallery), np.empty(len(queries), np.int64)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        difference = trials.probes.exact(queries[part])[:, None] - features
+        scores = -0.5 * np.sum(difference * difference, axis=2)
+        better[part] = np.count_nonzero(scores > np.take_along_axis(scores, own[part, None], 1), axis=1)
+    return better
 
 
 def _matches(trials: Trials, ranks: np.ndarray, best: RowBest) -> List[Dict[str, Any]]:
-    order = np.lexsort((trials.mate, trials.query))
-    starts = np.searchsorted(trials.query[order], np.arange(len(trials.left) + 1))
+    """Per probe: its best distractors, and its mates each with the rank this probe has when that mate is searched."""
+    order = np.lexsort((trials.query, trials.mate))
+    starts = np.searchsorted(trials.mate[order], np.arange(len(trials.left) + 1))
     matches = []
     for row, columns in enumerate(best.columns):
         own: Sequence[int] = order[starts[row]:starts[row + 1]]
         matches.append({
             "distractors": {"idx": columns.tolist(), "score": (2 * best.scores[row].astype(float)).tolist()},
-            "probes": {"idx": trials.mate[own].tolist(), "rank": ranks[own].tolist()}})
+            "probes": {"idx": trials.query[own].tolist(), "rank": ranks[own].tolist()}})
     return matches
 
 

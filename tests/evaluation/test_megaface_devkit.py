@@ -120,8 +120,37 @@ def test_the_devkits_variant_equals_a_slow_one():
         scores = [2 * score(probes[row], distractor) for distractor in distractors]
         best = np.argsort(-np.array(scores), kind="stable")[:5]
         assert result.matches[row]["distractors"] == {"idx": best.tolist(), "score": [scores[i] for i in best]}
-        own = [(mate, rank) for query, mate, rank in slow if query == row]
-        assert list(zip(*result.matches[row]["probes"].values())) == own
+        searched = sorted((query, rank) for query, mate, rank in slow if mate == row)
+        assert list(zip(*result.matches[row]["probes"].values())) == searched
+    assert any(rank != dict((mate, other) for query, mate, other in slow if query == 77)[query]
+               for query, rank in searched)  # the rank of the mate for this probe would be another one
+
+
+def test_the_traditional_curve_equals_a_slow_one():
+    """Ten galleries of one image a person, drawn as documented, every rank counted one by one."""
+    probes, ids, distractors = whole_numbers(people=7, distractors=50)
+    result = evaluate_devkit(Features(probes, False), ids, Features(distractors, False))
+    people, generator, ranks = list(np.unique(ids)), np.random.RandomState(0), []
+    for _ in range(10):
+        gallery = {person: np.flatnonzero(ids == person)[generator.randint(4)] for person in people}
+        for query in range(len(ids) - len(people)):
+            mate = gallery[ids[query]]
+            if mate != query:
+                against = [distractors[row] for row in range(50)] + [probes[gallery[one]] for one in people]
+                ranks.append(sum(score(probes[query], other) > score(probes[query], probes[mate])
+                                 for other in against))
+    ranks = np.array(ranks)
+    last = 50 + len(people) - 1
+    expected = thinned([(rank, np.mean(ranks <= rank)) for rank in range(last + 1)])
+    np.testing.assert_allclose(np.column_stack(result.traditional_cmc), expected)
+    assert result.traditional_cmc[0][-1] == last and 150 < len(ranks) < 210
+
+
+def test_without_a_query_that_has_a_mate_the_traditional_curve_is_flat():
+    probes, _, distractors = whole_numbers(people=2, each=2, distractors=5)
+    ids = np.array(["a", "b", "c", "c"])  # the first probe alone is searched, and it has no mate
+    result = evaluate_devkit(Features(probes, False), ids, Features(distractors, False))
+    assert [axis.tolist() for axis in result.traditional_cmc] == [[0, 7], [0, 0]]
 
 
 def test_tar_between_thinned_points_is_read_as_the_community_reads_it():

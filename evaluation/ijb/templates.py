@@ -22,7 +22,7 @@ IMAGES_AT_ONCE = 1 << 15
 
 @dataclass(frozen=True)
 class Templates:
-    """`ids` int64 (t,) ascending, `features` (t, d) unit rows (zero where a template's images cancel out)."""
+    """`ids` int64 (t,) ascending, `features` float64 (t, d) unit rows (zero where a template's images cancel out)."""
 
     ids: np.ndarray
     features: np.ndarray
@@ -58,7 +58,7 @@ def pool(features: Callable[[slice], np.ndarray], templates: np.ndarray, media: 
         gather = scipy.sparse.csr_matrix((weights[part], (place, np.arange(len(block)))),
                                          shape=(len(touched), len(block)))
         total[touched] += gather @ block
-    return Templates(ids, normalise(total, copy=False).astype(np.float32))
+    return Templates(ids, normalise(total, copy=False))
 
 
 # How image features are made comparable before pooling: N0/N1, D0/D1, F0/F1/F2 (docs/original.md, section 7.2).

@@ -119,7 +119,7 @@ def test_equal_pairs_score_equal_in_every_block(dimensions, monkeypatch):
         place = int(np.argmax(scores[:12]))
         result = identify_union(templates, [gallery], probes, (1 / 3,))
         assert result.tpir[1 / 3] == 0  # each threshold is the common best score, and no mate is above it
-        assert result.thresholds[1 / 3] == (float(scores[place]),)
+        assert result.thresholds[1 / 3] == (pytest.approx(float(scores[place]), abs=1e-6),)
 
 
 def published_rule(same, scores):
@@ -136,6 +136,24 @@ def test_the_curve_and_tar_are_scikit_learns(count, levels):
         templates = Templates(templates.ids, np.round(templates.features * levels) / 16)
     pairs, _ = random_pairs(templates, count, 2)
     scores = pair_scores(templates, pairs)
+    result = verify(templates, pairs)
+    far, tar, _ = sklearn.metrics.roc_curve(pairs.same, scores)
+    np.testing.assert_allclose(result.curve.far, far, atol=1e-12)
+    np.testing.assert_allclose(result.curve.tar, tar, atol=1e-12)
+    assert list(result.tar.values()) == pytest.approx(published_rule(pairs.same, scores), abs=1e-12)
+
+
+def test_close_scores_do_not_tie_and_the_curve_is_that_of_the_scripts():
+    """Pooled and scored one by one in float64, as the scripts do it; in float32 most of these cosines would tie."""
+    generator = np.random.default_rng(5)
+    features = (1 + 1e-2 * generator.standard_normal((300, 16))).astype(np.float32)
+    template, media = np.repeat(np.arange(100), 3), np.tile([0, 0, 1], 100)
+    templates = pool(lambda rows: features[rows], template, media)
+    pairs, _ = random_pairs(templates, 4000, 6)
+    pairs = TemplatePairs(*(part[pairs.first != pairs.second] for part in pairs))  # a cosine of 1 is all rounding
+    _, slow = slow_templates(features.astype(float), template, media)
+    scores = np.sum(slow[pairs.first] * slow[pairs.second], axis=-1)
+    assert len(np.unique(scores.astype(np.float32))) < 1500 < 2000 < len(np.unique(scores))
     result = verify(templates, pairs)
     far, tar, _ = sklearn.metrics.roc_curve(pairs.same, scores)
     np.testing.assert_allclose(result.curve.far, far, atol=1e-12)

@@ -26,6 +26,7 @@ from arcface_mxnet.datasets.recordio import (
     FRAME_HEADER,
     IMAGE_HEADER,
     BrokenRecord,
+    missing_set,
     rec_and_idx,
     split_frame,
     unpack_image,
@@ -246,7 +247,7 @@ def verify(path: PathLike, packs: Sequence[PathLike] = (), threads: Optional[int
     others = [read_pack(pack) for pack in packs]
     rec, _ = rec_and_idx(place)
     if not rec.exists():
-        raise InputError(f"{rec}: not found; name the folder of a record set, or a .bin pack")
+        raise missing_set(rec)
     verdict = Verdict(str(rec))
     try:
         opened = RecordSet.open(rec)

@@ -20,7 +20,8 @@ from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, mime
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path, read_json, sha256, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path, sha256, write_json
+from arcface_mxnet.runtime.text import read_json
 
 import cv2
 import matplotlib
@@ -52,7 +53,7 @@ def inspect(path: PathLike, checksums: bool = True) -> Description:
     place = Path(path)
     if place.suffix == ".bin":
         return _pack(place, checksums)
-    if place.suffix == ".rec" or (place / "train.rec").exists():
+    if place.suffix == ".rec" or any(place.glob("*.rec")):
         return _record_set(place, checksums)
     return _images(place)
 

@@ -37,6 +37,7 @@ VERBS: Dict[str, Verb] = {
     "align": Verb("align_folder", "photographs to aligned face crops"),
     "inspect": Verb("inspect_set", "say what a record set, a pack or a folder is"),
     "verify": Verb("check", "decode and check everything; the exit status tells"),
+    "index": Verb("index_set", "train.idx anew from the records, and a missing `property`"),
     "catalog": Verb("catalog", "the published sets: what they hold, what of them is here"),
     "merge": Verb("subset_merge", "several record sets into one, identities matched", "merge"),
     "clean": Verb("clean", "rank and drop wrong images of each identity, with a review page"),

@@ -5,15 +5,15 @@ it is cut there into parts (1 first, 2 middle, 3 last; 0 whole) and the magic le
 The image record is `uint32 flag, float32 label, uint64 id, uint64 id2`, then `flag` float32 labels, then the bytes
 (docs/original.md, section 1.2). Equality with MXNet's own reader and writer is held by tests, in both directions.
 """
-import contextlib
 import os
 import struct
-import warnings
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.progress import bar
+from arcface_mxnet.runtime.reading import shown
+from arcface_mxnet.runtime.text import HIGHEST, is_whole
 
 import numpy as np
 
@@ -131,6 +131,8 @@ def unpack_image(data: bytes) -> ImageRecord:
 
 
 _BLOCK = 1 << 24
+_MOST_INDEX_LINE = 1 << 10  # bytes
+MAKE_INDEX = "make it anew from the records with `python datasets/prepare.py index`"
 
 
 class RecordIndex:
@@ -150,10 +152,10 @@ class RecordIndex:
             twice = np.flatnonzero(keys[1:] == keys[:-1])
             if twice.size:
                 raise InputError(f"{name}: key {keys[twice[0]]} stands there twice; use another copy of the set")
-        outside = np.flatnonzero((offsets < 0) | (offsets + FRAME_HEADER > file_size) | (offsets % 4 != 0))
+        outside = np.flatnonzero((offsets < 0) | (offsets > file_size - FRAME_HEADER) | (offsets % 4 != 0))
         if outside.size:
-            raise InputError(f"{name}: record {keys[outside[0]]} would stand outside its .rec of {file_size} bytes; "
-                             "the .rec is truncated or belongs to another index, copy both again")
+            raise InputError(f"{name}: record {keys[outside[0]]} would stand outside its .rec of {file_size} bytes: "
+                             f"the .rec is truncated, or the index another's; {MAKE_INDEX}, or copy both again")
         self.keys = keys
         self.offsets = offsets
         self.lengths = _spans(offsets, file_size)
@@ -197,19 +199,16 @@ def _spans(offsets: np.ndarray, file_size: int) -> np.ndarray:
 def _numbers(text: bytes, name: Path, first_line: int) -> np.ndarray:
     """`key<TAB>offset` lines as int64 (lines, 2); raises InputError naming the file and line."""
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
-    values = np.empty(0, np.int64)  # text that is no number shows in the count
-    if text.count(b"\t") == lines:
-        with warnings.catch_warnings(), contextlib.suppress(ValueError):  # an error from NumPy 2.3 on, a warning before
-            warnings.simplefilter("ignore", DeprecationWarning)
-            values = np.fromstring(text, dtype=np.int64, sep=" ")
-        if values.size == 2 * lines:
+    if text.count(b"\t") == lines and not text.translate(None, b"0123456789\t\r\n "):
+        values = np.fromstring(text, dtype=np.int64, sep=" ")
+        if values.size == 2 * lines and values.max() < HIGHEST:  # a larger number becomes the highest
             return values.reshape(lines, 2)
     for number, line in enumerate(text.split(b"\n"), first_line):
-        words = line.split(b"\t")
-        if len(words) != 2 or not all(word.strip().isdigit() for word in words):
-            raise InputError(f"{name}: line {number} is not `key<TAB>offset`; this is no index of a .rec, "
-                             "copy it again")
-    raise InputError(f"{name}: not an index of a .rec, copy it again")
+        words = [word.decode("latin-1").strip() for word in line.split(b"\t")]
+        if len(words) != 2 or not all(is_whole(word) for word in words) or int(words[1]) >= HIGHEST:
+            raise InputError(f"{name}: line {number}: {shown(line)} is not `key<TAB>offset`; this is no index of a "
+                             f".rec, {MAKE_INDEX}")
+    raise InputError(f"{name}: not an index of a .rec, {MAKE_INDEX}")
 
 
 def read_index(path: Path, file_size: int) -> RecordIndex:
@@ -222,12 +221,15 @@ def read_index(path: Path, file_size: int) -> RecordIndex:
         rest = b""
         for block in iter(lambda: stream.read(_BLOCK), b""):
             whole, newline, rest = (rest + block).rpartition(b"\n")
+            if len(rest) > _MOST_INDEX_LINE:
+                raise InputError(f"{path}: a line of more than {_MOST_INDEX_LINE} bytes; this is no index of a .rec, "
+                                 f"{MAKE_INDEX}")
             if newline:
                 done = _fill(keys, offsets, done, _numbers(whole, path, done + 1))
         if rest.strip():
             done = _fill(keys, offsets, done, _numbers(rest, path, done + 1))
     if not done:
-        raise InputError(f"{path}: empty; copy the index again")
+        raise InputError(f"{path}: empty; {MAKE_INDEX}")
     return RecordIndex(keys[:done], offsets[:done], file_size, path)
 
 
@@ -268,6 +270,15 @@ def framed_length(descriptor: int, offset: int, file_size: int) -> int:
             raise BrokenRecord("the file ends inside a record")
         if kind in (0, 3):
             return at - offset
+
+
+def missing_set(rec: Path) -> InputError:
+    """The error for a record set that is not there; it names the sets of another base name that the folder holds."""
+    others = sorted(path.name for path in rec.parent.glob("*.rec")) if rec.parent.is_dir() else []
+    if others:
+        return InputError(f"{rec}: not found, but the folder holds {', '.join(others[:5])}; name the file itself where "
+                          f"a set is wanted ({rec.parent / others[0]}), or rename it and its .idx")
+    return InputError(f"{rec}: not found; make a set with `python datasets/prepare.py build`, or give --data-dir")
 
 
 def rec_and_idx(path: Path) -> Tuple[Path, Path]:

@@ -15,10 +15,12 @@ from arcface_mxnet.datasets.recordio import (
     FRAME_HEADER,
     IMAGE_HEADER,
     MAGIC,
+    MAKE_INDEX,
     BrokenRecord,
     ImageRecord,
     RecordIndex,
     framed_length,
+    missing_set,
     read_index,
     rec_and_idx,
     unframe,
@@ -27,6 +29,8 @@ from arcface_mxnet.datasets.recordio import (
 )
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.reading import file_status, shown
+from arcface_mxnet.runtime.text import is_whole, read_lines, whole_number
 
 import numpy as np
 
@@ -64,8 +68,7 @@ class RecordSet:
         """
         rec, idx = rec_and_idx(Path(path))
         if not rec.exists():
-            raise InputError(f"{rec}: not found; make a set with `python datasets/prepare.py build`, "
-                             "or give --data-dir")
+            raise missing_set(rec)
         beside = rec.parent / "property"
         properties = read_property(beside) if beside.exists() else None
         descriptor = os.open(rec, os.O_RDONLY)
@@ -221,8 +224,8 @@ def _index(rec: Path, idx: Path, descriptor: int, properties: Optional[SetProper
         raise InputError(f"{rec}: empty; copy it again or build it with `python datasets/prepare.py build`")
     if not idx.exists():
         if properties is None or not properties.shuffled:
-            raise InputError(f"{idx}: not found beside {rec.name}; copy it there (only a shuffled record, whose "
-                             "property says so, has none)")
+            raise InputError(f"{idx}: not found beside {rec.name}; {MAKE_INDEX} (only a shuffled record, "
+                             "whose property says so, has none)")
         return walk(descriptor, size, rec)
     index = read_index(idx, size)
     for position in (int(np.argmin(index.offsets)), int(np.argmax(index.offsets))):
@@ -234,11 +237,11 @@ def _record_crcs(path: Path, count: int) -> Optional[np.ndarray]:
     """The CRC-32 of each record by ascending key, uint32 (records,), where a manifest was made; else None."""
     if not path.exists():
         return None
-    crcs = np.fromfile(path, dtype="<u4")
-    if crcs.size != count:
-        raise InputError(f"{path}: holds {crcs.size} checksums for {count} records; it belongs to another set, "
+    size = file_status(path, "remove it").st_size
+    if size != 4 * count:
+        raise InputError(f"{path}: holds {size / 4:g} checksums for {count} records; it belongs to another set, "
                          "remove it")
-    return crcs
+    return np.fromfile(path, dtype="<u4")
 
 
 def _check_whole(rec: Path, descriptor: int, index: RecordIndex, position: int, size: int) -> None:
@@ -250,7 +253,7 @@ def _check_whole(rec: Path, descriptor: int, index: RecordIndex, position: int, 
                          "the file is truncated or no .rec, copy it again") from None
     if length != index.lengths[position]:
         raise InputError(f"{rec}: its index leaves out records after key {index.keys[position]} (an interrupted or "
-                         "unclosed writer); copy train.idx again or build the set again")
+                         f"unclosed writer); {MAKE_INDEX}")
 
 
 # The identity ranges of the published layout: record 0 points at them, each gives the keys of one identity.
@@ -373,7 +376,7 @@ def _read_bounds(records: "RecordSet", keys: np.ndarray) -> np.ndarray:
     missing = np.flatnonzero(positions < 0)
     if missing.size:
         raise InputError(f"{records.path}: the identity range {keys[missing[0]]} is not in the index; "
-                         "copy train.idx again")
+                         f"{MAKE_INDEX}")
     raw = _gather(records, records.index.offsets[positions], _RANGE)
     wrong = np.flatnonzero((raw["magic"] != MAGIC) | (raw["flag"] != 2) |
                            (records.index.lengths[positions] != _EMPTY_RECORD))
@@ -439,15 +442,17 @@ def read_names(folder: PathLike) -> Dict[int, str]:
     if not path.exists():
         return {}
     names: Dict[int, str] = {}
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    for number, line in enumerate(text.split("\n"), 1):
-        label, tab, name = line.partition("\t")
+    lines = read_lines(path, "correct or remove the file", errors="surrogateescape")  # folders may be called anything
+    for number, line in enumerate(lines, 1):
+        text, tab, name = line.partition("\t")
         if not line:
             continue
-        if not tab or not label.isdigit() or int(label) in names:
-            raise InputError(f"{path}: line {number} is not `class<TAB>name`, each class once; correct "
-                             "or remove the file")
-        names[int(label)] = name
+        if not tab or not is_whole(text):
+            raise InputError(f"{path}: line {number}: {shown(line)} is not `class<TAB>name`; correct or delete it")
+        label = whole_number(text, f"{path}: line {number}", what="a class")
+        if label in names:
+            raise InputError(f"{path}: line {number}: class {label} comes twice; correct or remove the file")
+        names[label] = name
     return names
 
 

@@ -106,7 +106,7 @@ def open_source(path: PathLike, root: Optional[PathLike] = None) -> Source:
     place = Path(path)
     if not place.exists():
         raise InputError(f"{place}: not found; give a .rec, a .bin, a folder of images or a list of paths")
-    if place.suffix == ".rec" or (place / "train.rec").is_file():
+    if place.suffix == ".rec" or any(place.glob("*.rec")):
         return RecordSource(place)
     if place.suffix == ".bin":
         return PackSource(place)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.iterator import Batches
+from arcface_mxnet.datasets.recordio import missing_set
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint, load, parse_model
 from arcface_mxnet.graph.describe import count_flops
@@ -138,14 +139,16 @@ class Prepared(NamedTuple):
 def require_files(folder: Path) -> None:
     """Raise InputError where a record set is not there: which files were looked for, where, and what to do."""
     missing = [name for name in SET_FILES if not (folder / name).exists()]
+    if "train.rec" in missing and any(folder.glob("*.rec")):
+        raise missing_set(folder / "train.rec")
     if "train.rec" in missing:
         raise InputError(f"{folder.resolve()}: no training set; looked for {', '.join(SET_FILES)} and found "
                          f"{'no such folder' if not folder.is_dir() else 'none' if len(missing) == 3 else 'a part'}; "
                          f"put the set there, say where it is with --data-dir DIR, or make one with "
                          f"'python datasets/prepare.py build'")
     if "property" in missing:
-        raise InputError(f"{folder / 'property'}: not found; copy it there, or write its one line "
-                         "`identities,height,width`, such as 85742,112,112")
+        raise InputError(f"{folder / 'property'}: not found; copy it there, or have it made from the records with "
+                         f"`python datasets/prepare.py index {folder}`")
 
 
 def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:

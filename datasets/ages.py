@@ -1,17 +1,19 @@
 """ages.tsv beside a set: `key TAB age in years` for each image whose age is known; the key is that of its record."""
-import math
 from pathlib import Path
 from typing import Iterable, Sequence, Tuple
 
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.text import Columns, iterate_lines, real_number, whole_number
 
 import numpy as np
 
 AGES_FILE = "ages.tsv"
 UNKNOWN_AGE = -1.0
 OLDEST = 150.0
+_SPREAD = 64  # how far apart keys may stand on average
+_FORM = Columns("tab", "key<TAB>age", (2,))
 
 
 def read_ages(records: RecordSet) -> np.ndarray:
@@ -54,8 +56,12 @@ def carry_ages(folder: PathLike, sources: Sequence[RecordSet], images: Iterable[
 
 
 def _by_key(records: RecordSet, path: Path) -> np.ndarray:
+    highest = int(records.index.keys.max())
+    if highest > _SPREAD * len(records.index) + _SPREAD:
+        raise InputError(f"{path}: the keys of the set reach to {highest} for {len(records.index)} records; ages need "
+                         "keys that count the records: build the set again")
     ages = np.full(int(records.index.keys.max()) + 1, UNKNOWN_AGE, dtype=np.float32)
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
+    for number, line in iterate_lines(path, "correct it, or remove it"):
         if not line.strip():
             continue
         key, age = _parsed(line, f"{path}: line {number}")
@@ -67,12 +73,6 @@ def _by_key(records: RecordSet, path: Path) -> np.ndarray:
     return ages
 
 
-def _parsed(line: str, place: str) -> Tuple[int, float]:
-    key, _, text = line.partition("\t")
-    try:
-        age = float(text)
-    except ValueError:
-        age = math.nan
-    if not key.isascii() or not key.isdigit() or not 0 <= age <= OLDEST:
-        raise InputError(f"{place} is not `key<TAB>age`, 0 to {OLDEST:g} years; correct or delete it")
-    return int(key), age
+def _parsed(line: str, where: str) -> Tuple[int, float]:
+    key, age = _FORM.split(line, where)
+    return whole_number(key, where), real_number(age, where, 0, OLDEST, "an age in years")

@@ -1,10 +1,11 @@
 """Five points -> an aligned crop: the least-squares similarity to the reference points, then one warp."""
-from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 from arcface_mxnet.datasets.detect import Detector
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.reading import shown
+from arcface_mxnet.runtime.text import is_real, iterate_lines, listed_path, real_number
 
 import cv2
 import numpy as np
@@ -103,7 +104,7 @@ def _split(line: str) -> Tuple[str, List[str]]:
         return path, numbers[:_NUMBERS]
     words = line.split()
     first = len(words) - _NUMBERS
-    if first >= 2 and words[first - 1].replace(".", "", 1).lstrip("-").isdigit():
+    if first >= 2 and is_real(words[first - 1]):
         first -= 1  # the published IJB lists end in a detector score
     return " ".join(words[:first]), words[first:first + _NUMBERS]
 
@@ -113,24 +114,18 @@ def read_points(path: PathLike) -> Dict[str, np.ndarray]:
 
     Raises InputError naming the file and line where there are not ten numbers, or a picture comes twice.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); give a list of `path x1 y1 ... x5 y5`") from None
     found: Dict[str, np.ndarray] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in iterate_lines(path, "give a list of `path x1 y1 ... x5 y5`"):
         if not line.strip() or line.startswith("#"):
             continue
+        where = f"{path}: line {number}"
         name, values = _split(line)
-        try:
-            points = np.array([float(value) for value in values])
-        except ValueError:
-            points = np.empty(0)
-        if points.size != _NUMBERS or not name or not np.isfinite(points).all():
-            raise InputError(f"{path}: line {number}: expected a path and ten numbers; correct or delete the line")
+        if len(values) != _NUMBERS or not name.strip():
+            raise InputError(f"{where}: expected a path and ten numbers, found {shown(line)}; correct or delete it")
+        name = listed_path(name, where)
         if name in found:
-            raise InputError(f"{path}: line {number}: {name} comes twice; delete one of the two lines")
-        found[name] = points.reshape(5, 2)
+            raise InputError(f"{where}: {name} comes twice; delete one of the two lines")
+        found[name] = np.array([real_number(value, where) for value in values]).reshape(5, 2)
     if not found:
         raise InputError(f"{path}: no points in it; give a list of `path x1 y1 ... x5 y5`")
     return found

@@ -26,6 +26,7 @@ from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
 
@@ -251,10 +252,7 @@ def test_centres(embeddings: PathLike, ids: Optional[PathLike] = None) -> Tuple[
     unit = unit_rows(rows, embeddings)
     if ids is None:
         return [str(number) for number in range(len(unit))], unit
-    try:
-        names = Path(ids).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{ids}: cannot be read as text ({error}); give one identity a line") from None
+    names = read_lines(ids, "give one identity a line")
     if len(names) != len(unit):
         raise InputError(f"{ids}: {len(names)} lines for {len(unit)} rows of {embeddings}; give one identity a row")
     order = sorted(set(names))

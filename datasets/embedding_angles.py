@@ -10,6 +10,7 @@ A pair 26 bits apart is found with probability 0.97, one 14 bits apart with 0.99
 """
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
 
@@ -116,12 +117,7 @@ _ROWS = 2048
 
 def load_embeddings(path: PathLike, rows: Optional[int] = None, what: str = "images") -> np.ndarray:
     """A saved .npy of embeddings (rows, d), memory-mapped; raises InputError naming the file when it does not fit."""
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; extract the embeddings first (python recognition/extract.py)") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: no .npy of numbers ({error}); extract the embeddings again") from None
+    found = load_array(path, "extract the embeddings with `python recognition/extract.py`")
     if found.ndim != 2 or not np.issubdtype(found.dtype, np.floating) or (rows is not None and len(found) != rows):
         raise InputError(f"{path}: holds {found.dtype} of shape {found.shape}, not one row for each of {rows} {what}; "
                          "extract them from this very set")

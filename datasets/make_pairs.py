@@ -16,6 +16,8 @@ from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.reading import shown
+from arcface_mxnet.runtime.text import HIGHEST, is_whole, iterate_lines, listed_path, whole_number
 
 # The published forms of pair lists, each told from the others by its lines, as (first, second, same) triples.
 #
@@ -27,6 +29,7 @@ from arcface_mxnet.runtime.progress import progress
 
 
 FOLDS = 10
+_HIGHEST_PICTURE = 10 ** 6
 
 
 class Pair(NamedTuple):
@@ -40,16 +43,15 @@ class Pair(NamedTuple):
 Numbered = Sequence[Tuple[int, str]]
 
 
-def _wrong(path: Path, number: int, form: str, wanted: str) -> InputError:
-    return InputError(f"{path}: line {number} is not of the form {form} ({wanted}); correct it, or give another --form")
+def _wrong(path: Path, number: int, form: str, wanted: str, line: str = "") -> InputError:
+    found = f"found {shown(line)}; " if line else ""
+    return InputError(f"{path}: line {number} is not of the form {form} ({wanted}); {found}correct it, or give another "
+                      "--form")
 
 
 def _lines(path: Path) -> List[Tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a pair list ({error}); give a text file") from None
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line.strip()) for number,
+             line in iterate_lines(path, "give a text file of pairs") if line.strip()]
     if not lines:
         raise InputError(f"{path}: no pairs in it; give a pair list")
     return lines
@@ -62,20 +64,20 @@ def _columns(line: str) -> List[str]:
 
 def parse_lfw(path: Path, lines: Numbered) -> List[Pair]:
     """LFW's form; pictures are `name/name_0001.jpg`."""
-    def picture(name: str, number: str) -> str:
-        return f"{name}/{name}_{int(number):04d}.jpg"
+    def picture(where: str, name: str, number: str) -> str:
+        return f"{name}/{name}_{whole_number(number, where, what='a picture', high=_HIGHEST_PICTURE):04d}.jpg"
 
     pairs = []
     for number, line in lines:
-        words = _columns(line)
-        if number == 1 and len(words) in (1, 2) and all(word.isdigit() for word in words):
+        words, where = _columns(line), f"{path}: line {number}"
+        if number == 1 and len(words) in (1, 2) and all(is_whole(word) for word in words):
             continue
-        if len(words) == 3 and words[1].isdigit() and words[2].isdigit():
-            pairs.append(Pair(picture(words[0], words[1]), picture(words[0], words[2]), True))
-        elif len(words) == 4 and words[1].isdigit() and words[3].isdigit():
-            pairs.append(Pair(picture(words[0], words[1]), picture(words[2], words[3]), False))
+        if len(words) == 3 and is_whole(words[1]) and is_whole(words[2]):
+            pairs.append(Pair(picture(where, words[0], words[1]), picture(where, words[0], words[2]), True))
+        elif len(words) == 4 and is_whole(words[1]) and is_whole(words[3]):
+            pairs.append(Pair(picture(where, words[0], words[1]), picture(where, words[2], words[3]), False))
         else:
-            raise _wrong(path, number, "lfw", "`name n1 n2` or `name n1 name n2`")
+            raise _wrong(path, number, "lfw", "`name n1 n2` or `name n1 name n2`", line)
     return pairs
 
 
@@ -84,9 +86,10 @@ def _three(path: Path, lines: Numbered, form: str, label: int, wanted: str) -> L
     for number, line in lines:
         words = _columns(line)
         if len(words) != 3 or words[label] not in ("0", "1"):
-            raise _wrong(path, number, form, wanted)
+            raise _wrong(path, number, form, wanted, line)
         same = words.pop(label) == "1"
-        pairs.append(Pair(words[0], words[1], same))
+        first, second = (listed_path(word, f"{path}: line {number}") for word in words)
+        pairs.append(Pair(first, second, same))
     return pairs
 
 
@@ -105,9 +108,10 @@ def parse_calfw(path: Path, lines: Numbered) -> List[Pair]:
     rows = []
     for number, line in lines:
         words = _columns(line)
-        if len(words) != 2 or not words[1].lstrip("-").isdigit():
-            raise _wrong(path, number, "calfw", "`file token`, two lines a pair")
-        rows.append((number, words[0], int(words[1])))
+        if len(words) != 2 or not is_whole(words[1]):
+            raise _wrong(path, number, "calfw", "`file token`, two lines a pair", line)
+        where = f"{path}: line {number}"
+        rows.append((number, listed_path(words[0], where), whole_number(words[1], where, -HIGHEST, what="a token")))
     if len(rows) % 2:
         raise _wrong(path, rows[-1][0], "calfw", "the last pair lacks its second line")
     pairs = []
@@ -149,7 +153,7 @@ def parse_cfp(folder: Path, profile: bool = True) -> List[Pair]:
             for number, line in _lines(split / name):
                 words = line.replace(",", " ").split()
                 if len(words) != 2 or words[0] not in frontal or words[1] not in other:
-                    raise _wrong(split / name, number, "cfp", "`a,b`, two numbers of the picture lists")
+                    raise _wrong(split / name, number, "cfp", "`a,b`, two numbers of the picture lists", line)
                 pairs.append(Pair(frontal[words[0]], other[words[1]], same))
     return pairs
 
@@ -159,9 +163,9 @@ def _cfp_pictures(path: Path) -> Dict[str, str]:
     pictures = {}
     for number, line in _lines(path):
         words = line.split(None, 1)
-        if len(words) != 2 or not words[0].isdigit():
-            raise _wrong(path, number, "cfp", "`number path`")
-        pictures[words[0]] = words[1].replace("\\", "/").replace("../", "", 1)
+        if len(words) != 2 or not is_whole(words[0]):
+            raise _wrong(path, number, "cfp", "`number path`", line)
+        pictures[words[0]] = listed_path(words[1], f"{path}: line {number}").replace("../", "", 1)
     return pictures
 
 
@@ -173,7 +177,7 @@ FORMS: Dict[str, Callable[[Path, Numbered], List[Pair]]] = {
 def guess_form(lines: Numbered) -> str:
     """Which of the line forms a list is of, by the columns of its second line (the first may be a header)."""
     words = _columns(lines[min(1, len(lines) - 1)][1])
-    if len(words) == 4 or (len(words) == 3 and words[1].isdigit() and words[2].isdigit() and not words[0].isdigit()):
+    if len(words) == 4 or (len(words) == 3 and is_whole(words[1]) and is_whole(words[2]) and not is_whole(words[0])):
         return "lfw"
     if len(words) == 2:
         return "calfw"

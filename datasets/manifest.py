@@ -20,8 +20,9 @@ from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
 from arcface_mxnet.datasets.records import CRC_FILE, RecordSet
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, sha256, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 from arcface_mxnet.runtime.progress import bar
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

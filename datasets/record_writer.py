@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type, Union
 
+from arcface_mxnet.datasets.image_headers import MOST_SIDE
 from arcface_mxnet.datasets.image_sources import Fingerprint
 from arcface_mxnet.datasets.images import encode_jpeg
 from arcface_mxnet.datasets.recordio import BrokenRecord, frame, framed_length, pack_image, unframe, unpack_image
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
+from arcface_mxnet.runtime.reading import shown
+from arcface_mxnet.runtime.text import Columns, read_json, read_lines, whole_number
 
 import numpy as np
 
@@ -252,6 +255,11 @@ def _journal(folder: Path) -> Dict[str, Any]:
 # The `property` file: `identities,height,width`, or four lines for a shuffled set (docs/original.md, section 1.1).
 
 
+_MOST_PROPERTY = 1 << 12  # bytes
+_MOST_IDENTITIES = 1 << 31
+_PROPERTY = Columns("comma", "identities,height,width", (3,))
+
+
 @dataclass(frozen=True)
 class SetProperty:
     """What a `property` file says; `images` only in the four-line form."""
@@ -266,23 +274,22 @@ class SetProperty:
 
 def read_property(path: Path) -> SetProperty:
     """Read a `property` file of either form; raises InputError naming the file where it is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; it holds one line `identities,height,width`") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not text; it should hold one line `identities,height,width`") from None
+    lines = read_lines(path, "it holds one line `identities,height,width`", _MOST_PROPERTY)
     while lines and not lines[-1].strip():
         lines.pop()
-    fields = lines[0].split(",") if lines else []
-    if len(fields) != 3 or not all(field.strip().isdigit() and int(field) > 0 for field in fields):
-        raise InputError(f"{path}: its first line should be `identities,height,width`, such as 85742,112,112")
-    identities, height, width = (int(field) for field in fields)
+    if len(lines) not in (1, 4):
+        raise InputError(f"{path}: has {len(lines)} lines; it should have one, `identities,height,width`, or four "
+                         "(that line, images, `shuffled`, time)")
+    where = f"{path}: line 1"
+    fields = _PROPERTY.split(lines[0], where)
+    identities = whole_number(fields[0], where, 1, _MOST_IDENTITIES, "a number of identities")
+    height, width = (whole_number(field, where, 1, MOST_SIDE, "a height or width") for field in fields[1:])
     if len(lines) == 1:
         return SetProperty(identities, height, width)
-    if len(lines) == 4 and lines[1].strip().isdigit() and lines[2].strip() == "shuffled":
-        return SetProperty(identities, height, width, int(lines[1]), True, lines[3].strip())
-    raise InputError(f"{path}: should have one line, or four (`identities,height,width`, images, `shuffled`, time)")
+    if lines[2].strip() != "shuffled":
+        raise InputError(f"{path}: line 3: {shown(lines[2])} where the four-line form says `shuffled`; correct it")
+    images = whole_number(lines[1], f"{path}: line 2", what="a number of images")
+    return SetProperty(identities, height, width, images, True, lines[3].strip())
 
 
 def write_property(path: Path, identities: int, size: Tuple[int, int], images: Optional[int] = None,

@@ -19,8 +19,9 @@ from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
 from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.text import read_json
 
 import cv2
 import numpy as np

@@ -1,15 +1,16 @@
 """What the evaluation commands share: the flags that name a model or saved features, and reading them."""
 import argparse
-from pathlib import Path
 from typing import Dict, List, Optional
 
 from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.evaluation.features import check_embeddings, read_lines
+from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
+from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.mx import contexts
+from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
 
@@ -62,15 +63,7 @@ def source_hashes(options: argparse.Namespace) -> Dict[str, str]:
 
 def load_features(path: PathLike, rows: Optional[int] = None, dimensions: Optional[int] = None) -> np.ndarray:
     """Memory-map an .npy of (n, d) floating features; raises InputError naming the file when size or values are bad."""
-    try:
-        features = np.load(Path(path), mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give an array saved by recognition/extract.py or numpy.save") from None
-    except (ValueError, EOFError, OSError):
-        features = None
-    if not isinstance(features, np.ndarray):
-        raise InputError(f"{path}: no whole .npy array (half written, or of another format); "
-                         "extract the features again")
+    features = load_array(path, "extract the features with recognition/extract.py, or save them with numpy.save")
     return check_embeddings(features, str(path), rows, dimensions)
 
 

@@ -14,12 +14,13 @@ from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.command import load_features
 from arcface_mxnet.evaluation.sources import Source
-from arcface_mxnet.runtime.arrays import create_array
+from arcface_mxnet.runtime.arrays import create_array, load_array
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
 from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 
@@ -27,6 +28,7 @@ EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy"
 IDS_FILE, LABELS_FILE, UNREADABLE_FILE = "ids.txt", "labels.txt", "unreadable.txt"
 BLOCK = 512
 """Rows between two points from which a stopped run goes on."""
+_AGAIN = "remove the folder and extract again"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: 
 def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, state: Dict[str, Any],
          size: Optional[Tuple[int, int]]) -> None:
     """Fill the memory-mapped array from row `done`; after each block data, then state, reach the disk."""
-    array = np.load(target / PART_FILE, mmap_mode="r+") if state["done"] and state["dimensions"] else None
+    array: Any = load_array(target / PART_FILE, _AGAIN, "r+") if state["done"] and state["dimensions"] else None
     shown = bar(len(source), "embedding", initial=state["done"])
     try:
         for block in decoded_blocks(source, state["done"], size, BLOCK):
@@ -160,7 +162,7 @@ def _finish(source: Source, target: Path, state: Dict[str, Any], drop: bool) -> 
 
 def _compact(path: Path, kept: List[int]) -> None:
     """Rewrite the array without the rows that are not kept, through a second file, block by block."""
-    array = np.load(path, mmap_mode="r")
+    array = load_array(path, _AGAIN)
     if len(array) == len(kept):
         return
     beside = path.with_suffix(".kept.npy")

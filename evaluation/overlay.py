@@ -12,6 +12,7 @@ from arcface_mxnet.evaluation.command import parser
 from arcface_mxnet.evaluation.plots import Curve, draw_curves
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.text import TextStream
 
 import numpy as np
 
@@ -37,15 +38,12 @@ FIGURES: Dict[str, Window] = {
 def read_curves(path: PathLike, label: str) -> List[Curve]:
     """The curves of a CSV written by an evaluation command, named `label` (and their own name where there are more)."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            rows = list(csv.reader(stream))
+        rows = list(csv.reader(TextStream(path, "give LABEL=FILE.csv of a folder written with --out")))
         points: Dict[str, List[Tuple[float, float]]] = {}
         for name, x, y in rows[1:]:
             points.setdefault(name, []).append((float(x), float(y)))
         x_label, y_label = rows[0][1:]
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give LABEL=FILE.csv of a folder written with --out") from None
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, csv.Error):
         raise InputError(f"{path}: no curve of an evaluation command; give LABEL=FILE.csv") from None
     if not points:
         raise InputError(f"{path}: holds no point")

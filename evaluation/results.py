@@ -4,7 +4,6 @@
 benchmark, protocol, model, data with their hashes, and the rows of the table.
 """
 import csv
-import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from arcface_mxnet.evaluation.plots import Curve, draw_curves
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 from arcface_mxnet.runtime.locks import claimed
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 from scipy.stats import binomtest
@@ -104,12 +104,7 @@ def _write_results(target_folder: Path, entries: Mapping[str, Entry]) -> Path:
 def read_results(path: PathLike) -> Dict[str, Any]:
     """Read a result.json (or the one in a folder); raises InputError when it is none of ours."""
     source = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
-    try:
-        document = json.loads(source.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{source}: not found; give a folder written with --out") from None
-    except ValueError:
-        document = None
+    document = read_json(source, "give a folder written with --out")
     if not isinstance(document, dict) or not all(isinstance(entry, dict) and "about" in entry
                                                  for entry in document.values()):
         raise InputError(f"{source}: not a result of an evaluation command; give a folder written with --out")

@@ -21,17 +21,18 @@ from arcface_mxnet.evaluation.command import (
 )
 from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.extraction import BLOCK, decoded_blocks
-from arcface_mxnet.evaluation.features import normalise, read_lines, squared_distances
+from arcface_mxnet.evaluation.features import normalise, squared_distances
 from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
 from arcface_mxnet.evaluation.report import pair_entry
 from arcface_mxnet.evaluation.results import About, file_hashes, write_results
 from arcface_mxnet.evaluation.sources import folder_source, image_size
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.reading import file_status, shown
+from arcface_mxnet.runtime.text import is_whole, iterate_lines, listed_path, whole_number
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 # The video pairs of YTF: `meta_and_splits.mat` as published, or its text form (docs/original.md, section 8.1).
 
@@ -49,12 +50,17 @@ class VideoPairs:
 def read_splits(path: str) -> VideoPairs:
     """meta_and_splits.mat, or splits.txt with "split, pair, name, name, is same" a line; raises InputError."""
     place = Path(path)
-    if not place.is_file():
-        raise InputError(f"{place}: not found; give meta_and_splits.mat or splits.txt of YTF")
+    size = file_status(place, "give meta_and_splits.mat or splits.txt of YTF").st_size
+    if place.suffix == ".mat" and size > _MOST_MAT:
+        raise InputError(f"{place}: {size} bytes where at most {_MOST_MAT} are read; give YTF's meta_and_splits.mat")
     videos, table = _from_mat(place) if place.suffix == ".mat" else _from_text(place)
     splits, sizes = np.unique(table[:, 0], return_counts=True)
     if len(set(sizes.tolist())) != 1:
         raise InputError(f"{place}: splits of {sizes.min()} to {sizes.max()} pairs; the protocol needs equal ones")
+    wrong = np.flatnonzero(~np.isin(table[:, 3], (0, 1)))
+    if wrong.size:
+        raise InputError(f"{place}: pair {wrong[0] + 1} has the truth value {table[wrong[0], 3]}, which is not 0 or 1; "
+                         "use another copy")
     table = table[np.argsort(table[:, 0], kind="stable")]
     return VideoPairs(tuple(videos), table[:, 1:3].astype(np.int64), table[:, 3].astype(bool), len(splits))
 
@@ -64,10 +70,14 @@ def _from_mat(place: Path) -> Tuple[List[str], np.ndarray]:
     try:
         stored = loadmat(str(place))
         names = [str(np.ravel(name)[0]) for name in np.ravel(stored["video_names"])]
-        splits = np.asarray(stored["Splits"], np.int64)
-        pairs, three, count = splits.shape
-    except (MatReadError, KeyError, ValueError, NotImplementedError, TypeError, IndexError) as error:
-        raise InputError(f"{place}: no YTF splits ({error}); use another copy of meta_and_splits.mat") from None
+        given = np.asarray(stored["Splits"], np.float64)
+        pairs, three, count = given.shape
+        if three != 3 or not (given == np.round(given)).all() or np.abs(given).max(initial=0) > len(names):
+            raise ValueError("Splits holds other than whole numbers to that of the videos")
+    except Exception as error:  # whatever a damaged file makes the reader stumble over
+        reason = " ".join(f"{error or type(error).__name__}".split())[:160]
+        raise InputError(f"{place}: no YTF splits ({reason}); use another copy of meta_and_splits.mat") from None
+    splits = given.astype(np.int64)
     table = np.empty((pairs * count, 4), np.int64)
     table[:, 0] = np.repeat(np.arange(count), pairs)
     table[:, 1:] = splits.transpose(2, 0, 1).reshape(-1, three)
@@ -80,19 +90,21 @@ def _from_mat(place: Path) -> Tuple[List[str], np.ndarray]:
 def _from_text(place: Path) -> Tuple[List[str], np.ndarray]:
     numbers: Dict[str, int] = {}
     table = []
-    for line, text in enumerate(read_lines(place, "use another copy of splits.txt"), 1):
+    for line, text in iterate_lines(place, "use another copy of splits.txt"):
         parts = [part.strip() for part in text.split(",")]
-        if not text.strip() or (line == 1 and not parts[0].isdigit()):
+        if not text.strip() or (line == 1 and not is_whole(parts[0])):
             continue
-        if len(parts) < 5 or not parts[0].isdigit() or parts[4] not in ("0", "1"):
-            raise InputError(f"{place}: line {line}: expected 'split, pair, video, video, 0 or 1', found '{text[:60]}'")
-        first, second = (numbers.setdefault(name, len(numbers)) for name in parts[2:4])
-        table.append((int(parts[0]), first, second, int(parts[4])))
+        if len(parts) < 5 or not is_whole(parts[0]) or parts[4] not in ("0", "1"):
+            raise InputError(f"{place}: line {line}: expected 'split, pair, video, video, 0 or 1', found {shown(text)}")
+        first, second = (numbers.setdefault(listed_path(name, f"{place}: line {line}"), len(numbers))
+                         for name in parts[2:4])
+        table.append((whole_number(parts[0], f"{place}: line {line}"), first, second, int(parts[4])))
     if not table:
         raise InputError(f"{place}: no pair in it; use another copy")
     return list(numbers), np.array(table, np.int64)
 
 
+_MOST_MAT = 1 << 26  # bytes; YTF's has 1 MB
 VARIANTS = ("centre", "facenet")
 FACENET_FRAMES = 100
 

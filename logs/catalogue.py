@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from arcface_mxnet.logs.parse import Run
 from arcface_mxnet.logs.recipe import Recipe
 from arcface_mxnet.runtime.errors import unknown
-from arcface_mxnet.runtime.files import read_json
+from arcface_mxnet.runtime.text import read_json
 
 import pandas as pd
 

@@ -16,7 +16,8 @@ from arcface_mxnet.logs import original_format
 from arcface_mxnet.logs.format import Line
 from arcface_mxnet.logs.split_runs import Span, chosen, listed, printed, runs_of
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 import pandas as pd

@@ -20,6 +20,7 @@ from arcface_mxnet.graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.arrays import load_arrays
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path, sha256, write_checksum
 
@@ -108,13 +109,7 @@ _FORMS: Dict[str, Callable[..., None]] = {"slim": _slim, "onnx": _onnx, "torch":
 
 def read_state(path: str) -> Dict[str, numpy.ndarray]:
     """Arrays by name of an .npz file; raises InputError when it is missing or is none (pickles are not read)."""
-    try:
-        with numpy.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; write it from PyTorch as `--help` shows") from None
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise InputError(f"{path}: not an .npz of arrays ({str(error)[:80]}); write it as `--help` shows") from None
+    return load_arrays(path, "write it from PyTorch as `--help` shows")
 
 
 def _finish(path: Path, about: Mapping[str, str], options: argparse.Namespace, say: Callable[[str], object]) -> None:

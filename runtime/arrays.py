@@ -47,8 +47,11 @@ class _Foreign(ValueError):
     """A stream that holds no such array; the message says why, without a name."""
 
 
-def load_array(path: PathLike, remedy: str) -> np.ndarray:
-    """The array of an .npy, mapped for reading; raises InputError, ending with `remedy`, where it is not whole."""
+def load_array(path: PathLike, remedy: str, mode: str = "r") -> np.ndarray:
+    """The array of an .npy, mapped for reading; raises InputError, ending with `remedy`, where it is not whole.
+
+    `mode`: "r", or "r+" to write into the file as well.
+    """
     with open_file(path, remedy) as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
@@ -60,7 +63,7 @@ def load_array(path: PathLike, remedy: str) -> np.ndarray:
     order = "F" if header.fortran else "C"
     if 0 in header.shape:
         return np.empty(header.shape, header.dtype, order)  # type: ignore[call-overload]
-    return np.memmap(path, header.dtype, "r", header.start, header.shape, order)  # type: ignore[call-overload]
+    return np.memmap(path, header.dtype, mode, header.start, header.shape, order)  # type: ignore[call-overload]
 
 
 def load_arrays(path: PathLike, remedy: str, most: int = MOST_NPZ) -> Dict[str, np.ndarray]:

@@ -69,16 +69,6 @@ def write_json(path: PathLike, value: Any) -> None:
         stream.write("\n")
 
 
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file; raises InputError naming the file when it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); restore it from a copy") from None
-
-
 def sha256(path: PathLike) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits, read in blocks."""
     digest = hashlib.sha256()
@@ -101,8 +91,9 @@ def verify_checksum(path: PathLike) -> Optional[bool]:
     beside = Path(f"{os.fspath(path)}{CHECKSUM_SUFFIX}")
     if not beside.exists():
         return None
-    words = beside.read_text(encoding="utf-8").split()
-    if not words or sha256(path) != words[0]:
+    with open(beside, "rb") as stream:
+        words = stream.read(_BLOCK).split()
+    if not words or sha256(path).encode("ascii") != words[0]:
         raise InputError(f"{path}: its bytes do not match {beside.name}; the file is damaged, use another copy")
     return True
 

@@ -49,28 +49,35 @@ class Columns(NamedTuple):
         return found
 
 
-def read_text(path: PathLike, remedy: str, most: int = MOST_TEXT, lenient: bool = False) -> str:
+def read_text(path: PathLike, remedy: str, most: int = MOST_TEXT, errors: str = "strict", newlines: bool = True) -> str:
     """The text of a file with LF as its line ends; raises InputError, which ends with `remedy`, where it is none.
 
-    `lenient`: bytes that are no text are shown as U+FFFD and NULs kept, for logs that a crash or a terminal has
-    touched.
+    `errors`: what becomes of bytes that are no text: "strict" refuses them, "surrogateescape" keeps them as the names
+    of files keep them, "replace" shows them as U+FFFD and lets NULs pass, for logs that a crash or a terminal touched.
+    `newlines`: whether line ends become LF; without it lines may be of any length.
     """
-    return "".join(_blocks(path, remedy, most, lenient))
+    blocks = _blocks(path, remedy, most, errors) if newlines else (
+        text for text, _ in _decoded(path, remedy, most, errors))
+    return "".join(blocks)
 
 
-def read_lines(path: PathLike, remedy: str, most: int = MOST_TEXT, lenient: bool = False) -> List[str]:
+def read_lines(path: PathLike, remedy: str, most: int = MOST_TEXT, errors: str = "strict") -> List[str]:
     """The lines of a file without their ends, empty ones included; raises InputError as `read_text`."""
-    return list(_cut(_blocks(path, remedy, most, lenient)))
+    return list(_cut(_blocks(path, remedy, most, errors)))
 
 
 def iterate_lines(path: PathLike, remedy: str) -> Iterator[Tuple[int, str]]:
     """(number from 1, line) of a file of any length, one after the other; raises InputError as `read_text`."""
-    return enumerate(_cut(_blocks(path, remedy, None, False)), 1)
+    return enumerate(_cut(_blocks(path, remedy, None, "strict")), 1)
 
 
 def read_json(path: PathLike, remedy: str = "restore it from a copy", most: int = MOST_JSON) -> Any:
     """What a JSON file holds; raises InputError naming the file where it is missing, too large or deep, or none."""
-    text = read_text(path, remedy, most)
+    return parse_json(read_text(path, remedy, most), path, remedy)
+
+
+def parse_json(text: str, path: PathLike, remedy: str) -> Any:
+    """What the JSON text of a file holds; raises InputError as `read_json`."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -84,7 +91,7 @@ class TextStream(io.TextIOBase):
 
     def __init__(self, path: PathLike, remedy: str) -> None:
         super().__init__()
-        self._blocks, self._rest = _blocks(path, remedy, None, False), ""
+        self._blocks, self._rest = _blocks(path, remedy, None, "strict"), ""
 
     def readable(self) -> bool:
         """True."""
@@ -175,14 +182,14 @@ def _cut(blocks: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def _blocks(path: PathLike, remedy: str, most: Optional[int], lenient: bool) -> Iterator[str]:
+def _blocks(path: PathLike, remedy: str, most: Optional[int], errors: str) -> Iterator[str]:
     """Checked text in blocks, its line ends LF."""
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     lines = length = 0  # lines ended so far, and characters since
-    for text, last in _decoded(path, remedy, most, lenient):
+    for text, last in _decoded(path, remedy, most, errors):
         block = newlines.decode(text, last)  # type: ignore[arg-type]  # with no decoder it takes text
         first, end = block.find("\n"), block.rfind("\n")
-        if "\0" in block and not lenient:
+        if "\0" in block and errors != "replace":
             number = lines + block[:block.index("\0")].count("\n") + 1
             raise InputError(f"{path}: line {number}: a NUL character, which no text holds; {remedy}")
         if length + (first if first >= 0 else len(block)) > MOST_LINE:
@@ -192,12 +199,12 @@ def _blocks(path: PathLike, remedy: str, most: Optional[int], lenient: bool) -> 
         yield block
 
 
-def _decoded(path: PathLike, remedy: str, most: Optional[int], lenient: bool) -> Iterator[Tuple[str, bool]]:
+def _decoded(path: PathLike, remedy: str, most: Optional[int], errors: str) -> Iterator[Tuple[str, bool]]:
     """(text, whether it is the last) of each block of bytes."""
     with open_file(path, remedy, most) as stream:
         mark, encoding = _encoding(path, stream.read(4), remedy)
         stream.seek(mark)
-        decoder = codecs.getincrementaldecoder(encoding)("replace" if lenient else "strict")
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
         ended, halved = 0, False  # line ends so far; whether the last character was the CR of what may be a CRLF
         while True:
             block = stream.read(_BLOCK)

@@ -5,15 +5,19 @@
 header.
 """
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.text import Columns, TextStream, iterate_lines, real_number, whole_number
 
 import numpy as np
 import pandas
 
 TARGETS = ("ijbb", "ijbc")
+_REMEDY = "give the folder of the published meta files"
+_DAMAGED = "it is damaged or half written, copy it again"
+_NO_TABLE = (ValueError, OverflowError, pandas.errors.ParserError)
 GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 
 
@@ -66,12 +70,14 @@ def read_media(path: PathLike) -> Media:
 
 def read_pairs(path: PathLike) -> TemplatePairs:
     """The pairs of templates to compare."""
-    table = _table(path, [np.int32, np.int32, np.int8])
+    table = _table(path, [np.int64] * 3)  # narrower types would wrap what does not fit them
+    if not table.iloc[:, :2].abs().le(np.iinfo(np.int32).max).to_numpy().all():
+        _name_line(path, [np.int32, np.int32, np.int64])
     labels = table[2].to_numpy()
     if not np.isin(labels, (0, 1)).all():
         line = int(np.argmin(np.isin(labels, (0, 1)))) + 1
         raise InputError(f"{path}: line {line}: label {labels[line - 1]} is not 0 or 1; copy the file again")
-    return TemplatePairs(table[0].to_numpy(), table[1].to_numpy(), labels == 1)
+    return TemplatePairs(table[0].to_numpy(np.int32), table[1].to_numpy(np.int32), labels == 1)
 
 
 def read_faces(path: PathLike) -> Faces:
@@ -89,11 +95,9 @@ def read_subjects(paths: Sequence[PathLike]) -> Subjects:
     parts = []
     for path in paths:
         try:
-            table = pandas.read_csv(path, usecols=["TEMPLATE_ID", "SUBJECT_ID"], dtype=np.int64)
-        except FileNotFoundError:
-            raise InputError(f"{path}: not found; give the folder of the published meta files") from None
-        except (ValueError, pandas.errors.ParserError) as error:
-            reason = str(error).splitlines()[0]
+            table = pandas.read_csv(TextStream(path, _REMEDY), usecols=["TEMPLATE_ID", "SUBJECT_ID"], dtype=np.int64)
+        except _NO_TABLE as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0][:160]
             raise InputError(f"{path}: no list with TEMPLATE_ID and SUBJECT_ID ({reason}); "
                              "copy the file again") from None
         parts.append(table)
@@ -120,16 +124,27 @@ def probe_path(folder: PathLike, target: str) -> Path:
 
 def _table(path: PathLike, types: List[type]) -> pandas.DataFrame:
     """A space-separated file without header, of exactly these columns."""
-    reason: Optional[str] = None
     try:
-        table = pandas.read_csv(path, sep=" ", header=None, dtype=dict(enumerate(types)), keep_default_na=False,
-                                na_values={column: [] for column in range(len(types))})
-        if table.shape[1] != len(types):
-            reason = f"{table.shape[1]} columns where {len(types)} are expected"
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; give the folder of the published meta files") from None
-    except (ValueError, OverflowError, pandas.errors.ParserError) as error:
-        reason = str(error).splitlines()[0]
-    if reason:
-        raise InputError(f"{path}: not the published form ({reason}); it is damaged or half written, copy it again")
+        table = pandas.read_csv(TextStream(path, _REMEDY), sep=" ", header=None, keep_default_na=False, quoting=3,
+                                dtype=dict(enumerate(types)), na_values={column: [] for column in range(len(types))})
+    except _NO_TABLE as error:
+        _name_line(path, types)
+        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        raise InputError(f"{path}: not the published form ({reason}); {_DAMAGED}") from None
+    if table.shape[1] != len(types):
+        raise InputError(f"{path}: not the published form ({table.shape[1]} columns where {len(types)} are expected); "
+                         f"{_DAMAGED}")
     return table
+
+
+def _name_line(path: PathLike, types: List[type]) -> None:
+    """Raise InputError naming the first line of a damaged table that is not of its form."""
+    form = Columns("blank", " ".join("name" if kind is str else "number" for kind in types), (len(types),))
+    for number, line in iterate_lines(path, _REMEDY):
+        where = f"{path}: not the published form: line {number}"
+        for word, kind in zip(form.split(line, where), types) if line.strip() else ():
+            if kind is np.float64:
+                real_number(word, where)
+            elif kind is not str:
+                limits: Any = np.iinfo(kind)
+                whole_number(word, where, int(limits.min), int(limits.max))

@@ -3,23 +3,24 @@
 Four little-endian int32 (rows, columns, bytes a row, type), then the values row by row. A feature of d values is d rows
 of one column; type 5 is float32, 6 float64.
 """
-import json
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from arcface_mxnet.evaluation.features import read_text
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.reading import read_file
+from arcface_mxnet.runtime.text import parse_json, read_text
 
 import numpy as np
 
 HEADER = struct.Struct("<4i")
 TYPES: Dict[int, "np.dtype[Any]"] = {5: np.dtype("<f4"), 6: np.dtype("<f8")}
+_MOST_MATRIX, _MOST_FEATURE = 1 << 34, 1 << 24  # bytes
 _FILES_AT_ONCE = 4096
 
 
@@ -51,11 +52,7 @@ def parse_matrix(content: bytes, what: str) -> np.ndarray:
 
 def read_matrix(path: PathLike) -> np.ndarray:
     """(rows, columns) of a devkit matrix file."""
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; extract the features again") from None
-    return parse_matrix(content, str(path))
+    return parse_matrix(read_file(path, "extract the features again", _MOST_MATRIX), str(path))
 
 
 def write_matrix(path: PathLike, values: np.ndarray) -> None:
@@ -109,10 +106,7 @@ def read_tree(root: PathLike, names: Sequence[str], ending: str, spare: int = 0,
 
 
 def _content(path: Path) -> Optional[bytes]:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+    return read_file(path, "extract the feature again", _MOST_FEATURE) if path.exists() else None
 
 
 def _check(row: np.ndarray, dimensions: int, path: Path) -> None:
@@ -188,17 +182,16 @@ def _read(path: PathLike) -> "tuple[List[str], List[str]]":
     text = read_text(path, "give a list of images")
     if text.lstrip().startswith("{"):
         return _from_json(path, text)
-    lines = [line.split("\t")[-1].strip() for line in text.splitlines()]
+    lines = [line.split("\t")[-1].strip().replace("\\", "/") for line in text.split("\n")]
     return _filled(path, [line for line in lines if line and not line.startswith("#")]), []
 
 
 def _from_json(path: PathLike, text: str) -> "tuple[List[str], List[str]]":
-    try:
-        content = json.loads(text)
-        paths = [str(name) for name in content["path"]]
-        ids = [str(name) for name in content.get("id", [])]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a devkit list; it needs \"path\": [...]") from None
+    content = parse_json(text, path, "it needs \"path\": [...]")
+    found = [content.get("path"), content.get("id", [])] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, list) and all(isinstance(one, (str, int)) for one in part) for part in found):
+        raise InputError(f"{path}: not a devkit list; it needs \"path\": [...]")
+    paths, ids = ([str(one) for one in part] for part in found if part is not None)
     if ids and len(ids) != len(paths):
         raise InputError(f"{path}: {len(ids)} ids for {len(paths)} paths; the list is damaged, copy it again")
     return _filled(path, paths), ids

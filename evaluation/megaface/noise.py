@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import FrozenSet, Optional, Sequence
 
 from arcface_mxnet.evaluation.command import parser
-from arcface_mxnet.evaluation.features import read_lines
 from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, read_tree, write_tree
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
 

@@ -16,9 +16,10 @@ from arcface_mxnet.graph.checkpoint import Checkpoint, save, save_arrays
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import atomic_path, read_json, sha256, write_json
+from arcface_mxnet.runtime.files import atomic_path, sha256, write_json
 from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

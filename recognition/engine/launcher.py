@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import IO, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from arcface_mxnet.recognition.engine import parameter_server  # noqa: F401  (the optimizer the workers send)
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.text import read_lines
 
 # Which process of a job runs where, and what it is told: pure data, nothing is started here.
 
@@ -55,10 +55,8 @@ class Job(NamedTuple):
 
 def read_hosts(path: str) -> List[str]:
     """Machines of a host list, one a line; blank lines and what follows # do not count. Raises InputError."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"-H {path}: not found; give a file with one machine a line")
-    hosts = [line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = read_lines(path, "give -H a file with one machine a line")
+    hosts = [line.split("#")[0].strip() for line in lines]
     hosts = [host for host in hosts if host]
     for host in hosts:
         if len(host.split()) > 1 or host.startswith("-"):

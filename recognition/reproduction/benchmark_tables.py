@@ -33,8 +33,9 @@ from arcface_mxnet.recognition.reproduction.training_runs import (
     recipe_json,
     trained,
 )
-from arcface_mxnet.runtime.files import read_json, write_json
+from arcface_mxnet.runtime.files import write_json
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

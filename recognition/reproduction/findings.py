@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from arcface_mxnet.runtime.files import PathLike, read_json
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 from scipy import stats

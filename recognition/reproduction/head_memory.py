@@ -15,8 +15,8 @@ from arcface_mxnet.recognition.reproduction.figures import Order, canvas, figure
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, Produced
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import read_json
 from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, List, Mapping
 
 from arcface_mxnet.recognition.reproduction.findings import summary, verdicts
-from arcface_mxnet.runtime.files import PathLike, atomic_open, read_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.text import read_json
 
 HEADING = """# The paper again
 

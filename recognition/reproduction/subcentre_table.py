@@ -24,8 +24,9 @@ from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, 
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.tables import table, write_table
 from arcface_mxnet.recognition.reproduction.training_runs import trained
-from arcface_mxnet.runtime.files import read_json, write_json
+from arcface_mxnet.runtime.files import write_json
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

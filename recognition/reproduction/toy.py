@@ -9,6 +9,7 @@ from typing import Any, Dict, Tuple
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.synthetic import people
 from arcface_mxnet.recognition.losses import LossSettings, attach
+from arcface_mxnet.runtime.arrays import load_arrays
 from arcface_mxnet.runtime.files import atomic_path
 from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import bar, progress
@@ -58,8 +59,8 @@ def toy_images(toy: Toy, work: Path) -> Tuple[np.ndarray, np.ndarray]:
         work.mkdir(parents=True, exist_ok=True)
         with atomic_path(kept) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, images=np.stack(small).transpose(0, 3, 1, 2))
-    with np.load(kept) as stored:
-        return stored["images"], np.repeat(np.arange(toy.identities), toy.images)
+    stored = load_arrays(kept, "remove it: it is made again")
+    return stored["images"], np.repeat(np.arange(toy.identities), toy.images)
 
 
 def toy_network() -> Any:
@@ -85,9 +86,9 @@ def trained_toy(toy: Toy, work: Path) -> Dict[str, Trained]:
                   for key, value in dataclasses.asdict(trained).items()}
         with atomic_path(kept) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, **arrays)
-    with np.load(kept) as stored:
-        return {loss: Trained(stored[f"{loss}/embeddings"], stored[f"{loss}/labels"], stored[f"{loss}/centres"],
-                              float(stored[f"{loss}/accuracy"])) for loss in TOY_LOSSES}
+    stored = load_arrays(kept, "remove it: it is made again")
+    return {loss: Trained(stored[f"{loss}/embeddings"], stored[f"{loss}/labels"], stored[f"{loss}/centres"],
+                          float(stored[f"{loss}/accuracy"])) for loss in TOY_LOSSES}
 
 
 def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Trained]:

@@ -22,7 +22,8 @@ from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole
 from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import sections
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import read_json, sha256, write_json
+from arcface_mxnet.runtime.files import sha256, write_json
+from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
 

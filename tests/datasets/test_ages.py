@@ -35,12 +35,12 @@ def test_the_built_in_faces_bring_theirs(tiny_faces):
 
 
 @pytest.mark.parametrize("text, said", [
-    ("1 20\n", "ages.tsv: line 1 is not `key<TAB>age`"),
-    ("1\t20\nx\t30\n", "line 2 is not"),
-    ("1\tyoung\n", "line 1 is not"),
-    ("1\tnan\n", "line 1 is not"),
-    ("1\t-1\n", "line 1 is not"),
-    ("1\t151\n", "0 to 150 years"),
+    ("1 20\n", "ages.tsv: line 1: 1 columns separated by tabs in '1 20'; the form is `key<TAB>age`"),
+    ("1\t20\nx\t30\n", "line 2: 'x' is not a whole number"),
+    ("1\tyoung\n", "line 1: 'young' is not an age in years from 0 to 150"),
+    ("1\tnan\n", "line 1: 'nan' .*it is not finite"),
+    ("1\t-1\n", "line 1: '-1' is not an age"),
+    ("1\t151\n", "'151' is not an age in years from 0 to 150"),
     ("1\t20\n7777\t30\n", "line 2: the set has no record 7777; the file belongs to another set"),
     ("1\t20\n1\t30\n", "line 2: record 1 comes twice"),
     ("", "not one age of the 6 images"),

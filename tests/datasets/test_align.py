@@ -200,7 +200,7 @@ def test_the_output_is_never_written_over(tmp_path):
     (["--detector", "scrfd", "--detector-model", "no.onnx"], "no.onnx: "),
     (["--detector", "yunet", "--detector-model", "no.onnx"], "no.onnx: "),
     (["--detector", "mtcnn", "--detector-model", "nowhere"], "det1-symbol.json: not found"),
-    (["--points", "no.txt"], "no.txt: cannot be read")])
+    (["--points", "no.txt"], "no.txt: not found")])
 def test_flags_that_cannot_be_used_are_named(tmp_path, flags, said):
     save(tmp_path / "in" / "1.png", photograph())
     with pytest.raises(InputError, match=said):

@@ -162,13 +162,35 @@ def test_the_image_folder_must_be_given(tmp_path):
         main(["pairs", str(written(tmp_path, "a b 1\n")), str(tmp_path / "own.bin")])
 
 
-NAMES = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=8)
+NAMES = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp", "Zs"), blacklist_characters="\\"),
+                min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(NAMES, NAMES, st.booleans()), min_size=1, max_size=6))
 def test_labelled_lists_come_back_as_they_were_written(tmp_path_factory, rows):
-    """Any path without blanks in a `path TAB path TAB 0/1` list, whatever its letters."""
+    """Any path without blanks in a `path TAB path TAB 0/1` list, whatever its letters (but both slashes separate)."""
     path = tmp_path_factory.mktemp("list") / "pairs.txt"
     path.write_text("".join(f"{a}/x y.jpg\t{b}.png\t{int(same)}\n" for a, b, same in rows), encoding="utf-8")
     assert read_pair_list(path, "labels") == [Pair(f"{a}/x y.jpg", f"{b}.png", same) for a, b, same in rows]
+
+
+@pytest.mark.parametrize("content", ["a/1.jpg\tb/2.jpg\t1\r\n".encode("utf-16"), b"\xef\xbb\xbfa\\1.jpg b\\2.jpg 1\r",
+                                     b"\n a/1.jpg\t b/2.jpg \t1"])
+def test_lists_of_other_systems(tmp_path, content):
+    (tmp_path / "pairs.txt").write_bytes(content)
+    assert read_pair_list(tmp_path / "pairs.txt", "labels") == [Pair("a/1.jpg", "b/2.jpg", True)]
+
+
+@pytest.mark.parametrize("form,content,said", [
+    ("labels", b"a b 1\nc\0 d 0\n", "line 2: a NUL"),
+    ("labels", b"a b 2\n", "line 1 is not of the form labels .*found 'a b 2'"),
+    ("lfw", b"Ann 1 " + b"9" * 5000 + b"\n", "line 1 is not of the form lfw"),
+    ("lfw", "Ann 1 \u00b2\n".encode(), "line 1 is not"),
+    ("lfw", b"Ann 1 99999999\n", "line 1: '99999999' is not a picture"),
+    ("calfw", b"a " + b"9" * 5000 + b"\n", "line 1 is not"),
+    ("labels", "a é 1\n".encode("latin-1"), "line 1: byte 2 .0xe9. is not UTF-8")])
+def test_lists_that_are_none_are_named_by_line(tmp_path, form, content, said):
+    (tmp_path / "pairs.txt").write_bytes(content)
+    with pytest.raises(InputError, match=f"pairs.txt: {said}"):
+        read_pair_list(tmp_path / "pairs.txt", form)

@@ -105,7 +105,7 @@ def test_flags_that_do_not_fit(two, tmp_path, flags, message):
 
 def test_a_file_that_is_no_array_is_refused(two, tmp_path):
     (tmp_path / "x.npy").write_bytes(b"nothing like it")
-    with pytest.raises(InputError, match="x.npy: no .npy of numbers"):
+    with pytest.raises(InputError, match="x.npy: no whole .npy array .it does not begin as one"):
         merge(two, tmp_path / "out", [tmp_path / "x.npy"] * 2)
 
 

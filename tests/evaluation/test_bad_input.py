@@ -153,12 +153,12 @@ LISTS = {
     "a line too many": lambda path: write_lines(path, [*path.read_text().splitlines(), "7"]),
     "an empty line": lambda path: write_lines(path, ["", *path.read_text().splitlines()[1:]]),
     "empty": lambda path: path.write_text(""),
-    "no text": lambda path: path.write_bytes(b"\xff\xfe\xe9\n" * len(path.read_text().splitlines())),
+    "no text": lambda path: path.write_bytes(b"\x80\xfe\xe9\n" * len(path.read_text().splitlines())),
     "missing": lambda path: path.unlink(),
 }
 OTHERS = {
     "empty": lambda path: path.write_bytes(b""),
-    "no text": lambda path: path.write_bytes(b"\xff\xfe\xe9 1 2\n" * 5),
+    "no text": lambda path: path.write_bytes(b"\x80\xfe\xe9 1 2\n" * 5),
     "missing": lambda path: path.unlink(),
 }
 

@@ -1,6 +1,13 @@
 """IJB: modes, templates, 1:1 and both 1:N definitions against loops and scikit-learn."""
 from arcface_mxnet.evaluation.ijb.identification import identify_separate, identify_union
-from arcface_mxnet.evaluation.ijb.metadata import Subjects, TemplatePairs
+from arcface_mxnet.evaluation.ijb.metadata import (
+    Subjects,
+    TemplatePairs,
+    read_faces,
+    read_media,
+    read_pairs,
+    read_subjects,
+)
 from arcface_mxnet.evaluation.ijb.templates import Mode, Templates, pool
 from arcface_mxnet.evaluation.ijb.verification import FARS, pair_scores, verify, without_collinear
 from arcface_mxnet.evaluation.metrics import roc
@@ -274,3 +281,27 @@ def test_identification_refuses_lists_that_do_not_belong_together():
     everyone = Subjects(probes.templates, np.full(40, galleries[0].subjects[0]))
     with pytest.raises(InputError, match="with and without a mate"):
         identify_separate(templates, galleries, everyone)
+
+
+@pytest.mark.parametrize("read,text,said", [
+    (read_pairs, "1 2 0\n5000000000 3 1\n",
+     "line 2: '5000000000' is not a whole number from -2147483648 to 2147483647"),
+    (read_pairs, "1 2 0\n" + "9" * 30 + " 3 1\n", "line 2: .*it has 30 digits"),
+    (read_pairs, "1 2 257\n", "line 1: label 257 is not"),
+    (read_pairs, "1 2 0\n1 3\n", "line 2: 2 columns"), (read_pairs, "1 2 nan\n", "line 1: 'nan' .*not finite"),
+    (read_media, "a 1 " + "9" * 5000 + "\n", "line 1: .*it has 5000 digits"),
+    (read_media, "a\0 1 2\n", "line 1: a NUL"),
+    (read_media, "", "not the published form"),
+    (read_faces, "a " + "1 " * 10 + "inf\n", "line 1 holds a number that is not finite"),
+    (lambda path: read_subjects([path]), "TEMPLATE_ID,SUBJECT_ID\n1," + "9" * 40 + "\n", "no list with TEMPLATE_ID"),
+    (lambda path: read_subjects([path]), "A,B\n1,2\n", "no list with TEMPLATE_ID")])
+def test_lists_of_numbers_that_are_none_are_named_by_line(tmp_path, read, text, said):
+    """A number that does not fit its column wrapped around, and then named another template."""
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(InputError, match=f"list.txt: .*{said}"):
+        read(tmp_path / "list.txt")
+
+
+def test_a_quote_in_a_name_is_a_letter(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b'\xef\xbb\xbf"a 1 2\r\nb" 3 4\r\n')
+    assert read_media(tmp_path / "list.txt").images.tolist() == ['"a', 'b"']

@@ -7,7 +7,6 @@ from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import (
     atomic_open,
     atomic_path,
-    read_json,
     sha256,
     verify_checksum,
     write_checksum,
@@ -66,12 +65,3 @@ def test_one_flipped_byte_is_found(tmp_path):
     path.write_bytes(bytes(500) + b"\1" + bytes(499))
     with pytest.raises(InputError, match="model.params: .*do not match model.params.sha256"):
         verify_checksum(path)
-
-
-@pytest.mark.parametrize("content, said", [(None, "not found"), (b"{", "not valid JSON"), (b"\xff", "not valid JSON")])
-def test_json_that_is_missing_or_broken_is_named(tmp_path, content, said):
-    path = tmp_path / "settings.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=f"settings.json: {said}"):
-        read_json(path)

@@ -56,7 +56,7 @@ def test_what_is_no_text_is_named_by_line_and_byte(tmp_path, content, said):
 
 def test_logs_are_read_around_what_is_no_text(tmp_path):
     path = write(tmp_path / "a", b"one\n\xe9\0two\r\n")
-    assert read_lines(path, "r", lenient=True) == ["one", "\ufffd\0two"]
+    assert read_lines(path, "r", errors="replace") == ["one", "\ufffd\0two"]
 
 
 def test_lines_end_where_they_end_and_nowhere_else(tmp_path):
@@ -173,6 +173,11 @@ def test_both_slashes_separate():
 def test_json_that_is_none(tmp_path, content, said):
     with pytest.raises(InputError, match=f"a: .*{said}.*; restore it from a copy"):
         read_json(write(tmp_path / "a", content.encode()))
+
+
+def test_json_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="a: not found; restore it from a copy"):
+        read_json(tmp_path / "a")
 
 
 def test_json_in_every_encoding(tmp_path):

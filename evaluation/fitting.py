@@ -40,6 +40,7 @@ def fit(executor: "mx.executor.Executor", optimizer: "mx.optimizer.Optimizer",
         executor.backward()
         for number, name in enumerate(names):
             update(number, executor.grad_dict[name], executor.arg_dict[name])
+    mx.nd.waitall()  # moving statistics are written by the backward pass, and no reader of them waits for it
 
 
 def checkpoint_of(executor: "mx.executor.Executor", symbol: "mx.sym.Symbol") -> Checkpoint:

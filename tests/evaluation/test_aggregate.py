@@ -2,7 +2,7 @@
 from arcface_mxnet.evaluation import aggregate
 from arcface_mxnet.evaluation.aggregate import aggregate as pooled
 from arcface_mxnet.evaluation.aggregate import rule_weights
-from arcface_mxnet.evaluation.fitting import initialise
+from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.mx import mx
 
@@ -79,6 +79,20 @@ def test_quality_is_learned_without_labels_of_quality():
     assert closeness(others, people, found) > closeness(others, people, None) + 0.02
     again = aggregate.train_quality(rows, labels, plan)
     assert all((learnt.args[name].asnumpy() == again.args[name].asnumpy()).all() for name in learnt.args)
+
+
+def test_what_was_learned_holds_the_statistics_of_the_last_step():
+    """MXNet's executor lets a read of them overtake the backward pass that writes them."""
+    rng = np.random.default_rng(4)
+    batches = [{"data_rows": rng.normal(size=(3 * 16 * 8, 64))} for _ in range(30)]
+    executor = bind(aggregate.set_triplet_symbol(16, 8, 0.5), {"data_rows": batches[0]["data_rows"].shape}, learn=True)
+    initialise(executor, rng)
+    mean = np.zeros(64)
+    for batch in batches:
+        fit(executor, mx.optimizer.SGD(learning_rate=0.0), [batch])
+        found = checkpoint_of(executor, mx.sym.Variable("unused")).aux["quality_bn_moving_mean"].asnumpy()
+        mean = 0.9 * mean + 0.1 * batch["data_rows"].mean(axis=0)
+        np.testing.assert_allclose(found, mean, atol=1e-5)
 
 
 def test_the_set_loss_is_its_formula_and_so_is_its_gradient():

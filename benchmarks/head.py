@@ -13,16 +13,16 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
+from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel, Program
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres
+from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.engine.model import Model, backbone_program
-from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres
-from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import run_command
 from arcface_mxnet.runtime.files import write_json
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 

@@ -17,8 +17,8 @@ from typing import Callable, Dict, List
 from arcface_mxnet.datasets.iterator import ClassificationBatches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.shuffle import shuffle
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.environment import available_cores
-from arcface_mxnet.runtime.mx import mx
 
 
 def ours(records: RecordSet, batch_size: int, threads: int, epoch: int) -> int:

@@ -5,9 +5,9 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from arcface_mxnet.engines.mxnet.mx import available_cores, mx
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.errors import run_command
-from arcface_mxnet.runtime.mx import available_cores, mx
 
 import numpy as np
 

@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
+from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
+from arcface_mxnet.engines.mxnet.to_onnx import write_onnx
+from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.graph.checkpoint import load, save
 from arcface_mxnet.graph.describe import description
-from arcface_mxnet.graph.quantise import bf16_form, int8_form
-from arcface_mxnet.graph.to_onnx import write_onnx
 from arcface_mxnet.graph.to_torch import to_torch
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import run_command

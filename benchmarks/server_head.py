@@ -10,16 +10,16 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from arcface_mxnet.recognition.engine.class_centres import HeadSizes
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
-from arcface_mxnet.recognition.engine.distributed import join
+from arcface_mxnet.engines.mxnet.class_centres import HeadSizes
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel, Program
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.parameter_server import KEY_CLASSES, ServerCentres
+from arcface_mxnet.engines.mxnet.partial_fc import Rule
+from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
+from arcface_mxnet.engines.mxnet.workers import join
 from arcface_mxnet.recognition.engine.model import Model, backbone_program
-from arcface_mxnet.recognition.engine.parameter_server import KEY_CLASSES, ServerCentres
-from arcface_mxnet.recognition.engine.partial_fc import Rule
-from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.errors import run_command
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 

@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
+from arcface_mxnet.engines.mxnet.mx import available_cores, contexts, mx
+from arcface_mxnet.engines.mxnet.workers import ALONE
 from arcface_mxnet.graph.describe import count_flops
-from arcface_mxnet.recognition.engine.distributed import ALONE
 from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
 from arcface_mxnet.recognition.engine.setup import fresh, make_step
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import run_command
-from arcface_mxnet.runtime.mx import available_cores, contexts, mx
 
 import numpy as np
 

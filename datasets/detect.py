@@ -1,12 +1,11 @@
 """Found faces: box, score and five points; how overlapping ones are thinned out and how one is chosen."""
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Protocol, Tuple
+from typing import Any, Dict, List, Optional, Protocol, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np
@@ -78,15 +77,15 @@ class _Stage:
 
     def __init__(self, prefix: Path) -> None:
         self._checkpoint: Checkpoint = load(str(prefix), 1)
-        self._bound: Dict[Tuple[int, ...], mx.executor.Executor] = {}
+        self._bound: Dict[Tuple[int, ...], Any] = {}
 
     def run(self, batch: np.ndarray) -> List[np.ndarray]:
         """Outputs in the order of the symbol."""
+        from arcface_mxnet.engines.mxnet.executor import Bound  # MXNet loads only where it is used
+
         if batch.shape not in self._bound:
-            executor = self._checkpoint.symbol.simple_bind(mx.cpu(), grad_req="null", data=batch.shape)
-            executor.copy_params_from(self._checkpoint.args, self._checkpoint.aux, allow_extra_params=True)
-            self._bound = {batch.shape: executor}
-        return [out.asnumpy() for out in self._bound[batch.shape].forward(is_train=False, data=mx.nd.array(batch))]
+            self._bound = {batch.shape: Bound(self._checkpoint, {"data": batch.shape})}
+        return self._bound[batch.shape].run({"data": batch})
 
 
 def _prepare(images: List[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,6 @@ from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np
@@ -105,14 +104,14 @@ _SLICE = 32
 
 
 class Batch(NamedTuple):
-    """data: NDArray float32 (B, 3, h, w), RGB 0..255; label: NDArray float32 (B,), the classes.
+    """data: float32 (B, 3, h, w), RGB 0..255; label: float32 (B,), the classes.
 
-    beside: what else is known of each image, NDArray float32 (B,) by name.
+    beside: what else is known of each image, float32 (B,) by name.
     """
 
-    data: mx.nd.NDArray
-    label: mx.nd.NDArray
-    beside: Mapping[str, mx.nd.NDArray]
+    data: np.ndarray
+    label: np.ndarray
+    beside: Mapping[str, np.ndarray]
 
 
 class Batches:
@@ -140,11 +139,11 @@ class Batches:
         """What filling the batches brought about since the last call, for the log."""
         return []
 
-    def restart_arrays(self) -> Dict[str, "mx.nd.NDArray"]:
+    def restart_arrays(self) -> Dict[str, np.ndarray]:
         """What a restart needs beside the position; nothing where the order follows from seed and epoch."""
         return {}
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Restore `restart_arrays`; foreign names are left alone."""
 
     def first_position(self) -> int:
@@ -231,8 +230,7 @@ class _Filling:
     def batch(self) -> Batch:
         for part in self._parts:
             part.result()
-        beside = {name: mx.nd.from_numpy(values) for name, values in self._beside.items()}
-        return Batch(mx.nd.from_numpy(self._data), mx.nd.from_numpy(self._label), beside)  # without a copy
+        return Batch(self._data, self._label, self._beside)
 
     def cancel(self) -> None:
         for part in self._parts:

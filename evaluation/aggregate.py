@@ -7,12 +7,11 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from arcface_mxnet.evaluation.angles import read_labels
 from arcface_mxnet.evaluation.command import add_out_flag, load_features, model_hashes, parser, read_ids
 from arcface_mxnet.evaluation.features import normalise
-from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
 from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import progress
 
 import numpy as np
@@ -148,25 +147,25 @@ def quality_inputs(embeddings: np.ndarray) -> np.ndarray:
     return np.hstack([rows / lengths, np.log(lengths)]).astype(np.float32)
 
 
-def quality_symbol(data: "mx.sym.Symbol") -> "mx.sym.Symbol":
+def quality_symbol(data: sym.Symbol) -> sym.Symbol:
     """data_rows (n, d + 1) to quality (n, 1) in (0, 1); the norm's scale is learned away by a normalisation."""
-    rows = mx.sym.BatchNorm(data, fix_gamma=True, eps=1e-5, name="quality_bn")
-    rows = mx.sym.FullyConnected(rows, num_hidden=HIDDEN, name="quality_fc1")
-    rows = mx.sym.Activation(rows, act_type="tanh", name="quality_tanh")
-    return mx.sym.sigmoid(mx.sym.FullyConnected(rows, num_hidden=1, name="quality_fc2"), name="quality")
+    rows = sym.BatchNorm(data, fix_gamma=True, eps=1e-5, name="quality_bn")
+    rows = sym.FullyConnected(rows, num_hidden=HIDDEN, name="quality_fc1")
+    rows = sym.Activation(rows, act_type="tanh", name="quality_tanh")
+    return sym.sigmoid(sym.FullyConnected(rows, num_hidden=1, name="quality_fc2"), name="quality")
 
 
-def set_triplet_symbol(triplets: int, set_size: int, delta: float) -> "mx.sym.Symbol":
+def set_triplet_symbol(triplets: int, set_size: int, delta: float) -> sym.Symbol:
     """The mean set triplet loss; data_rows: `triplets` anchors, positives and negatives of `set_size` images."""
-    data = mx.sym.Variable("data_rows")
-    weights = mx.sym.reshape(quality_symbol(data), shape=(3 * triplets, set_size, 1))
-    units = mx.sym.slice_axis(data, axis=1, begin=0, end=-1)
-    sets = mx.sym.reshape(units, shape=(3 * triplets, set_size, -1))
-    weighted = mx.sym.sum(mx.sym.broadcast_mul(sets, weights), axis=1)
-    pooled = mx.sym.broadcast_div(weighted, mx.sym.sum(weights, axis=1))
-    anchor, positive, negative = mx.sym.split(pooled, num_outputs=3, axis=0)
-    gap = mx.sym.sum(mx.sym.square(anchor - positive), axis=1) - mx.sym.sum(mx.sym.square(anchor - negative), axis=1)
-    return mx.sym.MakeLoss(mx.sym.mean(mx.sym.relu(gap + delta)), name="set_triplet")
+    data = sym.Variable("data_rows")
+    weights = sym.reshape(quality_symbol(data), shape=(3 * triplets, set_size, 1))
+    units = sym.slice_axis(data, axis=1, begin=0, end=-1)
+    sets = sym.reshape(units, shape=(3 * triplets, set_size, -1))
+    weighted = sym.sum(sym.broadcast_mul(sets, weights), axis=1)
+    pooled = sym.broadcast_div(weighted, sym.sum(weights, axis=1))
+    anchor, positive, negative = sym.split(pooled, num_outputs=3, axis=0)
+    gap = sym.sum(sym.square(anchor - positive), axis=1) - sym.sum(sym.square(anchor - negative), axis=1)
+    return sym.MakeLoss(sym.mean(sym.relu(gap + delta)), name="set_triplet")
 
 
 def train_quality(embeddings: np.ndarray, labels: np.ndarray, plan: QualityPlan) -> Checkpoint:
@@ -174,6 +173,8 @@ def train_quality(embeddings: np.ndarray, labels: np.ndarray, plan: QualityPlan)
 
     Raises InputError unless two classes have two sets' worth of images (2 * set_size).
     """
+    from arcface_mxnet.engines.mxnet.fitting import fit  # MXNet loads only where it is used
+
     inputs = quality_inputs(embeddings)
     order = np.argsort(labels, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(np.asarray(labels)[order])) + 1)
@@ -183,22 +184,21 @@ def train_quality(embeddings: np.ndarray, labels: np.ndarray, plan: QualityPlan)
                          "give more images a class or smaller sets")
     rng = np.random.default_rng(plan.seed)
     symbol = set_triplet_symbol(plan.triplets, plan.set_size, plan.delta)
-    executor = bind(symbol, {"data_rows": (3 * plan.triplets * plan.set_size, inputs.shape[1])}, learn=True)
-    initialise(executor, rng)
-    fit(executor, mx.optimizer.Adam(learning_rate=plan.rate),
-        ({"data_rows": inputs[_draw_triplets(usable, plan, rng)]}
-         for _ in progress(range(plan.steps), label="quality", unit="steps")))
-    return checkpoint_of(executor, quality_symbol(mx.sym.Variable("data_rows")))
+    shapes = {"data_rows": (3 * plan.triplets * plan.set_size, inputs.shape[1])}
+    batches = ((plan.rate, {"data_rows": inputs[_draw_triplets(usable, plan, rng)]})
+               for _ in progress(range(plan.steps), label="quality", unit="steps"))
+    learnt = fit(symbol, shapes, rng, ("adam", {}), batches)
+    return Checkpoint(quality_symbol(sym.Variable("data_rows")), learnt.args, learnt.aux)
 
 
 def predict_quality(checkpoint: Checkpoint, embeddings: np.ndarray, block: int = 4096) -> np.ndarray:
     """Quality in (0, 1) of (n, d) un-normalised embeddings: float64 (n,)."""
+    from arcface_mxnet.engines.mxnet.executor import forward  # MXNet loads only where it is used
+
     found: List[np.ndarray] = []
     for start in range(0, len(embeddings), block):
         inputs = quality_inputs(embeddings[start:start + block])
-        executor = checkpoint.symbol.bind(mx.cpu(), dict(checkpoint.args, data_rows=mx.nd.array(inputs)),
-                                          aux_states=checkpoint.aux, grad_req="null")
-        found.append(executor.forward(is_train=False)[0].asnumpy()[:, 0].astype(np.float64))
+        found.append(forward(checkpoint, {"data_rows": inputs})[0][:, 0].astype(np.float64))
     return np.concatenate(found)
 
 

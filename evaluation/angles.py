@@ -140,7 +140,7 @@ def read_weights(path: str) -> np.ndarray:
     if HEAD_WEIGHT not in args:
         raise InputError(f"{path}: has no {HEAD_WEIGHT} (it holds the embedding only); "
                          "give a checkpoint of the run's last/ folder")
-    return args[HEAD_WEIGHT].asnumpy()
+    return args[HEAD_WEIGHT]
 
 
 def has_centres(model: str) -> bool:

@@ -2,14 +2,13 @@
 import argparse
 from typing import Dict, List, Optional
 
-from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.embedder import Embedder, devices
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
 from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
-from arcface_mxnet.runtime.mx import contexts
 from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
@@ -44,7 +43,7 @@ def add_out_flag(flags: argparse.ArgumentParser) -> None:
 
 def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
     """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
-    return Embedder.load(models or options.model, contexts(options.gpus), options.batch_size, options.exact)
+    return Embedder.load(models or options.model, devices(options.gpus), options.batch_size, options.exact)
 
 
 def model_hashes(models: str) -> Dict[str, str]:

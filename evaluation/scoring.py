@@ -3,10 +3,9 @@
 The product runs on MXNet's oneDNN (twice as fast here as NumPy's OpenBLAS), and the next block is computed while the
 caller works on the present one.
 """
+import importlib.util
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
-
-from arcface_mxnet.runtime.mx import mx
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -49,7 +48,7 @@ def score_blocks(rows: np.ndarray, columns: np.ndarray, ends: Sequence[int],
     float32 (error about 1e-7 for unit vectors). The yielded array is overwritten by the next-but-one block: use it
     before asking for the next.
     """
-    product = _Product(np.ascontiguousarray(rows, np.float32), max(np.diff([0, *ends]), default=0))
+    product = _product(np.ascontiguousarray(rows, np.float32), max(np.diff([0, *ends]), default=0))
     starts = [0, *ends[:-1]]
 
     def launch(index: int) -> None:
@@ -80,31 +79,29 @@ def sieve(scores: np.ndarray, cut: Union[float, np.ndarray], start: int) -> Surv
     return Survivors(rows, found - rows * scores.shape[1] + start, scores.ravel()[found])
 
 
-class _Product:
-    """Two output buffers shared with MXNet without a copy; one is filled while the other is read."""
+class _NumpyProduct:
+    """The same where MXNet is not installed, by NumPy's BLAS, one block after the other."""
 
     def __init__(self, rows: np.ndarray, widest: int) -> None:
-        self._rows = mx.nd.from_numpy(rows[:], zero_copy=True)
-        self._memory = [np.empty(len(rows) * widest, np.float32) for _ in range(2)]
-        self._running: List[Optional[Tuple[np.ndarray, mx.nd.NDArray, mx.nd.NDArray]]] = [None, None]
+        self._rows = rows
+        self._scores: List[Optional[np.ndarray]] = [None, None]
 
     def launch(self, slot: int, columns: np.ndarray) -> None:
-        """Start rows x columns.T into buffer `slot`; returns at once."""
-        height, width = self._rows.shape[0], len(columns)
-        scores = self._memory[slot][:height * width].reshape(height, width)
-        right = mx.nd.from_numpy(np.array(columns, np.float32, order="C"), zero_copy=True)
-        out = mx.nd.from_numpy(scores[:], zero_copy=True)
-        mx.nd.FullyConnected(self._rows, right, no_bias=True, num_hidden=width, out=out)
-        self._running[slot] = (scores, right, out)
+        """Compute rows x columns.T."""
+        self._scores[slot] = self._rows @ np.asarray(columns, np.float32).T
 
     def wait(self, slot: int) -> np.ndarray:
-        """The finished scores of buffer `slot`."""
-        running = self._running[slot]
-        assert running is not None
-        scores, _, out = running
-        out.wait_to_read()
-        self._running[slot] = None
+        """The scores of the last launch."""
+        scores, self._scores[slot] = self._scores[slot], None
+        assert scores is not None
         return scores
+
+
+def _product(rows: np.ndarray, widest: int) -> Any:
+    if importlib.util.find_spec("mxnet") is None:
+        return _NumpyProduct(rows, widest)
+    from arcface_mxnet.engines.mxnet.product import Product  # MXNet loads only where it is used
+    return Product(rows, widest)
 
 
 # Exact counts of a stream of scores in 65,536 equal bins: a whole ROC curve in half a megabyte.

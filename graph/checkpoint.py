@@ -3,32 +3,33 @@
 docs/original.md, sections 2.9 and 4.5. Written files have a checksum beside them; a file whose checksum does not hold,
 that is truncated, or whose symbol and parameters disagree, is refused with one line.
 """
-import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Collection, Optional, Sequence, Tuple
 
-from arcface_mxnet.graph.nodes import disagreeing_shape, is_input
+from arcface_mxnet.graph.nodes import Graph, Node, disagreeing_shape, is_input
+from arcface_mxnet.graph.params_file import Arrays, as_float32, read_arrays, split_kinds, write_arrays
+from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.graph.symbol_json import Entry, read_file
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import CHECKSUM_SUFFIX, atomic_path, verify_checksum, write_checksum
-from arcface_mxnet.runtime.mx import mx
 
 EMBEDDING_OUTPUT = "fc1_output"
 HEAD_PREFIX = "fc7"
 DENSE_NAMES = ("fc1_weight", "pre_fc1_weight")  # the published y1 has the first, later code writes the second
 
-NDArrays = Dict[str, "mx.nd.NDArray"]
+DATA = "data"
+_FLOATS = ("float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A graph and its values; `args` are the learnt parameters, `aux` the statistics of the normalisations."""
 
-    symbol: "mx.sym.Symbol"
-    args: NDArrays
-    aux: NDArrays
+    symbol: Symbol
+    args: Arrays
+    aux: Arrays
 
 
 def parse_model(text: str) -> Tuple[str, int]:
@@ -50,62 +51,77 @@ def params_path(prefix: str, epoch: int) -> Path:
     return Path(f"{prefix}-{epoch:04d}.params")
 
 
-def load(prefix: str, epoch: int, symbol: Optional["mx.sym.Symbol"] = None) -> Checkpoint:
+def load(prefix: str, epoch: int, symbol: Optional[Symbol] = None, allow: Collection[str] = ()) -> Checkpoint:
     """Read PREFIX-symbol.json (or take `symbol`) and PREFIX-NNNN.params, and check that they belong together.
 
-    Graphs of MXNet 0.8 and later load. The last dense weight may be stored as fc1_weight or pre_fc1_weight: it gets the
-    name the symbol uses. Parameters of a classification head (fc7*) that the symbol lacks are left out.
+    Nothing in either file is believed before it is checked (graph.symbol_json, graph.params_file); `allow` names
+    operators admitted beside the known ones. Graphs of MXNet 0.8 and later load. The last dense weight may be stored as
+    fc1_weight or pre_fc1_weight: it gets the name the symbol uses. An input of another name becomes `data`. Half
+    precision, of parameters and of casts in the graph, becomes float32, which every device can run. Parameters of a
+    classification head (fc7*) that the symbol lacks are left out.
     Raises InputError naming the file, or the parameter, for whatever is missing, damaged or does not fit.
     """
     if symbol is None:
-        symbol = load_symbol(symbol_path(prefix))
+        symbol = load_symbol(symbol_path(prefix), allow)
     path = params_path(prefix, epoch)
-    args, aux = load_params(path)
-    return align(symbol, args, aux, str(path))
+    args, aux = load_params(path, symbol.list_auxiliary_states())
+    return align(in_float32(symbol), args, aux, str(path))
 
 
-def load_symbol(path: Path) -> "mx.sym.Symbol":
-    """Read a graph; raises InputError naming the file when it is missing or is no graph."""
+def load_symbol(path: Path, allow: Collection[str] = ()) -> Symbol:
+    """Read a graph; raises InputError naming the file when it is missing, or is no graph this program runs."""
     _require(path)
     verify_checksum(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        if "nodes" not in json.loads(text):
-            raise ValueError("it has no nodes")
-        return mx.sym.load_json(text)
-    except (ValueError, TypeError, mx.base.MXNetError) as error:
-        raise InputError(f"{path}: not an MXNet symbol ({_first_line(error)}); use another copy") from None
+    return Symbol(read_file(path, allow))
 
 
-def load_params(path: Path) -> Tuple[NDArrays, NDArrays]:
-    """Read a parameter file into (args, aux); raises InputError when it is missing, damaged or of another kind."""
+def load_params(path: Path, states: Collection[str] = ()) -> Tuple[Arrays, Arrays]:
+    """Read a parameter file into (args, aux), float32 for every floating type.
+
+    `states`: the names of the auxiliary states, for a file whose names do not say what is one. Raises InputError when
+    it is missing, damaged or of another kind.
+    """
     _require(path)
     verify_checksum(path)
-    try:
-        stored = mx.nd.load(os.fspath(path))
-    except mx.base.MXNetError as error:
-        raise InputError(f"{path}: truncated or not an MXNet parameter file ({_first_line(error)}); "
-                         f"use another copy") from None
-    if not isinstance(stored, dict):
-        raise InputError(f"{path}: holds arrays without names; give the file that belongs to the symbol")
-    args: NDArrays = {}
-    aux: NDArrays = {}
-    for key, value in stored.items():
-        kind, separator, name = key.partition(":")
-        if not separator or kind not in ("arg", "aux"):
-            raise InputError(f"{path}: '{key}' is neither arg:NAME nor aux:NAME; give a file saved with its symbol")
-        (args if kind == "arg" else aux)[name] = value
+    args, aux = split_kinds(read_arrays(path), states, str(path))
+    for group in (args, aux):
+        for name, value in group.items():
+            if value.dtype.kind == "f":
+                group[name] = as_float32(value, name, str(path))
     return args, aux
 
 
-def align(symbol: "mx.sym.Symbol", args: NDArrays, aux: NDArrays, origin: str) -> Checkpoint:
-    """Give parameters the names `symbol` uses and check names and shapes; `origin` is named in errors (InputError)."""
+def in_float32(symbol: Symbol) -> Symbol:
+    """A graph without its casts between floating types; those of bfloat16 (`amp_cast`) stay, with what they return to.
+
+    A graph with half precision runs on few devices, and its casts change nothing but the precision.
+    """
+    graph = Graph.of(symbol)
+    lowered = any(node.op == "amp_cast" and node.attrs.get("dtype") == "bfloat16" for node in graph.nodes())
+
+    def source(node: Node) -> Optional[Entry]:
+        gone = node.op == "Cast" or node.op == "amp_cast" and not lowered
+        return node.inputs[0] if gone and node.attrs.get("dtype") in _FLOATS else None
+
+    cast = graph.replace(source)
+    noted = [node for node in graph.nodes() if node.is_variable and node.attrs.get("__dtype__") in ("1", "2")]
+    for node in noted:
+        node.attrs["__dtype__"] = "0"
+    return graph.symbol() if cast or noted else symbol
+
+
+def align(symbol: Symbol, args: Arrays, aux: Arrays, origin: str) -> Checkpoint:
+    """Give parameters the names `symbol` uses and check names and shapes; `origin` is named in errors (InputError).
+
+    Where the graph has no input named `data`, the one variable that has no value and is no label is it.
+    """
     wanted = set(symbol.list_arguments())
     args = dict(args)
     for given, other in (DENSE_NAMES, DENSE_NAMES[::-1]):
         if given in args and given not in wanted and other in wanted and other not in args:
             args[other] = args.pop(given)
     args = {name: value for name, value in args.items() if name in wanted or not name.startswith(HEAD_PREFIX)}
+    symbol = _with_data(symbol, args)
     parameters = [name for name in symbol.list_arguments() if not is_input(name)]
     _same_names("parameter", parameters, args, origin)
     _same_names("auxiliary state", symbol.list_auxiliary_states(), aux, origin)
@@ -122,17 +138,9 @@ def save(checkpoint: Checkpoint, prefix: str, epoch: int) -> None:
     """Write PREFIX-symbol.json and PREFIX-NNNN.params, each atomically and with a .sha256 beside it."""
     stored = {f"arg:{name}": value for name, value in checkpoint.args.items()}
     stored.update({f"aux:{name}": value for name, value in checkpoint.aux.items()})
-    _write(symbol_path(prefix), lambda path: checkpoint.symbol.save(path, remove_amp_cast=False))
-    _write(params_path(prefix, epoch), lambda path: save_arrays(path, stored))
-
-
-def save_arrays(path: str, arrays: NDArrays) -> None:
-    """mx.nd.save, with MXNet's C++ stack on a failed write turned into an InputError that names the file."""
-    try:
-        mx.nd.save(path, arrays)
-    except mx.base.MXNetError as error:
-        raise InputError(f"{path}: could not be written whole ({_first_line(error)}); "
-                         f"make room on the disk or choose another folder") from None
+    text = checkpoint.symbol.tojson().encode("utf-8")
+    _write(symbol_path(prefix), lambda path: path.write_bytes(text))
+    _write(params_path(prefix, epoch), lambda path: write_arrays(path, stored))
 
 
 def embedding_only(checkpoint: Checkpoint) -> Checkpoint:
@@ -162,7 +170,19 @@ def _require(path: Path) -> None:
     raise InputError(f"{path}: not found; {hint}")
 
 
-def _same_names(kind: str, wanted: Sequence[str], given: NDArrays, origin: str) -> None:
+def _with_data(symbol: Symbol, args: Collection[str]) -> Symbol:
+    """The graph with its one free variable named `data`."""
+    free = [name for name in symbol.list_arguments() if name not in args and not name.endswith("label")]
+    if len(free) != 1 or DATA in symbol.list_inputs() or is_input(free[0]):
+        return symbol
+    graph = Graph.of(symbol)
+    for node in graph.nodes():
+        if node.is_variable and node.name == free[0]:
+            node.name = DATA
+    return graph.symbol()
+
+
+def _same_names(kind: str, wanted: Sequence[str], given: Collection[str], origin: str) -> None:
     missing = [name for name in wanted if name not in given]
     extra = sorted(set(given) - set(wanted))
     if missing or extra:
@@ -172,18 +192,11 @@ def _same_names(kind: str, wanted: Sequence[str], given: NDArrays, origin: str) 
                          f"these files do not belong together")
 
 
-def _write(path: Path, write: Callable[[str], None]) -> None:
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write atomically; the old checksum goes first, so that a stop in between leaves a good file, no false alarm."""
     beside = Path(f"{path}{CHECKSUM_SUFFIX}")
     with atomic_path(path) as temporary:
-        write(os.fspath(temporary))
+        write(temporary)
         if beside.exists():
             beside.unlink()
     write_checksum(path)
-
-
-def _first_line(error: Exception) -> str:
-    """The telling part of an MXNet error, whose first lines are a C++ stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = next((line for line in lines if "Check failed" in line), lines[-1] if lines else "unreadable")
-    return telling.split("MXNetError: ")[-1][:160]

@@ -1,12 +1,12 @@
 """What a checkpoint takes and gives, in words and numbers: for file metadata and model cards."""
-import ast
-import json
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import math
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.graph.nodes import Graph, Node, Shape, fitting_image
+from arcface_mxnet.graph.nodes import Graph, Node, Shape, ShapeError, fitting_image
+from arcface_mxnet.graph.shape_inference import ShapeInference
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
@@ -20,6 +20,21 @@ def image_shape(checkpoint: Checkpoint) -> Shape:
     if found is None:
         raise InputError("no image size fits this graph; it must have one input named data")
     return found
+
+
+def require_image(checkpoint: Checkpoint, image: Sequence[int]) -> None:
+    """Raise InputError where the network cannot take images of shape (c, h, w); --image-size only where that helps."""
+    given = {name: value.shape for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
+    try:
+        ShapeInference(checkpoint.symbol.heads).run({**given, "data": (1, *image)})
+        return
+    except ShapeError as error:
+        why = error
+    made_for = fitting_image(checkpoint.symbol, given)
+    if made_for is not None and made_for[0] == image[0]:
+        raise InputError(f"the network does not take images of shape {tuple(image)}; give --image-size as it was "
+                         f"trained: {made_for[1]},{made_for[2]} fits")
+    raise InputError(f"the network does not take images of shape {tuple(image)}: {why}")
 
 
 def parameter_count(checkpoint: Checkpoint) -> Tuple[int, int]:
@@ -57,7 +72,7 @@ def description(checkpoint: Checkpoint, outside: Optional[str] = None) -> Dict[s
     """
     channels, height, width = image_shape(checkpoint)
     shape = (1, channels, height, width)
-    sizes = checkpoint.symbol.infer_shape_partial(data=shape)[1]
+    length, = {size[-1] for size in checkpoint.symbol.infer_shape_partial(data=shape)[1][:1] if size} or {0}
     inside = normalisation(checkpoint)
     learnt, statistics = parameter_count(checkpoint)
     return {
@@ -66,7 +81,7 @@ def description(checkpoint: Checkpoint, outside: Optional[str] = None) -> Dict[s
         "range": "0 to 255" if outside is None else "-1 to 1",
         "normalisation": outside or (f"{inside}, inside the graph: feed raw pixels" if inside else "none in the graph"),
         "alignment": "five points to the 112x112 ArcFace template" if (height, width) == (112, 112) else "not known",
-        "output": f"float32 (n, {sizes[0][-1]}), {checkpoint.symbol.list_outputs()[0]}, not normalised; "
+        "output": f"float32 (n, {length or 'unknown'}), {checkpoint.symbol.list_outputs()[0]}, not normalised; "
                   "compare by cosine",
         "parameters": f"{learnt} learnt, {statistics} statistics",
         "operations": f"{count_flops(checkpoint.symbol, shape)} a face (2 for each multiply-add)",
@@ -79,42 +94,33 @@ def description(checkpoint: Checkpoint, outside: Optional[str] = None) -> Dict[s
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
 
 
-def count_flops(symbol: "mx.sym.Symbol", input_shape: Sequence[int]) -> int:
+def count_flops(symbol: Symbol, input_shape: Sequence[int]) -> int:
     """Floating-point operations of one forward pass; `input_shape` is that of `data`, (1, c, h, w).
 
     Two for each multiply-add of a convolution, less one an output where there is no bias, divided by the groups and cut
     to a whole number; two for each weight of a dense layer, less the outputs where there is no bias. All other
     operators count nothing. Raises InputError when the graph cannot take that shape.
     """
-    internals = symbol.get_internals()
+    inference = ShapeInference(symbol.heads)
     try:
-        _, shapes, _ = internals.infer_shape(data=tuple(input_shape))
-    except mx.base.MXNetError:
+        shapes = inference.run({"data": input_shape})
+    except ShapeError:
         raise InputError(f"the graph cannot take images of shape {tuple(input_shape)}") from None
-    known: Dict[str, Tuple[int, ...]] = dict(zip(internals.list_outputs(), shapes))
-    nodes: List[Dict[str, Any]] = json.loads(symbol.tojson())["nodes"]
-    total = 0
-    for node in nodes:
-        if node["op"] in ("Convolution", "FullyConnected"):
-            total += _node_flops(node, nodes, known)
-    return total
+    counted = [node for node in inference.nodes if node.op in ("Convolution", "FullyConnected")]
+    if any((id(node), 0) not in shapes for node in counted):
+        raise InputError("the shapes of this graph cannot be told; it has operators this program does not know")
+    return sum(_node_flops(node, shapes) for node in counted)
 
 
-def _node_flops(node: Dict[str, Any], nodes: List[Dict[str, Any]], known: Dict[str, Tuple[int, ...]]) -> int:
-    attributes = node.get("attrs", {})
-    no_bias = attributes.get("no_bias", "False") in ("True", "1")
-    source = nodes[node["inputs"][0][0]]
-    inner = known[source["name"] if source["op"] == "null" else f"{source['name']}_output"]
-    if node["op"] == "FullyConnected":
-        outputs = int(attributes["num_hidden"])
-        width = 1
-        for side in inner[1:]:
-            width *= side
-        return 2 * width * outputs - (outputs if no_bias else 0)
-    kernel = ast.literal_eval(attributes["kernel"])
-    _, outputs, height, width = known[f"{node['name']}_output"]
-    each = 2 * inner[1] * kernel[0] * kernel[1] - (1 if no_bias else 0)
-    return int(each * height * width * outputs / int(attributes.get("num_group", 1)))
+def _node_flops(node: Node, shapes: Mapping[Tuple[int, int], Shape]) -> int:
+    source, which = node.inputs[0]
+    inner, outer, values = shapes[id(source), which], shapes[id(node), 0], node.values()
+    if node.op == "FullyConnected":
+        outputs = values["num_hidden"]
+        return 2 * math.prod(inner[1:]) * outputs - (outputs if values["no_bias"] else 0)
+    kernel = values["kernel"]
+    each = 2 * inner[1] * kernel[0] * kernel[1] - (1 if values["no_bias"] else 0)
+    return int(each * outer[2] * outer[3] * outer[1] / values["num_group"])
 
 
 def format_flops(flops: int) -> str:

@@ -3,7 +3,6 @@ from typing import Dict, List, Optional
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.nodes import Graph, Node
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
@@ -24,7 +23,7 @@ class Editing:
         """The value of a variable, float64."""
         if node.name in self.changed:
             return self.changed[node.name].astype("float64")
-        return self.given[node.name].asnumpy().astype("float64")
+        return self.given[node.name].astype("float64")
 
     def set_value(self, node: Node, value: numpy.ndarray) -> None:
         """Give a variable another value, in the type the old one had (a new variable: float32)."""
@@ -49,11 +48,6 @@ class Editing:
         """The rewritten checkpoint, with just the variables its graph has."""
         symbol = self.graph.symbol()
 
-        def taken(name: str) -> "mx.nd.NDArray":
-            if name in self.changed:
-                return mx.nd.array(self.changed[name], dtype=self.changed[name].dtype)
-            return self.given[name]
-
-        known = set(self.given) | set(self.changed)
-        return Checkpoint(symbol, {name: taken(name) for name in symbol.list_arguments() if name in known},
-                          {name: taken(name) for name in symbol.list_auxiliary_states()})
+        values = {**self.given, **self.changed}
+        return Checkpoint(symbol, {name: values[name] for name in symbol.list_arguments() if name in values},
+                          {name: values[name] for name in symbol.list_auxiliary_states()})

@@ -12,9 +12,9 @@ from arcface_mxnet.graph.fold import (
     rewrite_prelus,
 )
 from arcface_mxnet.graph.nodes import Graph, Node, Shape, output_shapes
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.training import IMAGE
 from arcface_mxnet.runtime.errors import Notice
-from arcface_mxnet.runtime.mx import mx
 
 _KNOWN = frozenset((
     "Activation", "BatchNorm", "BlockGrad", "Concat", "Convolution", "Dropout", "Flatten", "FullyConnected",
@@ -24,7 +24,7 @@ _KNOWN = frozenset((
 _REDUCED = ("_contrib_quantize", "_contrib_dequantize", "_contrib_requantize", "_sg_mkldnn")
 
 
-def left_alone(symbol: "mx.sym.Symbol") -> List[str]:
+def left_alone(symbol: Symbol) -> List[str]:
     """Operators of a graph that no pass here was written for, by type; every pass leaves them as they are."""
     return sorted({node.op for node in Graph.of(symbol).nodes()
                    if node.op not in _KNOWN and not node.op.startswith(_REDUCED)})

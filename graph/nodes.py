@@ -1,18 +1,16 @@
-"""A graph as objects that can be rewired: what every rewriting pass of this package works on.
+"""A graph as objects that can be rewired, and what the shapes in it say: what every rewriting pass works on.
 
-MXNet's symbols cannot be changed in place; their JSON can. `Graph.of` reads it into nodes that point at each other,
-a pass redirects what it must, `Graph.symbol` writes what the outputs still reach, in MXNet's own depth-first order.
+`Graph.of` copies a symbol's nodes, which point at each other; a pass redirects what it must; `Graph.symbol` is what the
+outputs still reach, in MXNet's own depth-first order.
 """
-import ast
-import json
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.graph.shape_inference import Shape, ShapeError, ShapeInference
+from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.graph.symbol_json import Entry, Node, ordered
 
-# Shapes: which parameter of a checkpoint does not fit its graph.
-
-
-Shape = Tuple[int, ...]
+__all__ = ["Entry", "Graph", "Node", "Shape", "ShapeError", "disagreeing_shape", "fitting_image", "is_input",
+           "output_shapes"]
 
 _COMMON_SIZES = ((112, 112), (112, 96), (12, 12), (24, 24), (48, 48), (100, 100), (128, 128), (224, 224))
 
@@ -22,18 +20,7 @@ def is_input(name: str) -> bool:
     return name.startswith("data") or name.endswith("label")
 
 
-def inferred_shapes(symbol: "mx.sym.Symbol", image: Shape) -> Optional[Dict[str, Shape]]:
-    """Shapes of all arguments and states for one image of shape (c, h, w); None when the graph cannot take it."""
-    try:
-        args, _, aux = symbol.infer_shape_partial(data=(1,) + tuple(image))
-    except mx.base.MXNetError:
-        return None
-    shapes = dict(zip(symbol.list_arguments(), args))
-    shapes.update(zip(symbol.list_auxiliary_states(), aux))
-    return {name: tuple(shape) for name, shape in shapes.items() if shape and 0 not in shape}
-
-
-def disagreeing_shape(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optional[Tuple[str, Shape]]:
+def disagreeing_shape(symbol: Symbol, given: Mapping[str, Shape]) -> Optional[Tuple[str, Shape]]:
     """The first parameter, in graph order, whose shape is not the one the graph needs, and the needed shape.
 
     A file does not say for which image size it is meant; the common ones are tried first, then other squares. None when
@@ -54,17 +41,22 @@ def disagreeing_shape(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optio
     return first, fewest[first]
 
 
-def fitting_image(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Optional[Shape]:
+def fitting_image(symbol: Symbol, given: Mapping[str, Shape]) -> Optional[Shape]:
     """The image shape (c, h, w) the parameters were made for: the first tried at which all of them fit, or None."""
     return next((image for image, wrong in _trials(symbol, given) if not wrong), None)
 
 
-def _trials(symbol: "mx.sym.Symbol", given: Dict[str, Shape]) -> Iterator[Tuple[Shape, Dict[str, Shape]]]:
+def _trials(symbol: Symbol, given: Mapping[str, Shape]) -> Iterator[Tuple[Shape, Dict[str, Shape]]]:
     """Each image shape the graph takes, with the parameters that do not fit there and what they should be."""
+    inference = ShapeInference(symbol.heads)
+    variables = [node for node in inference.nodes if node.is_variable]
     for image in _candidate_images():
-        needed = inferred_shapes(symbol, image)
-        if needed is not None:
-            yield image, {name: shape for name, shape in needed.items() if name in given and given[name] != shape}
+        try:
+            found = inference.run({"data": (1, *image)})
+        except ShapeError:
+            continue
+        needed = {node.name: found[id(node), 0] for node in variables if (id(node), 0) in found}
+        yield image, {name: shape for name, shape in needed.items() if name in given and given[name] != shape}
 
 
 def _candidate_images() -> Iterator[Shape]:
@@ -76,95 +68,37 @@ def _candidate_images() -> Iterator[Shape]:
             yield (channels, side, side)
 
 
-Entry = Tuple["Node", int]  # a node and which of its outputs
+def output_shapes(symbol: Symbol, input_shape: Sequence[int]) -> Dict[str, Shape]:
+    """Shape of each node's first output, by its name, for images of `input_shape`; unknown ones are left out.
 
-
-class Node:
-    """One operator, or a variable when `op` is "null"; attributes are strings, as MXNet stores them."""
-
-    def __init__(self, op: str, name: str, attrs: Optional[Mapping[str, str]] = None, inputs: Sequence[Entry] = (),
-                 rest: Optional[Mapping[str, Any]] = None) -> None:
-        self.op = op
-        self.name = name
-        self.attrs: Dict[str, str] = dict(attrs or {})
-        self.inputs: List[Entry] = list(inputs)
-        self.rest: Dict[str, Any] = dict(rest or {})  # subgraphs of fused operators: kept as they are
-
-    @property
-    def is_variable(self) -> bool:
-        """Whether the node is an argument or a state rather than an operator."""
-        return self.op == "null"
-
-    def flag(self, key: str, default: bool = False) -> bool:
-        """A boolean attribute."""
-        return self.attrs.get(key, str(default)) in ("True", "1", "true")
-
-    def number(self, key: str, default: float) -> float:
-        """A numeric attribute."""
-        return float(self.attrs.get(key, default))
-
-    def numbers(self, key: str, default: Sequence[int]) -> Tuple[int, ...]:
-        """A tuple attribute, as kernel or pad."""
-        text = self.attrs.get(key)
-        return tuple(ast.literal_eval(text)) if text else tuple(default)
-
-    def __repr__(self) -> str:
-        return f"<{self.op} {self.name}>"
+    Nothing is known of a graph that cannot take such images.
+    """
+    inference = ShapeInference(symbol.heads)
+    try:
+        found = inference.run({"data": input_shape})
+    except ShapeError:
+        return {}
+    return {node.name: found[id(node), 0] for node in inference.nodes if (id(node), 0) in found}
 
 
 class Graph:
     """The nodes reachable from `heads`, and what uses each."""
 
-    def __init__(self, heads: Sequence[Entry], attrs: Mapping[str, Any]) -> None:
+    def __init__(self, heads: Sequence[Entry]) -> None:
         self.heads: List[Entry] = list(heads)
-        self.attrs = dict(attrs)
 
     @classmethod
-    def of(cls, symbol: "mx.sym.Symbol") -> "Graph":
-        """Read a symbol; casts of reduced precision are part of it (MXNet's own default drops them without a word)."""
-        stored = json.loads(symbol.tojson(remove_amp_cast=False))
-        nodes: List[Node] = []
-        for entry in stored["nodes"]:
-            rest = {key: value for key, value in entry.items() if key not in ("op", "name", "attrs", "inputs")}
-            nodes.append(Node(entry["op"], entry["name"], entry.get("attrs"),
-                              [(nodes[item[0]], item[1]) for item in entry["inputs"]], rest))
-        return cls([(nodes[item[0]], item[1]) for item in stored["heads"]], stored.get("attrs", {}))
+    def of(cls, symbol: Symbol) -> "Graph":
+        """A copy of a symbol's nodes, to be changed."""
+        return cls(_copied(symbol.heads))
 
-    def symbol(self) -> "mx.sym.Symbol":
-        """Write a symbol."""
-        order = list(self.nodes())
-        index = {id(node): position for position, node in enumerate(order)}
-        stored = [self._entry(node, index) for node in order]
-        graph = {"nodes": stored, "heads": [[index[id(node)], which, 0] for node, which in self.heads],
-                 "arg_nodes": [position for position, node in enumerate(order) if node.is_variable],
-                 "node_row_ptr": list(range(len(order) + 1)), "attrs": self.attrs}
-        return mx.sym.load_json(json.dumps(graph))
-
-    @staticmethod
-    def _entry(node: Node, index: Mapping[int, int]) -> Dict[str, Any]:
-        entry = {"op": node.op, "name": node.name, **node.rest,
-                 "inputs": [[index[id(source)], which, 0] for source, which in node.inputs]}
-        if node.attrs:
-            entry["attrs"] = node.attrs
-        return entry
+    def symbol(self) -> Symbol:
+        """The graph as it is now; later changes do not reach it."""
+        return Symbol(_copied(self.heads))
 
     def nodes(self) -> Iterator[Node]:
         """All reachable nodes, inputs before what uses them, in MXNet's depth-first order."""
-        seen = set()
-        for head, _ in self.heads:
-            stack: List[Tuple[Node, int]] = [(head, 0)]
-            while stack:
-                node, position = stack.pop()
-                if position == 0:
-                    if id(node) in seen:
-                        continue
-                    seen.add(id(node))
-                if position < len(node.inputs):
-                    stack.append((node, position + 1))
-                    if id(node.inputs[position][0]) not in seen:
-                        stack.append((node.inputs[position][0], 0))
-                else:
-                    yield node
+        return ordered(self.heads)
 
     def consumers(self) -> Dict[int, List[Node]]:
         """For each node, by id, the nodes that take any of its outputs (a head counts as none)."""
@@ -198,18 +132,10 @@ class Graph:
         return chosen[id(node)] if id(node) in chosen and which == 0 else entry
 
 
-def output_shapes(symbol: "mx.sym.Symbol", input_shape: Sequence[int]) -> Dict[str, Shape]:
-    """Shape of each node's first output, by its name, for images of `input_shape`; unknown ones are left out."""
-    internals = symbol.get_internals()
-    try:
-        _, shapes, _ = internals.infer_shape_partial(data=tuple(input_shape))
-    except mx.base.MXNetError:
-        return {}
-    known: Dict[str, Shape] = {}
-    for name, shape in zip(internals.list_outputs(), shapes):
-        if shape and 0 not in shape:
-            for suffix in ("_output", "_output0"):
-                if name.endswith(suffix):
-                    known.setdefault(name[:-len(suffix)], tuple(shape))
-            known[name] = tuple(shape)
-    return known
+def _copied(heads: Sequence[Entry]) -> List[Entry]:
+    """The same graph of new nodes."""
+    copies: Dict[int, Node] = {}
+    for node in ordered(heads):
+        copies[id(node)] = Node(node.op, node.name, node.attrs,
+                                [(copies[id(source)], which) for source, which in node.inputs], node.rest)
+    return [(copies[id(node)], which) for node, which in heads]

@@ -222,13 +222,15 @@ Operand = Union[Symbol, int, float]
 
 
 def Variable(name: str, shape: Optional[Sequence[int]] = None, lr_mult: Optional[float] = None,  # noqa: N802
-             wd_mult: Optional[float] = None, init: Optional[Initial] = None) -> Symbol:
-    """Something fed or learnt, with notes for the optimizer and for how it starts."""
+             wd_mult: Optional[float] = None, init: Optional[Initial] = None,
+             attr: Optional[Mapping[str, str]] = None) -> Symbol:
+    """Something fed or learnt, with notes for the optimizer and for how it starts; `attr` holds further ones."""
     notes = {"__shape__": None if shape is None else str(tuple(shape)),
              "__lr_mult__": None if lr_mult is None else str(lr_mult),
              "__wd_mult__": None if wd_mult is None else str(wd_mult),
              "__init__": None if init is None else init.note()}
-    return Symbol([(Node("null", name, {key: text for key, text in notes.items() if text is not None}), 0)])
+    stated = {key: text for key, text in notes.items() if text is not None}
+    return Symbol([(Node("null", name, {**(attr or {}), **stated}), 0)])
 
 
 def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802

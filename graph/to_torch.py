@@ -8,8 +8,8 @@ from typing import Callable, Dict, List, Tuple
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
@@ -29,7 +29,7 @@ def to_torch(checkpoint: Checkpoint) -> State:
     names, eps, bias = _mapping(checkpoint)
     state: State = {}
     for torch_name, own in names.items():
-        value = {**checkpoint.args, **checkpoint.aux}[own].asnumpy().astype("float64")
+        value = {**checkpoint.args, **checkpoint.aux}[own].astype("float64")
         if own.endswith("moving_var"):
             value = value + (eps[own] - TORCH_EPS)
         elif torch_name in ("conv1.weight", "layers.0.layers.0.weight"):
@@ -37,7 +37,7 @@ def to_torch(checkpoint: Checkpoint) -> State:
         state[torch_name] = value.astype("float32")
     if bias:
         state["features.layers.3.running_mean"] = (
-            state["features.layers.3.running_mean"] - checkpoint.args["pre_fc1_bias"].asnumpy())
+            state["features.layers.3.running_mean"] - checkpoint.args["pre_fc1_bias"])
     last = "features.weight" if "features.weight" in state else "features.layers.3.weight"
     state[last] = numpy.ones_like(state[last])  # the last scale is fixed
     for name in [name for name in state if name.endswith("running_var")]:
@@ -45,7 +45,7 @@ def to_torch(checkpoint: Checkpoint) -> State:
     return state
 
 
-def from_torch(symbol: "mx.sym.Symbol", state: State) -> Checkpoint:
+def from_torch(symbol: Symbol, state: State) -> Checkpoint:
     """The checkpoint for `symbol` (of the same network) from a state dict; inverse of `to_torch` up to rounding.
 
     Raises InputError naming the entry that is missing or has another shape.
@@ -53,8 +53,9 @@ def from_torch(symbol: "mx.sym.Symbol", state: State) -> Checkpoint:
     arguments, _, states = symbol.infer_shape(data=(1, 3, 112, 112))
     shapes = dict(zip(symbol.list_arguments(), arguments))
     shapes.update(zip(symbol.list_auxiliary_states(), states))
-    blank = Checkpoint(symbol, {name: mx.nd.zeros(shapes[name]) for name in symbol.list_arguments() if name != "data"},
-                       {name: mx.nd.zeros(shapes[name]) for name in symbol.list_auxiliary_states()})
+    blank = Checkpoint(symbol, {name: numpy.zeros(shapes[name], "float32") for name in symbol.list_arguments()
+                                if name != "data"},
+                       {name: numpy.zeros(shapes[name], "float32") for name in symbol.list_auxiliary_states()})
     names, eps, _ = _mapping(blank)
     target = {**blank.args, **blank.aux}
     for torch_name, own in names.items():

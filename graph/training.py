@@ -18,7 +18,10 @@ The stored graph and its names are untouched: this one is only run.
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.nodes import Entry, Graph, Node, Shape, output_shapes
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.graph.params_file import Arrays
+from arcface_mxnet.graph.symbol import Symbol
+
+import numpy
 
 IMAGE = (1, 3, 112, 112)
 # var + eps is 1 exactly in float32, and eps is above the 1e-5 that cuDNN demands.
@@ -29,11 +32,11 @@ UNIT_VARIANCE = 1.0 - 2.0 ** -16
 class TrainingForm(NamedTuple):
     """The graph to run, and the values of its states that are no parameters (never updated, never stored)."""
 
-    symbol: "mx.sym.Symbol"
-    constants: Dict[str, "mx.nd.NDArray"]
+    symbol: Symbol
+    constants: Arrays
 
 
-def training_form(symbol: "mx.sym.Symbol", input_shape: Sequence[int] = IMAGE) -> TrainingForm:
+def training_form(symbol: Symbol, input_shape: Sequence[int] = IMAGE) -> TrainingForm:
     """Rewrite every PReLU of `symbol`; arguments keep their names, shapes and order.
 
     `symbol` may be an embedding graph or a whole training graph. `input_shape` (1, c, h, w) is needed to know the
@@ -46,8 +49,8 @@ def training_form(symbol: "mx.sym.Symbol", input_shape: Sequence[int] = IMAGE) -
     graph.replace(lambda node: _accelerated(node, shapes, sizes))
     constants = {}
     for name, channels in sizes.items():
-        constants[f"{name}_moving_mean"] = mx.nd.zeros((channels,))
-        constants[f"{name}_moving_var"] = mx.nd.full((channels,), UNIT_VARIANCE)
+        constants[f"{name}_moving_mean"] = numpy.zeros(channels, "float32")
+        constants[f"{name}_moving_var"] = numpy.full(channels, UNIT_VARIANCE, "float32")
     return TrainingForm(graph.symbol(), constants)
 
 
@@ -56,7 +59,7 @@ def is_prelu(node: Node) -> bool:
     return node.op == "LeakyReLU" and node.attrs.get("act_type") == "prelu"
 
 
-def has_prelu(symbol: "mx.sym.Symbol") -> bool:
+def has_prelu(symbol: Symbol) -> bool:
     """Whether a graph has a PReLU with a learnt slope."""
     return any(is_prelu(node) for node in Graph.of(symbol).nodes())
 

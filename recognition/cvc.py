@@ -16,7 +16,6 @@ from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.dp_softmax import imprint
 from arcface_mxnet.runtime.errors import InputError, run_command
-from arcface_mxnet.runtime.mx import mx
 
 EXAMPLE = "example: python recognition/cvc.py --web-dir data/faces_emore --data-dir data/id_spot --run-dir runs/cvc"
 STAGES = ("amsoftmax", "facenet", "dpsoftmax")
@@ -44,7 +43,7 @@ def with_centres(per_batch_size: int, checkpoint: Checkpoint, data: str, prefix:
     rows, labels = record_embeddings(Path(data), Embedder(checkpoint, batch_size=64).embed)
     centres = imprint(rows, labels, int(labels.max()) + 1)
     head = attach(checkpoint.symbol, LossSettings(), len(centres), per_batch_size, rows.shape[1])
-    arguments = {**checkpoint.args, "fc7_weight": mx.nd.array(centres)}
+    arguments = {**checkpoint.args, "fc7_weight": centres}
     save(Checkpoint(head.symbol, arguments, checkpoint.aux), str(prefix), 0)
     return f"{prefix},0"
 

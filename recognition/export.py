@@ -9,14 +9,14 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from arcface_mxnet.datasets.pairs import decode
 from arcface_mxnet.datasets.synthetic import people
+from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
+from arcface_mxnet.engines.mxnet.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
 from arcface_mxnet.graph.describe import description, image_shape
 from arcface_mxnet.graph.nodes import Shape
-from arcface_mxnet.graph.quantise import bf16_form, int8_form
-from arcface_mxnet.graph.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve

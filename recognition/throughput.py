@@ -11,19 +11,20 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from arcface_mxnet.engines.mxnet.engine import version
+from arcface_mxnet.engines.mxnet.executor import Bound
+from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
+from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.describe import count_flops, image_shape, parameter_count
 from arcface_mxnet.graph.inference import exact_form, inference_form
-from arcface_mxnet.graph.quantise import bf16_form, int8_form
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.files import atomic_open, write_json
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import progress
 
 import numpy
@@ -119,7 +120,7 @@ def machine() -> Dict[str, Any]:
     named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
              if line.startswith("model name")] if cpuinfo.exists() else []
     return {"processor": named[0] if named else platform.processor() or platform.machine(),
-            "cores": available_cores(), "mxnet": mx.__version__}
+            "cores": available_cores(), "mxnet": version()}
 
 
 def _form(stored: Checkpoint, precision: str) -> Checkpoint:
@@ -137,13 +138,11 @@ def _form(stored: Checkpoint, precision: str) -> Checkpoint:
 def _milliseconds(form: Checkpoint, batch: int, rounds: int, image: Sequence[int]) -> float:
     """Median wall time of a forward pass, input copied and output read, by face."""
     images = numpy.random.RandomState(0).randint(0, 256, (batch, *image)).astype("float32")
-    values = {**form.args, "data": mx.nd.array(images)}
-    executor = form.symbol.bind(mx.cpu(), values, aux_states=form.aux, grad_req="null")
+    network = Bound(form, {"data": images.shape})
     times = []
     for _ in range(_WARM_UP + rounds):
         started = time.perf_counter()
-        executor.arg_dict["data"][:] = images
-        executor.forward(is_train=False)[0].asnumpy()
+        network.run({"data": images})
         times.append(time.perf_counter() - started)
     return round(1000 * statistics.median(times[_WARM_UP:]) / batch, 3)
 

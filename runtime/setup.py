@@ -41,7 +41,7 @@ POLL_SECONDS = 0.5
 GPU, CPU, TORCH = "requirements.txt", "requirements-cpu.txt", "requirements-torch.txt"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # One operator by each engine: what set-up runs before it says that it is done.
-_TRIALS = {"mxnet": "from arcface_mxnet.runtime.mx import mx; mx.nd.ones(1).asnumpy()",
+_TRIALS = {"mxnet": "from arcface_mxnet.engines.mxnet.mx import mx; mx.nd.ones(1).asnumpy()",
            "torch": "import torch; torch.ones(1).numpy()"}
 _CUDA_PACKAGE = re.compile(r"(torch|triton|(nvidia|cuda)-[\w-]+)==")  # what torch's CPU build does without
 

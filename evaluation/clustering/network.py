@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, Tuple
 
 from arcface_mxnet.evaluation.clustering.graphs import Hops, Subgraphs
-from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import progress
 
 import numpy as np
@@ -31,19 +30,19 @@ class TrainingPlan:
     seed: int = 0
 
 
-def linkage_symbol(k1: int, widths: Tuple[int, ...] = WIDTHS) -> "mx.sym.Symbol":
+def linkage_symbol(k1: int, widths: Tuple[int, ...] = WIDTHS) -> sym.Symbol:
     """The graph: data_rows (b, nodes, d), data_adjacency (b, nodes, nodes), softmax_label (b * k1,) to (b * k1, 2)."""
-    adjacency = mx.sym.Variable("data_adjacency")
-    rows = mx.sym.BatchNorm(mx.sym.Variable("data_rows"), axis=2, fix_gamma=True, eps=1e-5, name="bn0")
+    adjacency = sym.Variable("data_adjacency")
+    rows = sym.BatchNorm(sym.Variable("data_rows"), axis=2, fix_gamma=True, eps=1e-5, name="bn0")
     for number, width in enumerate(widths, 1):
-        around = mx.sym.batch_dot(adjacency, rows, name=f"mean{number}")
-        rows = mx.sym.FullyConnected(mx.sym.concat(rows, around, dim=2), num_hidden=width, flatten=False,
+        around = sym.batch_dot(adjacency, rows, name=f"mean{number}")
+        rows = sym.FullyConnected(sym.concat(rows, around, dim=2), num_hidden=width, flatten=False,
                                      name=f"conv{number}")
-        rows = mx.sym.Activation(rows, act_type="relu", name=f"relu{number}")
-    first = mx.sym.reshape(mx.sym.slice_axis(rows, axis=1, begin=0, end=k1), shape=(-1, widths[-1]))
-    hidden = mx.sym.FullyConnected(first, num_hidden=widths[-1], name="classifier1")
-    hidden = mx.sym.LeakyReLU(hidden, act_type="prelu", name="classifier_relu")
-    return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(hidden, num_hidden=2, name="classifier2"),
+        rows = sym.Activation(rows, act_type="relu", name=f"relu{number}")
+    first = sym.reshape(sym.slice_axis(rows, axis=1, begin=0, end=k1), shape=(-1, widths[-1]))
+    hidden = sym.FullyConnected(first, num_hidden=widths[-1], name="classifier1")
+    hidden = sym.LeakyReLU(hidden, act_type="prelu", name="classifier_relu")
+    return sym.SoftmaxOutput(sym.FullyConnected(hidden, num_hidden=2, name="classifier2"),
                                 normalization="batch", name="softmax")
 
 
@@ -53,26 +52,25 @@ def train_linkage(features: np.ndarray, neighbours: np.ndarray, labels: np.ndarr
 
     The incomplete last batch of an epoch is left out unless it is the only one.
     """
+    from arcface_mxnet.engines.mxnet.fitting import fit  # MXNet loads only where it is used
+
     graphs = Subgraphs(features, neighbours, hops)
     batch = min(plan.batch, len(features))
     rng = np.random.default_rng(plan.seed)
     symbol = linkage_symbol(hops.k1, widths)
-    executor = bind(symbol, _shapes(batch, hops, features.shape[1]), learn=True)
-    initialise(executor, rng)
-    optimizer = mx.optimizer.SGD(learning_rate=plan.rate, momentum=plan.momentum, wd=plan.weight_decay)
 
-    def batches() -> Iterator[Dict[str, np.ndarray]]:
+    def batches() -> Iterator[Tuple[float, Dict[str, np.ndarray]]]:
         for epoch in range(plan.epochs):
-            optimizer.lr = plan.rate * plan.decay ** epoch
+            rate = plan.rate * plan.decay ** epoch
             order = rng.permutation(len(features))
             starts = range(0, len(features) - batch + 1, batch)
             for start in progress(starts, label=f"linkage network, epoch {epoch + 1}", unit="batches"):
                 pivots = order[start:start + batch]
                 same = labels[neighbours[pivots, :hops.k1]] == labels[pivots][:, None]
-                yield {**_inputs(graphs, pivots), "softmax_label": same.ravel()}
+                yield rate, {**_inputs(graphs, pivots), "softmax_label": same.ravel()}
 
-    fit(executor, optimizer, batches())
-    return checkpoint_of(executor, symbol)
+    return fit(symbol, _shapes(batch, hops, features.shape[1]), rng,
+               ("sgd", {"momentum": plan.momentum, "wd": plan.weight_decay}), batches())
 
 
 def link_probabilities(checkpoint: Checkpoint, features: np.ndarray, neighbours: np.ndarray, hops: Hops,
@@ -81,17 +79,17 @@ def link_probabilities(checkpoint: Checkpoint, features: np.ndarray, neighbours:
 
     The network may have been trained with another k1: its parameters do not depend on it.
     """
+    from arcface_mxnet.engines.mxnet.executor import Bound  # MXNet loads only where it is used
+
     graphs = Subgraphs(features, neighbours, hops)
     widths = tuple(checkpoint.args[f"conv{number}_weight"].shape[0] for number in range(1, len(WIDTHS) + 1))
     batch = min(batch, len(features))
-    executor = bind(linkage_symbol(hops.k1, widths), _shapes(batch, hops, features.shape[1]), learn=False)
-    executor.copy_params_from(checkpoint.args, checkpoint.aux)
+    network = Bound(Checkpoint(linkage_symbol(hops.k1, widths), checkpoint.args, checkpoint.aux),
+                    _shapes(batch, hops, features.shape[1]))
     found = np.empty((len(features), hops.k1))
     for start in progress(range(0, len(features), batch), label="links", unit="batches"):
         pivots = np.arange(start, min(start + batch, len(features)))
-        for name, value in _inputs(graphs, np.resize(pivots, batch)).items():
-            executor.arg_dict[name][:] = value
-        rows = executor.forward(is_train=False)[0].asnumpy()[:, 1].reshape(batch, hops.k1)
+        rows = network.run(_inputs(graphs, np.resize(pivots, batch)))[0][:, 1].reshape(batch, hops.k1)
         found[pivots] = rows[:len(pivots)]
     return found
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from arcface_mxnet.evaluation.command import model_hashes, parser
-from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.embedder import Embedder, devices
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, extract
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, write_tree
 from arcface_mxnet.evaluation.sources import FileSource
 from arcface_mxnet.runtime.errors import InputError, run_command
-from arcface_mxnet.runtime.mx import contexts
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     shape = options.image_size.split(",")
     if len(shape) != 3 or not all(part.isdigit() and int(part) for part in shape):
         raise InputError(f"--image-size {options.image_size}: expected CHANNELS,HEIGHT,WIDTH, for example 3,112,112")
-    embedder = Embedder.load(options.model, contexts(options.gpu), options.batch_size)
+    embedder = Embedder.load(options.model, devices(options.gpu), options.batch_size)
     for kind in ("facescrub", "megaface"):
         root, listed = getattr(options, f"{kind}_root"), getattr(options, f"{kind}_lst")
         names = read_paths(listed)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.graph.checkpoint import Checkpoint, save, save_arrays
+from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.graph.params_file import read_arrays, write_arrays
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import atomic_path, sha256, write_json
 from arcface_mxnet.runtime.locks import claimed
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
@@ -118,18 +118,18 @@ class RunDirectory:
             raise InputError(f"{path}: not the settings of a run; restore it from a copy")
         return Settings.from_json(facts.pop("settings", {}), str(path)), facts
 
-    def save_last(self, position: Position, arrays: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def save_last(self, position: Position, arrays: Mapping[str, np.ndarray]) -> None:
         """Write a restart point; the one before it stays good until this one is whole."""
         target = self.folder / "last" / f"step-{position.step:08d}.params"
         with atomic_path(target) as temporary:
-            save_arrays(str(temporary), dict(arrays))
+            write_arrays(temporary, arrays)
         write_json(self.folder / LAST,
                    {"arrays": target.name, "sha256": sha256(target), **dataclasses.asdict(position)})
         for older in target.parent.iterdir():  # earlier points, and what a kill in the middle of a write left
             if older.name.lstrip(".").startswith("step-") and older.name != target.name:
                 older.unlink()
 
-    def load_last(self) -> Tuple[Position, Dict[str, "mx.nd.NDArray"]]:
+    def load_last(self) -> Tuple[Position, Dict[str, np.ndarray]]:
         """The restart point, or step 0 with no arrays where none was written yet; InputError if it is damaged."""
         pointer = self.folder / LAST
         if not pointer.exists():
@@ -144,7 +144,7 @@ class RunDirectory:
         if not path.is_file() or sha256(path) != digest:
             raise InputError(f"{path}: missing or not the bytes that were saved; start from a published checkpoint "
                              "with --pretrained in a new --run-dir")
-        return position, mx.nd.load(str(path))
+        return position, read_arrays(path, allow_nonfinite=True)  # its bytes are those that were saved
 
     def last_step(self) -> int:
         """The step of the restart point, 0 where there is none."""
@@ -174,4 +174,4 @@ def network_of(folder: Path) -> Tuple[Settings, Checkpoint, Optional[np.ndarray]
     wanted = set(symbol.list_arguments())
     checkpoint = Checkpoint(symbol, {name: array for name, array in parts["arg:"].items() if name in wanted},
                             parts["aux:"])
-    return settings, checkpoint, None if centres is None else centres.asnumpy()
+    return settings, checkpoint, centres

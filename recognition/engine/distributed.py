@@ -1,57 +1,14 @@
-"""Several machines: who this worker is, what it writes, and when all of them stop (MXNet's parameter server)."""
-import os
+"""Several machines: what each worker writes."""
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
+from arcface_mxnet.engines.mxnet.workers import Workers
 from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory
 from arcface_mxnet.recognition.settings import Settings
-from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
-DISTRIBUTED = ("dist_sync", "dist_sync_device")
-ROLE = "DMLC_ROLE"
-# Beside the gradients' 0, 1, 2, ...; MXNet picks a small array's server by key * 9973 in 32 bits, hence LAST_KEY.
-STOP_KEY, LABEL_KEY, CENTRE_KEYS, LAST_KEY = 20_000, 20_001, 20_002, (2 ** 31 - 1) // 9973
-
-
-class Workers(NamedTuple):
-    """This worker's rank, how many there are, and the store they share (None in a run of one process)."""
-
-    rank: int
-    size: int
-    store: Optional["mx.kv.KVStore"]
-
-    @property
-    def part(self) -> Tuple[int, int]:
-        """(rank, size), as arcface_mxnet.datasets.iterator takes it."""
-        return self.rank, self.size
-
-    def agree(self, number: Optional[int]) -> Optional[int]:
-        """The largest signal number any worker was sent by this step, None for none; all workers get the same."""
-        if self.store is None:
-            return number
-        mine = mx.nd.zeros((self.size,))
-        mine[self.rank] = number or 0
-        self.store.push(STOP_KEY, mine)
-        self.store.pull(STOP_KEY, out=mine)
-        return int(mine.max().asscalar()) or None
-
-
-ALONE = Workers(0, 1, None)
-
-
-def join(kvstore: str) -> Workers:
-    """Meet the other workers where `kvstore` is one of DISTRIBUTED; waits until all are there."""
-    if kvstore not in DISTRIBUTED:
-        return ALONE
-    if os.environ.get(ROLE) != "worker":
-        raise InputError(f"--kvstore {kvstore}: needs a scheduler and servers; start this command with "
-                         "'python -m arcface_mxnet.recognition.launch -n WORKERS -s SERVERS -- "
-                         "python -m arcface_mxnet.recognition.train ...'")
-    store = mx.kv.create(kvstore)
-    store.init(STOP_KEY, mx.nd.zeros((store.num_workers,)))
-    return Workers(store.rank, store.num_workers, store)
+import numpy as np
 
 
 class FollowerDirectory(RunDirectory):
@@ -72,13 +29,13 @@ class FollowerDirectory(RunDirectory):
         """Those of the run."""
         return self._run.settings()
 
-    def load_last(self) -> Tuple[Position, Dict[str, "mx.nd.NDArray"]]:
+    def load_last(self) -> Tuple[Position, Arrays]:
         """The restart point of the run."""
         position, arrays = self._run.load_last()
         self._step = position.step
         return position, arrays
 
-    def save_last(self, position: Position, arrays: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def save_last(self, position: Position, arrays: Mapping[str, np.ndarray]) -> None:
         """Note that the first worker saved this step."""
         self._step = position.step
 

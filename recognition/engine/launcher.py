@@ -12,9 +12,9 @@ import threading
 import time
 from typing import IO, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from arcface_mxnet.recognition.engine import parameter_server  # noqa: F401  (the optimizer the workers send)
+from arcface_mxnet.engines.mxnet import parameter_server  # noqa: F401  (the optimizer the workers send)
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError, run_command
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.text import read_lines
 
 # Which process of a job runs where, and what it is told: pure data, nothing is started here.

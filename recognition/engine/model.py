@@ -1,14 +1,16 @@
 """What a run trains: the stored graph with its published names, and the form of it that is executed."""
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from arcface_mxnet.engines.mxnet.mixed_precision import SCALE, bfloat16_form, scaled_gradient
+from arcface_mxnet.engines.mxnet.program import Program
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.training import TrainingForm, training_form
-from arcface_mxnet.recognition.engine.data_parallel import Program
-from arcface_mxnet.recognition.engine.mixed_precision import SCALE, bfloat16_form, scaled_gradient
 from arcface_mxnet.recognition.losses import Head, LossSettings, attach
 from arcface_mxnet.recognition.losses.common import unit_rows
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.settings import PrecisionSettings
-from arcface_mxnet.runtime.mx import mx
+
+import numpy as np
 
 
 class Model(NamedTuple):
@@ -18,7 +20,7 @@ class Model(NamedTuple):
     scale, None where that differs by `rewritten` alone.
     """
 
-    embedding: "mx.sym.Symbol"
+    embedding: Symbol
     head: Head
     program: Program
     rewritten: bool
@@ -33,8 +35,7 @@ def compose(network: NetworkSettings, loss: LossSettings, precision: PrecisionSe
     what the original does under MXNet 1.9.1, wrong gradients of slopes included (docs/original.md, section 2.12).
     """
     rewritten = not loss.original
-    with mx.name.NameManager():
-        embedding = build(network)
+    embedding = build(network)
     head = attach(embedding, loss, num_classes, images_per_context, network.emb_size)
     form, shape = TrainingForm(head.symbol, {}), (images_per_context, *network.input_shape[1:])
     reduced = reduced_form(embedding, precision, precision.first_scale(loss.original), rewritten, shape)
@@ -48,7 +49,7 @@ def compose(network: NetworkSettings, loss: LossSettings, precision: PrecisionSe
     return Model(embedding, head, program, rewritten, reduced)
 
 
-def reduced_form(embedding: "mx.sym.Symbol", precision: PrecisionSettings, first_scale: float, rewritten: bool,
+def reduced_form(embedding: Symbol, precision: PrecisionSettings, first_scale: float, rewritten: bool,
                  shape: Tuple[int, int, int, int]) -> Optional[TrainingForm]:
     """The network in bfloat16, or with the gradient it gets from the head scaled; None where neither is requested."""
     form = TrainingForm(embedding, {})
@@ -58,7 +59,7 @@ def reduced_form(embedding: "mx.sym.Symbol", precision: PrecisionSettings, first
         form = training_form(embedding, shape)
     if precision.bf16:
         return form._replace(symbol=bfloat16_form(form.symbol))
-    scale = mx.nd.full((1, 1), first_scale)
+    scale = np.full((1, 1), first_scale, np.float32)
     return TrainingForm(scaled_gradient(form.symbol), {**form.constants, SCALE: scale})
 
 

@@ -19,7 +19,6 @@ from arcface_mxnet.recognition.losses.head import CLASSIFICATION_ORDER, IDENTITY
 from arcface_mxnet.recognition.losses.oe_cnn import AGES
 from arcface_mxnet.recognition.settings import DataSettings
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np
@@ -120,17 +119,17 @@ class MinedBatches(Batches):
         notes, self._notes = self._notes, []
         return notes
 
-    def restart_arrays(self) -> Dict[str, "mx.nd.NDArray"]:
+    def restart_arrays(self) -> Dict[str, np.ndarray]:
         """Keys of the epoch under way, int64, and (epoch, next bag)."""
         place = np.array([self._epoch, self._next_bag])
-        return {name: mx.nd.array(values.view(np.int32), dtype="int32")  # int64 arrays lose bits beyond 2^53 in MXNet
+        return {name: values.view(np.int32)  # as int32: int64 arrays lose bits beyond 2^53 in MXNet
                 for name, values in ((KEYS, self._keys), (PLACE, place)) if values.size}
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Go on in the epoch that was under way; a restart point without one begins with bag 0."""
         if PLACE in saved:
-            epoch, self._next_bag = (int(value) for value in saved[PLACE].asnumpy().view(np.int64))
-            keys = saved[KEYS].asnumpy().view(np.int64) if KEYS in saved else self._keys
+            epoch, self._next_bag = (int(value) for value in saved[PLACE].view(np.int64))
+            keys = saved[KEYS].view(np.int64) if KEYS in saved else self._keys
             self.batches_of(epoch, keys)
 
     def _mined(self) -> np.ndarray:

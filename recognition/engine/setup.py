@@ -3,30 +3,40 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.recordio import missing_set
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.engines.base import Step
+from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.engine import devices as contexts_of
+from arcface_mxnet.engines.mxnet.engine import version
+from arcface_mxnet.engines.mxnet.initial import fresh
+from arcface_mxnet.engines.mxnet.mixed_precision import require_bfloat16
+from arcface_mxnet.engines.mxnet.parameter_server import ServerCentres
+from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres
+from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
+from arcface_mxnet.engines.mxnet.workers import Workers, join
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint, load, parse_model
 from arcface_mxnet.graph.describe import count_flops
+from arcface_mxnet.graph.params_file import Arrays
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.training import has_prelu
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter
 from arcface_mxnet.recognition.engine.checkpoint import LOG, Position, RunDirectory
-from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Step
-from arcface_mxnet.recognition.engine.distributed import Workers, join, own_directory
-from arcface_mxnet.recognition.engine.mixed_precision import require_bfloat16
+from arcface_mxnet.recognition.engine.distributed import own_directory
 from arcface_mxnet.recognition.engine.model import Model, backbone_program, compose, parameter_shapes
-from arcface_mxnet.recognition.engine.parameter_server import ServerCentres
-from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres
 from arcface_mxnet.recognition.engine.sampler import make_batches
-from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, ClassParallel, centres_per_class, check_family
 from arcface_mxnet.recognition.engine.trainer import Trainer, start_lines
 from arcface_mxnet.recognition.engine.validation import PresentNetwork, Validation, read_packs, require_packs
-from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.losses.arcface import changed_logits, check_margins, has_margin
+from arcface_mxnet.recognition.losses.common import SMALLEST_PROBABILITY
+from arcface_mxnet.recognition.losses.head import HeadNames, LossSettings, Sizes
 from arcface_mxnet.recognition.settings import (
     AUTO,
     DEMO_DATASET,
@@ -42,15 +52,8 @@ from arcface_mxnet.recognition.settings import (
     sections,
 )
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import contexts as contexts_of
-from arcface_mxnet.runtime.mx import mx
 
 # Where parameters start: the original's initial values, or a pretrained checkpoint laid over them.
-
-
-Arrays = Dict[str, "mx.nd.NDArray"]
-Shapes = Mapping[str, tuple]
-GAUSSIAN_FAMILIES = ("fresnet", "fmobilefacenet")
 
 
 class Start(NamedTuple):
@@ -61,32 +64,6 @@ class Start(NamedTuple):
     loaded: List[str]
     new: List[str]
     ignored: List[str]
-
-
-def family_initializer(family: str) -> "mx.init.Initializer":
-    """N(0, 2 / fan_out) for two families, Xavier uniform for the others (docs/original.md, section 4.3)."""
-    if family in GAUSSIAN_FAMILIES:
-        return mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2)
-    return mx.init.Xavier(rnd_type="uniform", factor_type="in", magnitude=2)
-
-
-def fresh(symbol: "mx.sym.Symbol", shapes: Tuple[Shapes, Shapes], family: str,
-          special: Mapping[str, "mx.init.Initializer"], seed: int) -> Tuple[Arrays, Arrays]:
-    """Initial (arguments, auxiliary) on the CPU, a function of `seed` alone.
-
-    `special` names the initializers of the head's own weights; an attribute of a variable in the graph (the slope
-    0.25 of PReLU) goes before the family's.
-    """
-    mx.random.seed(seed)
-    attributes, general = symbol.attr_dict(), family_initializer(family)
-    made: List[Arrays] = []
-    for group in shapes:
-        arrays = {}
-        for name, shape in group.items():
-            arrays[name] = mx.nd.zeros(shape)
-            special.get(name, general)(mx.init.InitDesc(name, attributes.get(name, {})), arrays[name])
-        made.append(arrays)
-    return made[0], made[1]
 
 
 def overlay(arguments: Arrays, auxiliary: Arrays, pretrained: Checkpoint, source: str) -> Start:
@@ -109,7 +86,7 @@ def overlay(arguments: Arrays, auxiliary: Arrays, pretrained: Checkpoint, source
                 continue
             raise InputError(f"--pretrained {source}: {name} has shape {given[name].shape}, the network needs "
                              f"{wanted[name].shape}; choose the --network the checkpoint was made with")
-        given[name].astype(wanted[name].dtype).copyto(wanted[name])
+        (arguments if name in arguments else auxiliary)[name] = given[name].astype(wanted[name].dtype)
         loaded.append(name)
     if not loaded:
         raise InputError(f"--pretrained {source}: none of its {len(given)} arrays belongs to this network; "
@@ -134,6 +111,7 @@ class Prepared(NamedTuple):
     missing_targets: List[str]
     manifest: Optional[str]  # short hash of the set's manifest, None where it has none
     workers: Workers
+    contexts: List[Any]  # where it runs
 
 
 def require_files(folder: Path) -> None:
@@ -151,7 +129,7 @@ def require_files(folder: Path) -> None:
                          f"`python datasets/prepare.py index {folder}`")
 
 
-def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
+def prepare(settings: Settings, contexts: Sequence[Any]) -> Prepared:
     """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
     data = settings.data
     if settings.precision.fp16 and any(context.device_type == "cpu" for context in contexts):
@@ -172,10 +150,10 @@ def prepare(settings: Settings, contexts: Sequence["mx.Context"]) -> Prepared:
     network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
     batches = make_batches(data, settings.loss, size, records, model.head, len(contexts), workers.part, network)
     return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
-                    checked, workers)
+                    checked, workers, list(contexts))
 
 
-def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory) -> Trainer:
+def begin(settings: Settings, contexts: Sequence[Any], run: RunDirectory) -> Trainer:
     """A new run: fresh parameters, or pretrained ones laid over them."""
     ready = prepare(settings, contexts)
     start = _start(settings, ready)
@@ -194,7 +172,7 @@ def begin(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirector
     return _trainer(settings, ready, run, log, Position())
 
 
-def resume(contexts: Sequence["mx.Context"], run: RunDirectory, settings: Settings) -> Trainer:
+def resume(contexts: Sequence[Any], run: RunDirectory, settings: Settings) -> Trainer:
     """Go on from the last restart point of `run`; a run killed before its first one starts again."""
     ready = prepare(settings, contexts)
     before = run.settings()[1].get("data_manifest")
@@ -224,7 +202,7 @@ def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWri
     if ready.workers.store is not None:
         log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
     classes = ready.records.num_classes
-    head = head_of(settings.parallelism, settings.loss, ready.parallel.contexts, classes, ready.workers)
+    head = head_of(settings.parallelism, settings.loss, ready.contexts, classes, ready.workers)
     if settings.parallelism.head == AUTO and head != PLAIN:
         log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
     return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
@@ -243,11 +221,11 @@ def _start(settings: Settings, ready: Prepared) -> Start:
 
 def _facts(ready: Prepared) -> Dict[str, Any]:
     return {"identities": ready.records.identities, "images": ready.records.images,
-            "data_manifest": ready.manifest, "contexts": len(ready.parallel.contexts),
-            "mxnet": mx.__version__, "validation_sets": list(ready.validation.packs)}
+            "data_manifest": ready.manifest, "contexts": ready.parallel.replicas,
+            "mxnet": version(), "validation_sets": list(ready.validation.packs)}
 
 
-def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDirectory, ready: Prepared,
+def _say_start(settings: Settings, contexts: Sequence[Any], run: RunDirectory, ready: Prepared,
                log: LogWriter) -> None:
     height, width, channels = settings.network.image_shape
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
@@ -263,7 +241,7 @@ def _say_start(settings: Settings, contexts: Sequence["mx.Context"], run: RunDir
         log(line.note(f"{settings.data.folder}/{target}.bin is not there; {target} is not validated"))
 
 
-def cautions(model: Model, contexts: Sequence["mx.Context"]) -> List[str]:
+def cautions(model: Model, contexts: Sequence[Any]) -> List[str]:
     """What a run should be told about its own arithmetic: MXNet's PReLU on a GPU (docs/original.md, section 2.12)."""
     on_gpu = any(context.device_type == "gpu" for context in contexts)
     return [IN_PLACE] if on_gpu and has_prelu(model.program.symbol) else []
@@ -272,12 +250,37 @@ def cautions(model: Model, contexts: Sequence["mx.Context"]) -> List[str]:
 # The step a run asks for: the plain head in the network's graph, or classes split over contexts beside it.
 
 
+FAMILIES = ("margin_softmax", "subcentre")
+
+
+def check_family(settings: LossSettings, head: str) -> None:
+    """Raise InputError where a loss changes more than the target logit, which only the plain head can do."""
+    if settings.loss_name not in FAMILIES:
+        raise InputError(f"--head {head}: works for margins on the target logit ({', '.join(FAMILIES)}), not for "
+                         f"{settings.loss_name}; leave --head out")
+    check_margins(settings)
+
+
+def centres_per_class(settings: LossSettings) -> int:
+    """K: the centres of one identity, adjacent rows of fc7_weight."""
+    return settings.loss_K if settings.loss_name == "subcentre" else 1
+
+
+def margin_graph(settings: LossSettings, batch: int) -> Optional[Symbol]:
+    """The margin of a loss as a graph on a set of one class: `logits` (B, 1), `label` (B,); None where it has none."""
+    if not has_margin(settings):
+        return None
+    with HeadNames():
+        logits, label = sym.Variable("logits", shape=(batch, 1)), sym.Variable("label", shape=(batch,))
+        return changed_logits(logits, label, settings, Sizes(1, batch, 0))[0]
+
+
 MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
 LARGEST_LABEL = 2 ** 24
 MANY_CLASSES = 50_000  # from here on the plain head's copies of the centres outweigh the scratch of a shard
 
 
-def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"], classes: int,
+def make_step(settings: Settings, model: Model, contexts: Sequence[Any], classes: int,
               workers: Workers) -> Step:
     """Bind what `settings` ask for on `contexts`; raises InputError where head, loss, contexts and workers do not
     fit."""
@@ -292,10 +295,15 @@ def make_step(settings: Settings, model: Model, contexts: Sequence["mx.Context"]
     if head == PLAIN:
         return network
     sizes = HeadSizes(classes, centres_per_class(settings.loss), batch_size, settings.network.emb_size)
-    return ClassParallel(network, _centres(settings, head, sizes, contexts, workers), settings.loss)
+    return class_parallel(network, _centres(settings, head, sizes, contexts, workers), settings.loss)
 
 
-def head_of(parallelism: ParallelismSettings, loss: LossSettings, contexts: Sequence["mx.Context"], classes: int,
+def class_parallel(network: DataParallel, centres: ShardedCentres, loss: LossSettings) -> ClassParallel:
+    """A step whose classes are in `centres`, beside a network that gives unit embeddings."""
+    return ClassParallel(network, centres, margin_graph(loss, network.batch_size), loss.loss_s, SMALLEST_PROBABILITY)
+
+
+def head_of(parallelism: ParallelismSettings, loss: LossSettings, contexts: Sequence[Any], classes: int,
             workers: Workers) -> str:
     """The head of a run: the requested one, or for "auto" plain or sharded.
 
@@ -311,7 +319,7 @@ def head_of(parallelism: ParallelismSettings, loss: LossSettings, contexts: Sequ
     return SHARDED if classes >= MANY_CLASSES and margin and one_process_of_cpus else PLAIN
 
 
-def _centres(settings: Settings, head: str, sizes: HeadSizes, contexts: Sequence["mx.Context"],
+def _centres(settings: Settings, head: str, sizes: HeadSizes, contexts: Sequence[Any],
              workers: Workers) -> ShardedCentres:
     scale, parallelism = settings.loss.loss_s, settings.parallelism
     if head == SHARDED:

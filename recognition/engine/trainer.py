@@ -10,16 +10,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
 
 from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.engines.base import Outcome, Step
+from arcface_mxnet.engines.mxnet.workers import ALONE, Workers
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, decide
-from arcface_mxnet.recognition.engine.data_parallel import Outcome, Step
-from arcface_mxnet.recognition.engine.distributed import ALONE, Workers
 from arcface_mxnet.recognition.engine.model import Model
 from arcface_mxnet.recognition.engine.validation import NotFinite, Validated, Validation, published
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import bar
 
 # What happened since the last printed line: accuracy, loss and speed of a few steps, read as late as possible.
@@ -54,18 +53,18 @@ class Window:
         if self._outcomes:
             before = self._outcomes[-1]
             for array in (*before.correct, *before.losses):
-                array.wait_to_read()
+                float(array)
         self._outcomes.append(outcome)
 
     def close(self) -> Figures:
         """The figures of all steps added since the last close; starts the next window."""
         images = sum(outcome.images for outcome in self._outcomes)
-        correct = sum(float(array.asscalar()) for outcome in self._outcomes for array in outcome.correct)
+        correct = sum(float(array) for outcome in self._outcomes for array in outcome.correct)
         losses = []
         for outcome in self._outcomes:
             values = outcome.losses[:1] if self._first_device_loss else outcome.losses
             if values:
-                losses.append(sum(float(value.asscalar()) for value in values) / len(values))
+                losses.append(sum(float(value) for value in values) / len(values))
         seconds = max(time.monotonic() - self._started, 1e-9)
         self._outcomes = []
         self._started = time.monotonic()
@@ -183,7 +182,7 @@ class Trainer:
             for text in self.batches.notes():
                 self.log(line.note(text))
             rate = self._rate(self.position.step + 1)
-            mx.random.seed(self._seed(self.position.step + 1))
+            self.parallel.seed(self._seed(self.position.step + 1))
             outcome = self.parallel.forward_backward(batch.data, batch.label, batch.beside)
             self.parallel.update(rate)
             self.window.add(outcome)
@@ -294,7 +293,7 @@ class Trainer:
         return bool(target) and self.position.step >= target
 
 
-def start_lines(settings: Settings, contexts: Sequence["mx.Context"], folder: Path, records: RecordSet,
+def start_lines(settings: Settings, contexts: Sequence[Any], folder: Path, records: RecordSet,
                 flops: int) -> List[str]:
     """What a run prints first, in the original's order (docs/original.md, section 4.4)."""
     gpus = [context for context in contexts if context.device_type == "gpu"]

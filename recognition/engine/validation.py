@@ -1,17 +1,16 @@
 """Verification during training: the same packs, embedder and protocol as evaluation/verification.py, in memory."""
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
+from arcface_mxnet.engines.base import Step
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import FOLDS, PairResult
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
-from arcface_mxnet.recognition.engine.data_parallel import Step
 from arcface_mxnet.recognition.engine.model import Model
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class Validated(NamedTuple):
 class Validation:
     """The verification sets of a run, read once as encoded images; accuracies are those of the saved checkpoint."""
 
-    def __init__(self, packs: Dict[str, PairPack], contexts: Sequence["mx.Context"], batch_size: int) -> None:
+    def __init__(self, packs: Dict[str, PairPack], contexts: Sequence[Any], batch_size: int) -> None:
         self.packs = packs
         self._contexts, self._batch_size = list(contexts), batch_size
         self._embedder: List[Embedder] = []
@@ -102,7 +101,7 @@ def published(model: Model, step: Step) -> Checkpoint:
 class PresentNetwork:
     """Embeds by the parameters and BatchNorm statistics that `step` has when it is called."""
 
-    def __init__(self, model: Model, step: Step, contexts: Sequence["mx.Context"], batch_size: int) -> None:
+    def __init__(self, model: Model, step: Step, contexts: Sequence[Any], batch_size: int) -> None:
         self._model, self._step, self._contexts, self._batch_size = model, step, list(contexts), batch_size
 
     def __call__(self, blocks: Iterator[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
     Term,
     add_to_targets,
@@ -14,7 +15,6 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
@@ -38,18 +38,18 @@ def fixed_scale(classes: int) -> float:
 def median(values: Any, count: int) -> Any:
     """Median of (count,) values as (1,): the middle one, or the mean of the middle two."""
     low, high = (count - 1) // 2, count // 2 + 1
-    return mx.sym.mean(mx.sym.slice_axis(mx.sym.sort(values), axis=0, begin=low, end=high))
+    return sym.mean(sym.slice_axis(sym.sort(values), axis=0, begin=low, end=high))
 
 
 def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes) -> Any:
     """log(B_avg) / cos(min(pi / 4, median target angle)), B_avg with the scale before; (1,), without a gradient."""
-    cosine = mx.sym.BlockGrad(cosine)
-    target = mx.sym.pick(cosine, label, axis=1)
-    spread = mx.sym.exp(mx.sym.broadcast_mul(cosine, mx.sym.reshape(scale, shape=(1, 1))))
-    spread = add_to_targets(spread, 0.0 - mx.sym.pick(spread, label, axis=1), label, sizes)
-    average = mx.sym.mean(mx.sym.sum(spread, axis=1))
-    angle = mx.sym.minimum(median(mx.sym.arccos(inside(target)), sizes.batch), math.pi / 4)
-    return mx.sym.BlockGrad(mx.sym.maximum(mx.sym.log(average) / mx.sym.cos(angle), lowest))
+    cosine = sym.BlockGrad(cosine)
+    target = sym.pick(cosine, label, axis=1)
+    spread = sym.exp(sym.broadcast_mul(cosine, sym.reshape(scale, shape=(1, 1))))
+    spread = add_to_targets(spread, 0.0 - sym.pick(spread, label, axis=1), label, sizes)
+    average = sym.mean(sym.sum(spread, axis=1))
+    angle = sym.minimum(median(sym.arccos(inside(target)), sizes.batch), math.pi / 4)
+    return sym.BlockGrad(sym.maximum(sym.log(average) / sym.cos(angle), lowest))
 
 
 @register("adacos", Scaling)
@@ -60,7 +60,7 @@ def adacos(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
     if not scaling.dynamic:
         return classification_head(embedding, cosine * fixed_scale(sizes.classes), label, settings)
-    scale = next_scale(cosine, label, mx.sym.Variable(STATE, shape=(1,)), scaling.lowest, sizes)
-    logits = mx.sym.broadcast_mul(cosine, mx.sym.reshape(scale, shape=(1, 1)))
+    scale = next_scale(cosine, label, sym.Variable(STATE, shape=(1,)), scaling.lowest, sizes)
+    logits = sym.broadcast_mul(cosine, sym.reshape(scale, shape=(1, 1)))
     return classification_head(embedding, logits, label, settings, (Term(f"state:{STATE}", statistic(scale, "scale")),),
                                {STATE: np.array([fixed_scale(sizes.classes)], np.float32)})

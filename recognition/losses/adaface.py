@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Any, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
     Term,
     add_to_targets,
@@ -14,7 +15,6 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
@@ -34,14 +34,14 @@ class Quality:
 
 def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any, Any]:
     """How long each embedding is for its time, (B,) in [-1, 1], and the renewed running mean and deviation (1,)."""
-    length = mx.sym.BlockGrad(mx.sym.clip(row_norms(embedding), _EDGE, 100.0))
-    average = mx.sym.mean(length)
-    squares = mx.sym.sum(mx.sym.square(mx.sym.broadcast_sub(length, average)))
-    deviation = mx.sym.sqrt(squares / max(sizes.batch - 1, 1))
-    mean = mx.sym.Variable(MEAN_STATE, shape=(1,)) * (1.0 - rule.rate) + average * rule.rate
-    spread = mx.sym.Variable(DEVIATION_STATE, shape=(1,)) * (1.0 - rule.rate) + deviation * rule.rate
-    score = mx.sym.broadcast_div(mx.sym.broadcast_sub(length, mean), spread + _EDGE) * rule.concentration
-    return mx.sym.clip(score, -1.0, 1.0), mean, spread
+    length = sym.BlockGrad(sym.clip(row_norms(embedding), _EDGE, 100.0))
+    average = sym.mean(length)
+    squares = sym.sum(sym.square(sym.broadcast_sub(length, average)))
+    deviation = sym.sqrt(squares / max(sizes.batch - 1, 1))
+    mean = sym.Variable(MEAN_STATE, shape=(1,)) * (1.0 - rule.rate) + average * rule.rate
+    spread = sym.Variable(DEVIATION_STATE, shape=(1,)) * (1.0 - rule.rate) + deviation * rule.rate
+    score = sym.broadcast_div(sym.broadcast_sub(length, mean), spread + _EDGE) * rule.concentration
+    return sym.clip(score, -1.0, 1.0), mean, spread
 
 
 @register("adaface", Quality)
@@ -51,9 +51,9 @@ def adaface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     label = label_variable()
     score, mean, spread = length_score(embedding, rule, sizes)
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
-    target = mx.sym.pick(cosine, label, axis=1)
-    theta = mx.sym.clip(mx.sym.arccos(inside(target)) - rule.margin * score, _EDGE, np.pi - _EDGE)
-    changed = mx.sym.cos(theta) - rule.margin * (1.0 + score)
+    target = sym.pick(cosine, label, axis=1)
+    theta = sym.clip(sym.arccos(inside(target)) - rule.margin * score, _EDGE, np.pi - _EDGE)
+    changed = sym.cos(theta) - rule.margin * (1.0 + score)
     logits = add_to_targets(cosine, changed - target, label, sizes) * settings.loss_s
     following = (Term(f"state:{MEAN_STATE}", statistic(mean, "mean")),
                  Term(f"state:{DEVIATION_STATE}", statistic(spread, "deviation")))

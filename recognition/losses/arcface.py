@@ -2,6 +2,7 @@
 import math
 from typing import Any, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
     Term,
     add_to_targets,
@@ -15,7 +16,6 @@ from arcface_mxnet.recognition.losses.common import (
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 
 def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
@@ -27,11 +27,11 @@ def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
     if m1 == 1.0 and m2 == 0.0:
         return cosine - m3 if m3 else cosine
     last = (math.pi - m2) / m1  # the angle at which m1 * theta + m2 reaches pi
-    theta = mx.sym.arccos(inside(cosine))
-    moved = mx.sym.cos(theta * m1 + m2)
+    theta = sym.arccos(inside(cosine))
+    moved = sym.cos(theta * m1 + m2)
     if last < math.pi:
         left = math.pi - last
-        moved = mx.sym.where(theta <= last, moved, cosine - left * math.sin(left))
+        moved = sym.where(theta <= last, moved, cosine - left * math.sin(left))
     return moved - m3 if m3 else moved
 
 
@@ -40,8 +40,8 @@ def add_angle(cosine: Any, margin: Any) -> Any:
 
     margin: symbol in radians, in [0, pi/2); gradients flow into both.
     """
-    theta = mx.sym.arccos(inside(cosine))
-    return mx.sym.where(theta + margin <= math.pi, mx.sym.cos(theta + margin), cosine - margin * mx.sym.sin(margin))
+    theta = sym.arccos(inside(cosine))
+    return sym.where(theta + margin <= math.pi, sym.cos(theta + margin), cosine - margin * sym.sin(margin))
 
 
 def has_margin(settings: LossSettings) -> bool:
@@ -62,10 +62,10 @@ def margin_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes)
     """Scaled cosines (B, C) with the margin on each row's own class, and the mean target angle as a statistic."""
     if not has_margin(settings):
         return logits, ()
-    target = mx.sym.pick(logits, label, axis=1)
+    target = sym.pick(logits, label, axis=1)
     cosine = target / settings.loss_s
     changed = margin_cosine(cosine, settings.loss_m1, settings.loss_m2, settings.loss_m3)
-    angle = Term("stat:target_angle", statistic(mean_degrees(mx.sym.BlockGrad(cosine)), "target_angle"))
+    angle = Term("stat:target_angle", statistic(mean_degrees(sym.BlockGrad(cosine)), "target_angle"))
     return add_to_targets(logits, changed * settings.loss_s - target, label, sizes), (angle,)
 
 
@@ -103,14 +103,14 @@ def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Size
     if (m1, m2, m3) == (1.0, 0.0, 0.0):
         return logits
     if m1 == 1.0 and m2 == 0.0:
-        return logits - mx.sym.one_hot(label, depth=sizes.classes, on_value=s * m3, off_value=0.0)
-    target = mx.sym.pick(logits, label, axis=1)
-    theta = mx.sym.arccos(target / s)
+        return logits - sym.one_hot(label, depth=sizes.classes, on_value=s * m3, off_value=0.0)
+    target = sym.pick(logits, label, axis=1)
+    theta = sym.arccos(target / s)
     if m1 != 1.0:
         theta = theta * m1
     if m2 > 0.0:
         theta = theta + m2
-    changed = mx.sym.cos(theta)
+    changed = sym.cos(theta)
     if m3 > 0.0:
         changed = changed - m3
     return _spread(logits, changed * s - target, label, sizes)
@@ -125,15 +125,15 @@ def head_2018_logits(logits: Any, label: Any, settings: LossSettings, sizes: Siz
     s, m2 = settings.loss_s, settings.loss_m2
     if settings.loss_m1 != 1.0 or settings.loss_m3 != 0.0:
         raise InputError("--head-2018 is the ArcFace head of 2018; it knows no loss_m1 or loss_m3")
-    target = mx.sym.pick(logits, label, axis=1)
+    target = sym.pick(logits, label, axis=1)
     cosine = target / s
-    sine = mx.sym.sqrt(1.0 - mx.sym.square(cosine))
+    sine = sym.sqrt(1.0 - sym.square(cosine))
     moved = s * (cosine * math.cos(m2) - sine * math.sin(m2))
     kept = target - s * m2 * math.sin(math.pi - m2)
-    before_pi = mx.sym.relu(cosine - math.cos(math.pi - m2))
-    return _spread(logits, mx.sym.where(before_pi, moved, kept) - target, label, sizes)
+    before_pi = sym.relu(cosine - math.cos(math.pi - m2))
+    return _spread(logits, sym.where(before_pi, moved, kept) - target, label, sizes)
 
 
 def _spread(logits: Any, change: Any, label: Any, sizes: Sizes) -> Any:
-    one_hot = mx.sym.one_hot(label, depth=sizes.classes, on_value=1.0, off_value=0.0)
-    return logits + mx.sym.broadcast_mul(one_hot, mx.sym.expand_dims(change, 1))
+    one_hot = sym.one_hot(label, depth=sizes.classes, on_value=1.0, off_value=0.0)
+    return logits + sym.broadcast_mul(one_hot, sym.expand_dims(change, 1))

@@ -2,11 +2,11 @@
 from dataclasses import dataclass
 from typing import Any, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective, statistic
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.recognition.losses.softmax import softmax_logits
 from arcface_mxnet.recognition.losses.triplet import same_identity
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
@@ -25,17 +25,17 @@ class Constants:
 def next_centres(centres: Any, embedding: Any, label: Any, alpha: float, sizes: Sizes) -> Any:
     """c_j - alpha * sum [y_i = j](c_j - x_i) / (1 + sum [y_i = j]): (C, E), without a gradient."""
     same = same_identity(label)  # adds up over the images of one identity, so equal rows are written to one place
-    offset = mx.sym.dot(same, mx.sym.take(centres, label) - embedding)
-    step = mx.sym.broadcast_div(offset, 1.0 + mx.sym.sum(same, axis=1, keepdims=True)) * alpha
-    place = mx.sym.expand_dims(label, 0)
-    return mx.sym.BlockGrad(centres - mx.sym.scatter_nd(step, place, shape=(sizes.classes, sizes.embedding)))
+    offset = sym.dot(same, sym.take(centres, label) - embedding)
+    step = sym.broadcast_div(offset, 1.0 + sym.sum(same, axis=1, keepdims=True)) * alpha
+    place = sym.expand_dims(label, 0)
+    return sym.BlockGrad(centres - sym.scatter_nd(step, place, shape=(sizes.classes, sizes.embedding)))
 
 
 def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) -> Tuple[Term, Term]:
     """lambda / 2 * mean |x_i - c_{y_i}|^2, whose gradient reaches only x, and the centres for the next step."""
-    centres = mx.sym.Variable(STATE, shape=(sizes.classes, sizes.embedding))
-    offset = embedding - mx.sym.BlockGrad(mx.sym.take(centres, label))
-    value = mx.sym.mean(mx.sym.sum(mx.sym.square(offset), axis=1)) * (constants.weight / 2)
+    centres = sym.Variable(STATE, shape=(sizes.classes, sizes.embedding))
+    offset = embedding - sym.BlockGrad(sym.take(centres, label))
+    value = sym.mean(sym.sum(sym.square(offset), axis=1)) * (constants.weight / 2)
     following = next_centres(centres, embedding, label, constants.alpha, sizes)
     return Term("objective:centre", objective(value, "centre")), Term(f"state:{STATE}", statistic(following, "centres"))
 

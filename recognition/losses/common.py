@@ -2,13 +2,14 @@
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.head import CLASSIFICATION_ORDER, Head, LossSettings, Sizes
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
 LABEL = "softmax_label"
 CENTRES = "fc7_weight"
+FIRST_CENTRES = sym.Initial("normal", {"sigma": 0.01})
 COSINE_LIMIT = 1.0 - 1e-6  # float32 dot products of unit vectors reach 1.0000014; arccos has no slope at 1
 SMALLEST_PROBABILITY = 1e-37  # near the smallest normal float32: log stays finite when a probability underflows
 _NORM_EPSILON = 1e-10  # L2Normalization's own
@@ -23,73 +24,73 @@ class Term(NamedTuple):
 
 def label_variable() -> Any:
     """The identities of the batch, (B,) float."""
-    return mx.sym.Variable(LABEL)
+    return sym.Variable(LABEL)
 
 
 def centre_variable(settings: LossSettings, sizes: Sizes, per_class: int = 1) -> Any:
     """The trained class centres, (C * per_class, E), initial values Normal(0.01) as in the original."""
-    return mx.sym.Variable(CENTRES, shape=(sizes.classes * per_class, sizes.embedding),
-                           lr_mult=settings.fc7_lr_mult, wd_mult=settings.fc7_wd_mult, init=mx.init.Normal(0.01))
+    return sym.Variable(CENTRES, shape=(sizes.classes * per_class, sizes.embedding),
+                        lr_mult=settings.fc7_lr_mult, wd_mult=settings.fc7_wd_mult, init=FIRST_CENTRES)
 
 
 def unit_rows(matrix: Any, name: Optional[str] = None) -> Any:
     """Each row divided by its length: x / sqrt(sum x^2 + 1e-10), any (rows, E)."""
-    return mx.sym.L2Normalization(matrix, mode="instance", eps=_NORM_EPSILON, name=name)
+    return sym.L2Normalization(matrix, mode="instance", eps=_NORM_EPSILON, name=name)
 
 
 def row_norms(matrix: Any) -> Any:
     """The length of each row, (rows, E) -> (rows,), with a gradient that is finite at zero."""
-    return mx.sym.sqrt(mx.sym.sum(mx.sym.square(matrix), axis=1) + _NORM_EPSILON)
+    return sym.sqrt(sym.sum(sym.square(matrix), axis=1) + _NORM_EPSILON)
 
 
 def cosine_logits(embedding: Any, centres: Any, scale: float, rows: int) -> Any:
     """Cosines of each embedding with each centre times `scale`: (B, E), (rows, E) -> (B, rows), node `fc7`."""
     features = unit_rows(embedding, name="fc1n") * scale
-    return mx.sym.FullyConnected(features, weight=unit_rows(centres), no_bias=True, num_hidden=rows, name="fc7")
+    return sym.FullyConnected(features, weight=unit_rows(centres), no_bias=True, num_hidden=rows, name="fc7")
 
 
 def inside(cosine: Any) -> Any:
     """The cosine clipped inside (-1, 1), so that arccos has a finite value and slope everywhere."""
-    return mx.sym.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT)
+    return sym.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT)
 
 
 def target_indices(label: Any, classes: int) -> Any:
     """Positions (row, label) of the target entries of a (B, C) matrix, as (2, B) for gather_nd and scatter_nd."""
-    columns = mx.sym.clip(label, 0, classes - 1)
-    return mx.sym.stack(mx.sym.contrib.arange_like(label), columns)
+    columns = sym.clip(label, 0, classes - 1)
+    return sym.stack(sym.contrib.arange_like(label), columns)
 
 
 def add_to_targets(logits: Any, change: Any, label: Any, sizes: Sizes) -> Any:
     """`logits` (B, C) with change[i] added at (i, label[i]); no (B, C) one-hot, no product with one."""
     shape = (sizes.batch, sizes.classes)
-    return logits + mx.sym.scatter_nd(change, target_indices(label, sizes.classes), shape=shape)
+    return logits + sym.scatter_nd(change, target_indices(label, sizes.classes), shape=shape)
 
 
 def target_mask(label: Any, sizes: Sizes) -> Any:
     """One at each row's own class, zero elsewhere: (B,) -> (B, C), for heads that treat the other classes apart."""
     shape = (sizes.batch, sizes.classes)
-    return mx.sym.scatter_nd(mx.sym.ones_like(label), target_indices(label, sizes.classes), shape=shape)
+    return sym.scatter_nd(sym.ones_like(label), target_indices(label, sizes.classes), shape=shape)
 
 
 def cross_entropy(probability: Any, label: Any) -> Any:
     """Mean of -log p[label] as (1,); p is picked first and kept from 0, so that no whole matrix goes through log."""
-    target = mx.sym.pick(mx.sym.BlockGrad(probability), label, axis=1)
-    return 0.0 - mx.sym.mean(mx.sym.log(mx.sym.maximum(target, SMALLEST_PROBABILITY)))
+    target = sym.pick(sym.BlockGrad(probability), label, axis=1)
+    return 0.0 - sym.mean(sym.log(sym.maximum(target, SMALLEST_PROBABILITY)))
 
 
 def objective(value: Any, name: Optional[str] = None) -> Any:
     """A term of the loss as an output whose gradient is one; `value` is already a mean over the batch."""
-    return mx.sym.MakeLoss(value, name=name)
+    return sym.MakeLoss(value, name=name)
 
 
 def statistic(value: Any, name: Optional[str] = None) -> Any:
     """A number to report: an output that sends no gradient back."""
-    return mx.sym.BlockGrad(value, name=name)
+    return sym.BlockGrad(value, name=name)
 
 
 def mean_degrees(cosine: Any) -> Any:
     """Mean angle in degrees of a vector of cosines, (B,) -> (1,)."""
-    return mx.sym.mean(mx.sym.arccos(inside(cosine))) * (180.0 / math.pi)
+    return sym.mean(sym.arccos(inside(cosine))) * (180.0 / math.pi)
 
 
 def classification_head(embedding: Any, logits: Any, label: Any, settings: LossSettings, extra: Tuple[Term, ...] = (),
@@ -100,21 +101,21 @@ def classification_head(embedding: Any, logits: Any, label: Any, settings: LossS
     Outputs as in the original: blocked embedding, `softmax`, blocked cross-entropy (with `ce_loss`), then `extra`.
     The softmax's gradient is (p - y) / n, n the labels of the device's batch that are not -1.
     """
-    softmax = mx.sym.SoftmaxOutput(logits, label=label, name="softmax", normalization="valid")
+    softmax = sym.SoftmaxOutput(logits, label=label, name="softmax", normalization="valid")
     outputs: List[Term] = [Term("embedding", statistic(embedding, "blockgrad0")), Term("probability", softmax)]
     if settings.ce_loss:
         outputs.append(Term("loss", statistic(cross_entropy(softmax, label), "blockgrad1")))
-    return make_head(outputs + list(extra), {CENTRES: mx.init.Normal(0.01)}, states, order, images_per_identity)
+    return make_head(outputs + list(extra), {CENTRES: FIRST_CENTRES}, states, order, images_per_identity)
 
 
 def make_head(outputs: List[Term], initializers: Dict[str, Any], states: Optional[Dict[str, np.ndarray]] = None,
               order: str = CLASSIFICATION_ORDER, images_per_identity: int = 1) -> Head:
     """A Head from its outputs in order."""
-    symbol = mx.sym.Group([term.symbol for term in outputs])
+    symbol = sym.Group([term.symbol for term in outputs])
     return Head(symbol, tuple(term.role for term in outputs), initializers, states or {}, order, images_per_identity)
 
 
 def hard_negatives(cosine: Any, changed: Any, label: Any, sizes: Sizes) -> Any:
     """One where another identity's cosine is above the target's changed one, (B, C), without a gradient."""
-    harder = mx.sym.broadcast_greater(mx.sym.BlockGrad(cosine), mx.sym.expand_dims(mx.sym.BlockGrad(changed), 1))
+    harder = sym.broadcast_greater(sym.BlockGrad(cosine), sym.expand_dims(sym.BlockGrad(changed), 1))
     return harder * (1.0 - target_mask(label, sizes))

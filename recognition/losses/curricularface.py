@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
 from arcface_mxnet.recognition.losses.common import (
     Term,
@@ -14,7 +15,6 @@ from arcface_mxnet.recognition.losses.common import (
     statistic,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
@@ -33,15 +33,15 @@ class Curriculum:
 def curricular(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s cos (t + cos), t the running mean of the target cosines, renewed before its use."""
     check_margins(settings)
-    label, running = label_variable(), mx.sym.Variable(STATE, shape=(1,))
+    label, running = label_variable(), sym.Variable(STATE, shape=(1,))
     curriculum: Curriculum = settings.options
     rate = curriculum.rate
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
-    target = mx.sym.pick(cosine, label, axis=1)
+    target = sym.pick(cosine, label, axis=1)
     changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)
-    t = mx.sym.BlockGrad(running * (1.0 - rate) + mx.sym.mean(target) * rate)
+    t = sym.BlockGrad(running * (1.0 - rate) + sym.mean(target) * rate)
     hard = hard_negatives(cosine, changed, label, sizes)
-    others = mx.sym.where(hard, cosine * mx.sym.broadcast_add(cosine, mx.sym.reshape(t, shape=(1, 1))), cosine)
+    others = sym.where(hard, cosine * sym.broadcast_add(cosine, sym.reshape(t, shape=(1, 1))), cosine)
     logits = add_to_targets(others, changed - target, label, sizes) * settings.loss_s
     return classification_head(embedding, logits, label, settings, (Term(f"state:{STATE}", statistic(t, "t")),),
                                {STATE: np.zeros(1, np.float32)})

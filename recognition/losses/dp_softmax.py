@@ -6,9 +6,11 @@ Its recipe for two images a person and very many identities (classification, ver
 from dataclasses import dataclass
 from typing import Any, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_logits
 from arcface_mxnet.recognition.losses.common import (
     CENTRES,
+    FIRST_CENTRES,
     Term,
     centre_variable,
     cross_entropy,
@@ -18,7 +20,6 @@ from arcface_mxnet.recognition.losses.common import (
     unit_rows,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import check, setting
 
 import numpy as np
@@ -45,24 +46,24 @@ def first_queues(classes: int, length: int) -> np.ndarray:
 
 def selected_identities(queues: Any, label: Any) -> Tuple[Any, Any]:
     """The batch's identities, then the dominant ones of each: (M,), and (M,) one where an earlier entry is the same."""
-    chosen = mx.sym.concat(label, mx.sym.reshape(mx.sym.take(queues, label), shape=(-1,)), dim=0)
-    equal = mx.sym.broadcast_equal(mx.sym.expand_dims(chosen, 1), mx.sym.expand_dims(chosen, 0))
-    position = mx.sym.contrib.arange_like(chosen)
-    first = mx.sym.argmax(equal, axis=1)
+    chosen = sym.concat(label, sym.reshape(sym.take(queues, label), shape=(-1,)), dim=0)
+    equal = sym.broadcast_equal(sym.expand_dims(chosen, 1), sym.expand_dims(chosen, 0))
+    position = sym.contrib.arange_like(chosen)
+    first = sym.argmax(equal, axis=1)
     return chosen, first < position
 
 
 def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: Any, length: int, sizes: Sizes) -> Any:
     """The queues with those of the batch's identities renewed by the most similar centres of this step, (C, Q)."""
-    own_centres = mx.sym.slice_axis(centres, axis=0, begin=0, end=sizes.batch)
-    similarity = mx.sym.dot(own_centres, centres, transpose_b=True)
-    own = mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(chosen, 0))
-    similarity = mx.sym.broadcast_sub(similarity - own * _ABSENT, mx.sym.expand_dims(repeated, 0) * _ABSENT)
-    nearest = mx.sym.take(chosen, mx.sym.topk(similarity, k=length, axis=1))
-    place = mx.sym.expand_dims(label, 0)
-    renewed = mx.sym.scatter_nd(nearest, place, shape=(sizes.classes, length))
-    seen = mx.sym.scatter_nd(mx.sym.ones_like(nearest), place, shape=(sizes.classes, length))
-    return mx.sym.BlockGrad(mx.sym.where(seen, renewed, queues))
+    own_centres = sym.slice_axis(centres, axis=0, begin=0, end=sizes.batch)
+    similarity = sym.dot(own_centres, centres, transpose_b=True)
+    own = sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(chosen, 0))
+    similarity = sym.broadcast_sub(similarity - own * _ABSENT, sym.expand_dims(repeated, 0) * _ABSENT)
+    nearest = sym.take(chosen, sym.topk(similarity, k=length, axis=1))
+    place = sym.expand_dims(label, 0)
+    renewed = sym.scatter_nd(nearest, place, shape=(sizes.classes, length))
+    seen = sym.scatter_nd(sym.ones_like(nearest), place, shape=(sizes.classes, length))
+    return sym.BlockGrad(sym.where(seen, renewed, queues))
 
 
 @register("dominant", Queue)
@@ -71,21 +72,21 @@ def dominant(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     check_margins(settings)
     queue: Queue = settings.options
     length = min(queue.length, sizes.classes - 1)
-    label, queues = label_variable(), mx.sym.Variable(STATE, shape=(sizes.classes, length))
+    label, queues = label_variable(), sym.Variable(STATE, shape=(sizes.classes, length))
     chosen, repeated = selected_identities(queues, label)
     columns = sizes.batch * (1 + length)
-    centres = unit_rows(mx.sym.take(centre_variable(settings, sizes), chosen))
-    logits = mx.sym.FullyConnected(unit_rows(embedding, name="fc1n") * settings.loss_s, weight=centres, no_bias=True,
+    centres = unit_rows(sym.take(centre_variable(settings, sizes), chosen))
+    logits = sym.FullyConnected(unit_rows(embedding, name="fc1n") * settings.loss_s, weight=centres, no_bias=True,
                                    num_hidden=columns, name="fc7")
-    column = mx.sym.argmax(mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(chosen, 0)), axis=1)
+    column = sym.argmax(sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(chosen, 0)), axis=1)
     logits, extra = margin_logits(logits, column, settings, Sizes(columns, sizes.batch, sizes.embedding))
-    logits = mx.sym.broadcast_sub(logits, mx.sym.expand_dims(repeated, 0) * _ABSENT)
-    softmax = mx.sym.SoftmaxOutput(logits, label=column, name="softmax", normalization="valid")
-    following = next_queues(queues, chosen, repeated, mx.sym.BlockGrad(centres), label, length, sizes)
+    logits = sym.broadcast_sub(logits, sym.expand_dims(repeated, 0) * _ABSENT)
+    softmax = sym.SoftmaxOutput(logits, label=column, name="softmax", normalization="valid")
+    following = next_queues(queues, chosen, repeated, sym.BlockGrad(centres), label, length, sizes)
     outputs = [Term("embedding", statistic(embedding, "blockgrad0")), Term("probability:selected", softmax),
                Term("loss", statistic(cross_entropy(softmax, column), "blockgrad1")), *extra,
                Term(f"state:{STATE}", statistic(following, "queues"))]
-    return make_head(outputs, {CENTRES: mx.init.Normal(0.01)}, {STATE: first_queues(sizes.classes, length)})
+    return make_head(outputs, {CENTRES: FIRST_CENTRES}, {STATE: first_queues(sizes.classes, length)})
 
 
 def imprint(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

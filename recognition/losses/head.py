@@ -2,8 +2,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.runtime.errors import InputError, unknown
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import fill, named, named_values, refuse_unknown, setting
 
 import numpy as np
@@ -130,7 +130,7 @@ def families() -> List[str]:
     return sorted(_BUILDERS)
 
 
-class HeadNames(mx.name.NameManager):
+class HeadNames(sym.NameManager):
     """Automatic node names of a head start with `head_`, so that they never repeat a name of the network."""
 
     def get(self, name: Optional[str], hint: str) -> str:

@@ -3,6 +3,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
 from arcface_mxnet.recognition.losses.common import (
     Term,
@@ -15,7 +16,6 @@ from arcface_mxnet.recognition.losses.common import (
     unit_rows,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 
@@ -29,17 +29,17 @@ class Weights:
 
 def intra_angle(embedding: Any, centres: Any, label: Any) -> Any:
     """L5: mean over the batch of theta(x_i, W_{y_i}) / pi, as (1,); pulls embeddings to their own centres."""
-    own = mx.sym.take(unit_rows(centres), label)
-    cosine = mx.sym.sum(unit_rows(embedding) * own, axis=1)
-    return mx.sym.mean(mx.sym.arccos(inside(cosine))) / math.pi
+    own = sym.take(unit_rows(centres), label)
+    cosine = sym.sum(unit_rows(embedding) * own, axis=1)
+    return sym.mean(sym.arccos(inside(cosine))) / math.pi
 
 
 def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
     """L6: minus the mean of theta(W_{y_i}, W_j) / pi over the batch and all j != y_i, as (1,); spreads centres."""
     unit = unit_rows(centres)
-    cosine = mx.sym.FullyConnected(mx.sym.take(unit, label), weight=unit, no_bias=True, num_hidden=sizes.classes)
+    cosine = sym.FullyConnected(sym.take(unit, label), weight=unit, no_bias=True, num_hidden=sizes.classes)
     others = inside(cosine * (1.0 - target_mask(label, sizes)))  # the own class: cosine 0, angle pi / 2, taken off
-    total = mx.sym.sum(mx.sym.arccos(others)) - sizes.batch * math.pi / 2
+    total = sym.sum(sym.arccos(others)) - sizes.batch * math.pi / 2
     return total * (-1.0 / (math.pi * sizes.batch * (sizes.classes - 1)))
 
 

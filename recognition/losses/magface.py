@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import add_angle
 from arcface_mxnet.recognition.losses.common import (
     Term,
@@ -14,7 +15,6 @@ from arcface_mxnet.recognition.losses.common import (
     row_norms,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 
@@ -34,11 +34,11 @@ def magface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s cos(theta + m(a)), m linear in the length a, plus weight * mean(a / longest^2 + 1 / a)."""
     rule: Magnitude = settings.options
     label = label_variable()
-    length = mx.sym.clip(row_norms(embedding), rule.shortest, rule.longest)
+    length = sym.clip(row_norms(embedding), rule.shortest, rule.longest)
     margin = (length - rule.shortest) * ((rule.highest - rule.lowest) / (rule.longest - rule.shortest)) + rule.lowest
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
-    target = mx.sym.pick(cosine, label, axis=1)
+    target = sym.pick(cosine, label, axis=1)
     logits = add_to_targets(cosine, add_angle(target, margin) - target, label, sizes) * settings.loss_s
-    pull = mx.sym.mean(length / rule.longest ** 2 + 1.0 / length) * rule.weight
+    pull = sym.mean(length / rule.longest ** 2 + 1.0 / length) * rule.weight
     return classification_head(embedding, logits, label, settings,
                                (Term("objective:length", objective(pull, "length")),))

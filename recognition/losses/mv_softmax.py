@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
 from arcface_mxnet.recognition.losses.common import (
     add_to_targets,
@@ -12,7 +13,6 @@ from arcface_mxnet.recognition.losses.common import (
     label_variable,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 
@@ -31,7 +31,7 @@ def mv_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     mining: Mining = settings.options
     label = label_variable()
     cosine = cosine_logits(embedding, centre_variable(settings, sizes), 1.0, sizes.classes)
-    target = mx.sym.pick(cosine, label, axis=1)
+    target = sym.pick(cosine, label, axis=1)
     changed = margin_cosine(target, settings.loss_m1, settings.loss_m2, settings.loss_m3)
     hard = hard_negatives(cosine, changed, label, sizes)
     raised = mining.emphasis if mining.fixed else (cosine + 1.0) * mining.emphasis

@@ -5,6 +5,7 @@ OE-CNN (Wang et al., ECCV 2018): an angular softmax on x / |x| plus a linear reg
 from dataclasses import dataclass, replace
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
 from arcface_mxnet.recognition.losses.common import (
     Term,
@@ -15,7 +16,6 @@ from arcface_mxnet.recognition.losses.common import (
     row_norms,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 AGES = "age_label"
@@ -33,12 +33,12 @@ def age_term(embedding: Any, years: Any, weight: float) -> Any:
 
     years: (B,), -1 where unknown; k and b are the trained `age_slope` and `age_bias`.
     """
-    slope = mx.sym.Variable("age_slope", shape=(1,), init=mx.init.One())
-    bias = mx.sym.Variable("age_bias", shape=(1,), init=mx.init.Zero())
+    slope = sym.Variable("age_slope", shape=(1,), init=sym.Initial("one"))
+    bias = sym.Variable("age_bias", shape=(1,), init=sym.Initial("zero"))
     known = years >= 0.0
-    guess = mx.sym.broadcast_add(mx.sym.broadcast_mul(row_norms(embedding), slope), bias)
-    square = mx.sym.square(guess - years) * known
-    return mx.sym.sum(square) / mx.sym.maximum(mx.sym.sum(known), 1.0) * (weight / 2.0)
+    guess = sym.broadcast_add(sym.broadcast_mul(row_norms(embedding), slope), bias)
+    square = sym.square(guess - years) * known
+    return sym.sum(square) / sym.maximum(sym.sum(known), 1.0) * (weight / 2.0)
 
 
 @register("age", Constants)
@@ -47,8 +47,8 @@ def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
     constants: Constants = settings.options
-    years = mx.sym.Variable(AGES, shape=(sizes.batch,))
+    years = sym.Variable(AGES, shape=(sizes.batch,))
     term = objective(age_term(embedding, years, constants.weight), "age")
     head = classification_head(embedding, logits, label, settings, (*extra, Term("objective:age", term)))
-    head.initializers.update(age_slope=mx.init.One(), age_bias=mx.init.Zero())
+    head.initializers.update(age_slope=sym.Initial("one"), age_bias=sym.Initial("zero"))
     return replace(head, inputs=(AGES,))

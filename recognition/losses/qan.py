@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
     Term,
     classification_head,
@@ -13,7 +14,6 @@ from arcface_mxnet.recognition.losses.common import (
 from arcface_mxnet.recognition.losses.head import IDENTITY_ORDER, Head, LossSettings, Sizes, register
 from arcface_mxnet.recognition.losses.softmax import softmax_logits
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 
@@ -27,14 +27,14 @@ class Constants:
 
 def image_quality(embedding: Any) -> Any:
     """Quality of each image in (0, 1), (B, E) -> (B, 1): a sigmoid of one dense unit, node `quality`."""
-    return mx.sym.sigmoid(mx.sym.FullyConnected(embedding, num_hidden=1, name="quality_fc"), name="quality")
+    return sym.sigmoid(sym.FullyConnected(embedding, num_hidden=1, name="quality_fc"), name="quality")
 
 
 def set_features(features: Any, quality: Any, sets: int) -> Any:
     """Weighted mean of each set's rows, sum mu R / sum mu: (B, E), (B, 1) -> (sets, E); images of a set adjacent."""
-    weighted = mx.sym.sum(mx.sym.reshape(mx.sym.broadcast_mul(features, quality), shape=(sets, -1, 0), reverse=True),
+    weighted = sym.sum(sym.reshape(sym.broadcast_mul(features, quality), shape=(sets, -1, 0), reverse=True),
                           axis=1)
-    return mx.sym.broadcast_div(weighted, mx.sym.sum(mx.sym.reshape(quality, shape=(sets, -1)), axis=1, keepdims=True))
+    return sym.broadcast_div(weighted, sym.sum(sym.reshape(quality, shape=(sets, -1)), axis=1, keepdims=True))
 
 
 def identities_in(batch: int, images_per_identity: int) -> int:
@@ -53,14 +53,14 @@ def quality(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     label = label_variable()
     identities = identities_in(sizes.batch, settings.images_per_identity)
     weights = image_quality(embedding)
-    sets = mx.sym.reshape(set_features(unit_rows(embedding), weights, 2 * identities), shape=(identities, 2, -1))
-    anchor, positive = (mx.sym.reshape(mx.sym.slice_axis(sets, axis=1, begin=i, end=i + 1), shape=(identities, -1))
+    sets = sym.reshape(set_features(unit_rows(embedding), weights, 2 * identities), shape=(identities, 2, -1))
+    anchor, positive = (sym.reshape(sym.slice_axis(sets, axis=1, begin=i, end=i + 1), shape=(identities, -1))
                         for i in range(2))
-    negative = mx.sym.concat(mx.sym.slice_axis(anchor, axis=0, begin=1, end=identities),
-                             mx.sym.slice_axis(anchor, axis=0, begin=0, end=1), dim=0)
-    near = mx.sym.sum(mx.sym.square(anchor - positive), axis=1)
-    far = mx.sym.sum(mx.sym.square(anchor - negative), axis=1)
-    hinge = mx.sym.mean(mx.sym.relu(near - far + constants.delta)) * constants.weight
+    negative = sym.concat(sym.slice_axis(anchor, axis=0, begin=1, end=identities),
+                             sym.slice_axis(anchor, axis=0, begin=0, end=1), dim=0)
+    near = sym.sum(sym.square(anchor - positive), axis=1)
+    far = sym.sum(sym.square(anchor - negative), axis=1)
+    hinge = sym.mean(sym.relu(near - far + constants.delta)) * constants.weight
     extra = (Term("objective:sets", objective(hinge, "sets")), Term("quality", statistic(weights, "image_quality")))
     return classification_head(embedding, softmax_logits(embedding, settings, sizes), label, settings, extra, None,
                                IDENTITY_ORDER, settings.images_per_identity)

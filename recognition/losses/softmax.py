@@ -1,18 +1,18 @@
 """Plain softmax (L1): free norms of embeddings and centres, and a bias unless `fc7_no_bias`."""
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import centre_variable, classification_head, label_variable
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
-from arcface_mxnet.runtime.mx import mx
 
 
 def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:
     """Inner products with the centres, node `fc7`; the bias carries the original's multipliers (lr x2, no decay)."""
     weight = centre_variable(settings, sizes)
     if settings.fc7_no_bias:
-        return mx.sym.FullyConnected(embedding, weight=weight, no_bias=True, num_hidden=sizes.classes, name="fc7")
-    bias = mx.sym.Variable("fc7_bias", lr_mult=2.0, wd_mult=0.0)
-    return mx.sym.FullyConnected(embedding, weight=weight, bias=bias, num_hidden=sizes.classes, name="fc7")
+        return sym.FullyConnected(embedding, weight=weight, no_bias=True, num_hidden=sizes.classes, name="fc7")
+    bias = sym.Variable("fc7_bias", lr_mult=2.0, wd_mult=0.0)
+    return sym.FullyConnected(embedding, weight=weight, bias=bias, num_hidden=sizes.classes, name="fc7")
 
 
 @register("softmax")

@@ -3,6 +3,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
     Term,
     add_to_targets,
@@ -15,7 +16,6 @@ from arcface_mxnet.recognition.losses.common import (
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 import numpy as np
@@ -34,13 +34,13 @@ class Annealing:
 
 def psi(cosine: Any, m: int) -> Any:
     """(-1)^k cos(m theta) - 2k with k = floor(m theta / pi), elementwise, by Chebyshev's recursion: no arccos."""
-    before, multiple = mx.sym.ones_like(cosine), cosine
+    before, multiple = sym.ones_like(cosine), cosine
     for _ in range(m - 1):
         before, multiple = multiple, 2.0 * cosine * multiple - before
-    k = mx.sym.zeros_like(cosine)
+    k = sym.zeros_like(cosine)
     for j in range(1, m):
         k = k + (cosine <= math.cos(j * math.pi / m))
-    sign = 1.0 - 2.0 * mx.sym.BlockGrad(k - 2.0 * mx.sym.floor(k / 2.0))
+    sign = 1.0 - 2.0 * sym.BlockGrad(k - 2.0 * sym.floor(k / 2.0))
     return sign * multiple - 2.0 * k
 
 
@@ -52,12 +52,12 @@ def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
         raise InputError(f"loss_m1 {settings.loss_m1}: SphereFace as published takes 1, 2, 3, 4 ...; "
                          "for other values use the margin_softmax family")
     annealing: Annealing = settings.options
-    iteration, label = mx.sym.Variable(STATE, shape=(1,)), label_variable()
-    weight = mx.sym.maximum(annealing.base / (1.0 + annealing.gamma * iteration), annealing.lowest)
-    logits = mx.sym.FullyConnected(embedding, weight=unit_rows(centre_variable(settings, sizes)), no_bias=True,
+    iteration, label = sym.Variable(STATE, shape=(1,)), label_variable()
+    weight = sym.maximum(annealing.base / (1.0 + annealing.gamma * iteration), annealing.lowest)
+    logits = sym.FullyConnected(embedding, weight=unit_rows(centre_variable(settings, sizes)), no_bias=True,
                                    num_hidden=sizes.classes, name="fc7")
-    target, norm = mx.sym.pick(logits, label, axis=1), row_norms(embedding)
-    moved = mx.sym.broadcast_div(mx.sym.broadcast_mul(weight, target) + norm * psi(target / norm, m), 1.0 + weight)
+    target, norm = sym.pick(logits, label, axis=1), row_norms(embedding)
+    moved = sym.broadcast_div(sym.broadcast_mul(weight, target) + norm * psi(target / norm, m), 1.0 + weight)
     following = Term(f"state:{STATE}", statistic(iteration + 1.0, "iteration"))
     return classification_head(embedding, add_to_targets(logits, moved - target, label, sizes), label, settings,
                                (following,), {STATE: np.zeros(1, np.float32)})

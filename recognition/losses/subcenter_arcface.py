@@ -1,11 +1,11 @@
 """Sub-centre ArcFace (L7): K centres an identity, the nearest counts; its drop step is `recognition.drop`."""
 from typing import Any
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_logits
 from arcface_mxnet.recognition.losses.common import centre_variable, classification_head, cosine_logits, label_variable
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 
 @register("subcentre")
@@ -17,6 +17,6 @@ def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
         raise InputError(f"loss_K {count}: an identity needs at least 1 centre")
     label = label_variable()
     every = cosine_logits(embedding, centre_variable(settings, sizes, count), settings.loss_s, sizes.classes * count)
-    nearest = mx.sym.max(mx.sym.reshape(every, shape=(-1, sizes.classes, count)), axis=2)
+    nearest = sym.max(sym.reshape(every, shape=(-1, sizes.classes, count)), axis=2)
     logits, statistics = margin_logits(nearest, label, settings, sizes)
     return classification_head(embedding, logits, label, settings, statistics)

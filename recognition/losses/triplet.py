@@ -6,6 +6,7 @@ mined from a bag; with 0 the batch is identity-balanced and its semi-hard triple
 from dataclasses import dataclass
 from typing import Any, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
 from arcface_mxnet.recognition.losses.common import (
     Term,
@@ -27,7 +28,6 @@ from arcface_mxnet.recognition.losses.head import (
     register,
 )
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import setting
 
 
@@ -45,7 +45,7 @@ def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
         nearest = batch - batch % 3 or 3
         raise InputError(f"--per-batch-size {batch}: triplets need a batch that 3 divides; take {nearest}")
     part = batch // 3
-    anchor, positive, negative = (mx.sym.slice_axis(features, axis=0, begin=i * part, end=(i + 1) * part)
+    anchor, positive, negative = (sym.slice_axis(features, axis=0, begin=i * part, end=(i + 1) * part)
                                   for i in range(3))
     return anchor, positive, negative
 
@@ -57,12 +57,12 @@ def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int) -> 
     """
     anchor, positive, negative = thirds(unit_rows(embedding), batch)
     if angular:
-        near = mx.sym.arccos(inside(mx.sym.sum(anchor * positive, axis=1)))
-        far = mx.sym.arccos(inside(mx.sym.sum(anchor * negative, axis=1)))
+        near = sym.arccos(inside(sym.sum(anchor * positive, axis=1)))
+        far = sym.arccos(inside(sym.sum(anchor * negative, axis=1)))
     else:
-        near = mx.sym.sum(mx.sym.square(anchor - positive), axis=1)
-        far = mx.sym.sum(mx.sym.square(anchor - negative), axis=1)
-    return mx.sym.mean(mx.sym.relu(near - far + alpha))
+        near = sym.sum(sym.square(anchor - positive), axis=1)
+        far = sym.sum(sym.square(anchor - negative), axis=1)
+    return sym.mean(sym.relu(near - far + alpha))
 
 
 def triplet_value(embedding: Any, label: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Tuple[Any, str]:
@@ -113,14 +113,14 @@ _FAR = 10.0  # above every squared distance of unit vectors (0..4) and every ang
 
 def same_identity(label: Any) -> Any:
     """One where two images of the batch have one identity, (B,) -> (B, B)."""
-    return mx.sym.broadcast_equal(mx.sym.expand_dims(label, 1), mx.sym.expand_dims(label, 0))
+    return sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(label, 0))
 
 
 def distances(embedding: Any, angular: bool) -> Any:
     """Between all images of the batch, (B, E) -> (B, B): angles in radians, or squared distances of unit vectors."""
     features = unit_rows(embedding)
-    cosine = mx.sym.dot(features, features, transpose_b=True)
-    return mx.sym.arccos(inside(cosine)) if angular else 2.0 - 2.0 * cosine
+    cosine = sym.dot(features, features, transpose_b=True)
+    return sym.arccos(inside(cosine)) if angular else 2.0 - 2.0 * cosine
 
 
 def semi_hard(distance: Any, same: Any) -> Any:
@@ -129,22 +129,22 @@ def semi_hard(distance: Any, same: Any) -> Any:
     Where no negative is farther, the farthest there is: a harder one would pull everything to one point (FaceNet,
     section 3.2). No gradient flows through the choice.
     """
-    to_negative = mx.sym.BlockGrad(distance) - _FAR * same  # own identity falls far below every negative
-    farther = mx.sym.broadcast_greater(mx.sym.expand_dims(to_negative, 1), mx.sym.expand_dims(distance, 2))
-    candidates = mx.sym.broadcast_add((1.0 - farther) * (3 * _FAR), mx.sym.expand_dims(to_negative, 1))
-    nearest = mx.sym.argmin(candidates, axis=2)
-    farthest = mx.sym.expand_dims(mx.sym.argmax(to_negative, axis=1), 1)
-    return mx.sym.where(mx.sym.max(farther, axis=2), nearest, mx.sym.broadcast_like(farthest, nearest))
+    to_negative = sym.BlockGrad(distance) - _FAR * same  # own identity falls far below every negative
+    farther = sym.broadcast_greater(sym.expand_dims(to_negative, 1), sym.expand_dims(distance, 2))
+    candidates = sym.broadcast_add((1.0 - farther) * (3 * _FAR), sym.expand_dims(to_negative, 1))
+    nearest = sym.argmin(candidates, axis=2)
+    farthest = sym.expand_dims(sym.argmax(to_negative, axis=1), 1)
+    return sym.where(sym.max(farther, axis=2), nearest, sym.broadcast_like(farthest, nearest))
 
 
 def semi_hard_triplets(embedding: Any, label: Any, alpha: float, angular: bool) -> Any:
     """Mean over all anchor-positive pairs of relu(d(a, p) - d(a, n) + alpha), n semi-hard, as (1,)."""
     distance = distances(embedding, angular)
-    rows = mx.sym.contrib.arange_like(label)
+    rows = sym.contrib.arange_like(label)
     same = same_identity(label)
-    pairs = mx.sym.broadcast_not_equal(mx.sym.expand_dims(rows, 1), mx.sym.expand_dims(rows, 0)) * same
+    pairs = sym.broadcast_not_equal(sym.expand_dims(rows, 1), sym.expand_dims(rows, 0)) * same
     columns = semi_hard(distance, same)
-    row_of = mx.sym.broadcast_like(mx.sym.expand_dims(rows, 1), columns)
-    negative = mx.sym.gather_nd(distance, mx.sym.stack(row_of, columns))
-    hinge = mx.sym.relu(distance - negative + alpha) * pairs
-    return mx.sym.sum(hinge) / mx.sym.maximum(mx.sym.sum(pairs), 1.0)
+    row_of = sym.broadcast_like(sym.expand_dims(rows, 1), columns)
+    negative = sym.gather_nd(distance, sym.stack(row_of, columns))
+    hinge = sym.relu(distance - negative + alpha) * pairs
+    return sym.sum(hinge) / sym.maximum(sym.sum(pairs), 1.0)

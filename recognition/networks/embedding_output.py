@@ -1,16 +1,16 @@
 """Feature map to embedding: the output types of the original, by their letters (docs/original.md, section 2.2)."""
 from typing import Callable, Dict
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.networks.layers import activation, norm
 from arcface_mxnet.recognition.networks.registry import NetworkSettings
 from arcface_mxnet.runtime.errors import unknown
-from arcface_mxnet.runtime.mx import mx
 
-Symbol = "mx.sym.Symbol"
-_Head = Callable[["mx.sym.Symbol", NetworkSettings, int], "mx.sym.Symbol"]
+Symbol = sym.Symbol
+_Head = Callable[[sym.Symbol, NetworkSettings, int], sym.Symbol]
 
 
-def head(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int = 512) -> "mx.sym.Symbol":
+def head(body: sym.Symbol, settings: NetworkSettings, channels: int = 512) -> sym.Symbol:
     """Put the head `settings.net_output` on a feature map (n, c, 7, 7); the result is (n, emb_size).
 
     `channels` is what GDC takes for the groups of its 7x7 convolution; the original leaves it at 512 for fmobilenet
@@ -41,70 +41,70 @@ def known_heads() -> Dict[str, _Head]:
     return heads
 
 
-def _dense(body: "mx.sym.Symbol", settings: NetworkSettings, name: str = "pre_fc1") -> "mx.sym.Symbol":
-    return mx.sym.FullyConnected(body, num_hidden=settings.emb_size, name=name)
+def _dense(body: sym.Symbol, settings: NetworkSettings, name: str = "pre_fc1") -> sym.Symbol:
+    return sym.FullyConnected(body, num_hidden=settings.emb_size, name=name)
 
 
-def _embed(body: "mx.sym.Symbol", settings: NetworkSettings) -> "mx.sym.Symbol":
+def _embed(body: sym.Symbol, settings: NetworkSettings) -> sym.Symbol:
     return _final_norm(_dense(body, settings), settings)
 
 
-def _final_norm(body: "mx.sym.Symbol", settings: NetworkSettings) -> "mx.sym.Symbol":
+def _final_norm(body: sym.Symbol, settings: NetworkSettings) -> sym.Symbol:
     return norm(body, "fc1", settings, fix_gamma=True)
 
 
-def _dropped(body: "mx.sym.Symbol", share: float = 0.4) -> "mx.sym.Symbol":
-    return mx.sym.Dropout(body, p=share)
+def _dropped(body: sym.Symbol, share: float = 0.4) -> sym.Symbol:
+    return sym.Dropout(body, p=share)
 
 
-def _average(body: "mx.sym.Symbol", name: str) -> "mx.sym.Symbol":
-    return mx.sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg", name=name)
+def _average(body: sym.Symbol, name: str) -> sym.Symbol:
+    return sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg", name=name)
 
 
-def _depthwise(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int) -> "mx.sym.Symbol":
-    body = mx.sym.Convolution(body, num_filter=channels, kernel=(7, 7), num_group=channels, stride=(1, 1), pad=(0, 0),
+def _depthwise(body: sym.Symbol, settings: NetworkSettings, channels: int) -> sym.Symbol:
+    body = sym.Convolution(body, num_filter=channels, kernel=(7, 7), num_group=channels, stride=(1, 1), pad=(0, 0),
                               no_bias=True, name="conv_6dw7_7_conv2d")
-    body = mx.sym.BatchNorm(body, fix_gamma=False, momentum=settings.bn_mom, name="conv_6dw7_7_batchnorm")
+    body = sym.BatchNorm(body, fix_gamma=False, momentum=settings.bn_mom, name="conv_6dw7_7_batchnorm")
     return _embed(body, settings)
 
 
-def _global_average(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int) -> "mx.sym.Symbol":
+def _global_average(body: sym.Symbol, settings: NetworkSettings, channels: int) -> sym.Symbol:
     body = _average(activation(norm(body, "bn1", settings), "relu1", settings), "pool1")
-    return _embed(mx.sym.Flatten(body), settings)
+    return _embed(sym.Flatten(body), settings)
 
 
-def _norm_aware(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int) -> "mx.sym.Symbol":
+def _norm_aware(body: sym.Symbol, settings: NetworkSettings, channels: int) -> sym.Symbol:
     if settings.emb_size > channels:
-        body = mx.sym.Convolution(body, num_filter=settings.emb_size, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
+        body = sym.Convolution(body, num_filter=settings.emb_size, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
                                   no_bias=True, name="convx")
         body = activation(norm(body, "convx_bn", settings), "convx_relu", settings)
     body = norm(body, "bn6f", settings, fix_gamma=True)
-    length = mx.sym.sqrt(mx.sym.sum(body * body, axis=1, keepdims=True))
-    mean = mx.sym.mean(length, keepdims=True)  # over the whole batch, as the original has it
-    body = mx.sym.broadcast_mul(body, mx.sym.broadcast_div(mean, length))
-    body = mx.sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg")
+    length = sym.sqrt(sym.sum(body * body, axis=1, keepdims=True))
+    mean = sym.mean(length, keepdims=True)  # over the whole batch, as the original has it
+    body = sym.broadcast_mul(body, sym.broadcast_div(mean, length))
+    body = sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg")
     if settings.emb_size < channels:
         return _embed(norm(body, "bn6w", settings, fix_gamma=True), settings)
-    return _final_norm(mx.sym.Flatten(body), settings)
+    return _final_norm(sym.Flatten(body), settings)
 
 
-def _strided(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int) -> "mx.sym.Symbol":
+def _strided(body: sym.Symbol, settings: NetworkSettings, channels: int) -> sym.Symbol:
     body = norm(body, "bn1", settings)
-    body = mx.sym.Convolution(body, num_filter=channels, num_group=channels, kernel=(3, 3), stride=(2, 2), pad=(1, 1),
+    body = sym.Convolution(body, num_filter=channels, num_group=channels, kernel=(3, 3), stride=(2, 2), pad=(1, 1),
                               no_bias=True, name="convf")
     body = activation(norm(body, "bnf", settings), "reluf", settings)
-    body = mx.sym.Convolution(body, num_filter=channels, kernel=(1, 1), stride=(1, 1), pad=(0, 0), name="convf2")
+    body = sym.Convolution(body, num_filter=channels, kernel=(1, 1), stride=(1, 1), pad=(0, 0), name="convf2")
     return _embed(activation(norm(body, "bnf2", settings), "reluf2", settings), settings)
 
 
-def _of_2018(body: "mx.sym.Symbol", settings: NetworkSettings, channels: int) -> "mx.sym.Symbol":
+def _of_2018(body: sym.Symbol, settings: NetworkSettings, channels: int) -> sym.Symbol:
     letter, drop = settings.net_output[0], settings.net_output.endswith("X")
     body = _average(activation(norm(body, "bn1", settings), "relu1", settings), "pool1")
     if drop:
         body = _dropped(body, 0.2)
     if letter == "A":
-        return mx.sym.Flatten(body, name="fc1")
-    body = _dense(mx.sym.Flatten(body), settings, "fc1" if letter == "B" else "pre_fc1")
+        return sym.Flatten(body, name="fc1")
+    body = _dense(sym.Flatten(body), settings, "fc1" if letter == "B" else "pre_fc1")
     if letter == "B":
         return body
     body = _final_norm(body, settings)

@@ -1,15 +1,15 @@
 """fmobilefacenet: MobileFaceNet, released as y1 and y2 (docs/original.md, section 2.4)."""
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 WIDTH_STEP = 8
 
 
 @register("fmobilefacenet")
-def fmobilefacenet(settings: NetworkSettings) -> "mx.sym.Symbol":
+def fmobilefacenet(settings: NetworkSettings) -> sym.Symbol:
     """Bottlenecks with depthwise convolutions; four groups of residual blocks counted by `net_blocks`.
 
     `net_multiplier` scales every width (to multiples of 8), our own extension for small networks; 1.0 is the published
@@ -38,25 +38,25 @@ def fmobilefacenet(settings: NetworkSettings) -> "mx.sym.Symbol":
     return head(full_precision(body, settings), settings, channels=wide(512))
 
 
-def block(data: "mx.sym.Symbol", name: str, width: int, side: int, stride: int, groups: int,
-          settings: NetworkSettings, active: bool = True, fix_gamma: bool = False) -> "mx.sym.Symbol":
+def block(data: sym.Symbol, name: str, width: int, side: int, stride: int, groups: int,
+          settings: NetworkSettings, active: bool = True, fix_gamma: bool = False) -> sym.Symbol:
     """Convolution without bias, BatchNorm with MXNet's own eps 1e-3, and the activation unless `active` is False."""
     pad = side // 2
-    data = mx.sym.Convolution(data, num_filter=width, kernel=(side, side), num_group=groups, stride=(stride, stride),
+    data = sym.Convolution(data, num_filter=width, kernel=(side, side), num_group=groups, stride=(stride, stride),
                               pad=(pad, pad), no_bias=True, name=f"{name}_conv2d")
-    data = mx.sym.BatchNorm(data, fix_gamma=fix_gamma, momentum=settings.bn_mom, name=f"{name}_batchnorm")
+    data = sym.BatchNorm(data, fix_gamma=fix_gamma, momentum=settings.bn_mom, name=f"{name}_batchnorm")
     return activation(data, f"{name}_relu", settings) if active else data
 
 
-def _bottleneck(data: "mx.sym.Symbol", name: str, groups: int, width: int, stride: int,
-                settings: NetworkSettings) -> "mx.sym.Symbol":
+def _bottleneck(data: sym.Symbol, name: str, groups: int, width: int, stride: int,
+                settings: NetworkSettings) -> sym.Symbol:
     body = block(data, f"{name}_conv_sep", groups, 1, 1, 1, settings)
     body = block(body, f"{name}_conv_dw", groups, 3, stride, groups, settings)
     return block(body, f"{name}_conv_proj", width, 1, 1, 1, settings, active=False)
 
 
-def _residuals(data: "mx.sym.Symbol", name: str, count: int, groups: int, width: int,
-               settings: NetworkSettings) -> "mx.sym.Symbol":
+def _residuals(data: sym.Symbol, name: str, count: int, groups: int, width: int,
+               settings: NetworkSettings) -> sym.Symbol:
     for index in range(count):
         data = _bottleneck(data, f"{name}_block{index}", groups, width, 1, settings) + data
     return data

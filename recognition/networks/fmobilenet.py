@@ -1,9 +1,9 @@
 """fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (docs/original.md, section 2.5)."""
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.fmobilefacenet import block
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
-from arcface_mxnet.runtime.mx import mx
 
 BASE = 32
 WIDTHS = (2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32)  # times the base, of the 1x1 convolutions conv_2 to conv_14
@@ -11,7 +11,7 @@ STRIDED = (3, 5, 7, 13)
 
 
 @register("fmobilenet")
-def fmobilenet(settings: NetworkSettings) -> "mx.sym.Symbol":
+def fmobilenet(settings: NetworkSettings) -> sym.Symbol:
     """Thirteen pairs of a depthwise and a 1x1 convolution; every BatchNorm has a fixed scale.
 
     The head takes its default of 512 channels although m1 ends with 1,024, as the original does.
@@ -27,6 +27,6 @@ def fmobilenet(settings: NetworkSettings) -> "mx.sym.Symbol":
     return head(full_precision(body, settings), settings)
 
 
-def _fixed(data: "mx.sym.Symbol", name: str, width: int, side: int, stride: int, groups: int,
-           settings: NetworkSettings) -> "mx.sym.Symbol":
+def _fixed(data: sym.Symbol, name: str, width: int, side: int, stride: int, groups: int,
+           settings: NetworkSettings) -> sym.Symbol:
     return block(data, name, width, side, stride, groups, settings, fix_gamma=True)

@@ -1,11 +1,11 @@
 """fresnet: the paper's improved residual networks, LResNet18E-IR to LResNet269E-IR (docs/original.md, section 2.3)."""
 from typing import Callable, Dict, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.networks.embedding_output import head
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import InputError, unknown
-from arcface_mxnet.runtime.mx import mx
 
 UNITS: Dict[int, Tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1),  # ours, for small demonstrations; the original starts at 18
@@ -19,11 +19,11 @@ STEM_WIDTH = 64
 WIDTH_STEP = 8  # narrower networks keep widths that oneDNN's blocked layout takes
 SQUEEZE = 16
 
-Unit = Callable[["mx.sym.Symbol", str, int, int, bool, NetworkSettings], "mx.sym.Symbol"]
+Unit = Callable[[sym.Symbol, str, int, int, bool, NetworkSettings], sym.Symbol]
 
 
 @register("fresnet")
-def fresnet(settings: NetworkSettings) -> "mx.sym.Symbol":
+def fresnet(settings: NetworkSettings) -> sym.Symbol:
     """Stem, four stages whose first unit halves the map (112 to 7), and the head of `net_output`.
 
     `net_multiplier` scales every width (to multiples of 8), our extension; 1.0 is the published graph.
@@ -48,7 +48,7 @@ def _scaled_width(width: int, settings: NetworkSettings) -> int:
     return max(WIDTH_STEP, int(width * settings.net_multiplier) // WIDTH_STEP * WIDTH_STEP)
 
 
-def _stem(settings: NetworkSettings) -> "mx.sym.Symbol":
+def _stem(settings: NetworkSettings) -> sym.Symbol:
     """Input 1: scaled image and 3x3 convolution; 0: 7x7 at stride 2; 2: a BatchNorm in place of the scaling."""
     if settings.net_input not in (0, 1, 2):
         raise InputError(f"net_input {settings.net_input}: fresnet has 0, 1 and 2")
@@ -58,47 +58,47 @@ def _stem(settings: NetworkSettings) -> "mx.sym.Symbol":
     else:
         data = scaled(image(settings, identity=True))
     if settings.net_input == 0:
-        body = mx.sym.Convolution(data, num_filter=width, kernel=(7, 7), stride=(2, 2), pad=(3, 3), no_bias=True,
+        body = sym.Convolution(data, num_filter=width, kernel=(7, 7), stride=(2, 2), pad=(3, 3), no_bias=True,
                                   workspace=settings.workspace, name="conv0")
     else:
         body = _conv3(data, "conv0", width, 1, settings)
     return activation(norm(body, "bn0", settings), "relu0", settings)
 
 
-def _conv3(data: "mx.sym.Symbol", name: str, width: int, stride: int, settings: NetworkSettings) -> "mx.sym.Symbol":
-    return mx.sym.Convolution(data, num_filter=width, kernel=(3, 3), stride=(stride, stride), pad=(1, 1), no_bias=True,
+def _conv3(data: sym.Symbol, name: str, width: int, stride: int, settings: NetworkSettings) -> sym.Symbol:
+    return sym.Convolution(data, num_filter=width, kernel=(3, 3), stride=(stride, stride), pad=(1, 1), no_bias=True,
                               workspace=settings.workspace, name=name)
 
 
-def _projection(data: "mx.sym.Symbol", name: str, width: int, stride: int,
-                settings: NetworkSettings) -> "mx.sym.Symbol":
-    return mx.sym.Convolution(data, num_filter=width, kernel=(1, 1), stride=(stride, stride), no_bias=True,
+def _projection(data: sym.Symbol, name: str, width: int, stride: int,
+                settings: NetworkSettings) -> sym.Symbol:
+    return sym.Convolution(data, num_filter=width, kernel=(1, 1), stride=(stride, stride), no_bias=True,
                               workspace=settings.workspace, name=name)
 
 
-def _shortcut(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected: bool,
-              settings: NetworkSettings) -> "mx.sym.Symbol":
+def _shortcut(data: sym.Symbol, name: str, width: int, stride: int, projected: bool,
+              settings: NetworkSettings) -> sym.Symbol:
     if not projected:
         return data
     return norm(_projection(data, f"{name}_conv1sc", width, stride, settings), f"{name}_sc", settings)
 
 
-def _squeezed(body: "mx.sym.Symbol", name: str, width: int, settings: NetworkSettings) -> "mx.sym.Symbol":
+def _squeezed(body: sym.Symbol, name: str, width: int, settings: NetworkSettings) -> sym.Symbol:
     """Squeeze and excitation: channels weighed by a small network on their means; only with net_se."""
     if not settings.net_se:
         return body
-    weight = mx.sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_se_pool1")
-    weight = mx.sym.Convolution(weight, num_filter=width // SQUEEZE, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
+    weight = sym.Pooling(body, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_se_pool1")
+    weight = sym.Convolution(weight, num_filter=width // SQUEEZE, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
                                 workspace=settings.workspace, name=f"{name}_se_conv1")
     weight = activation(weight, f"{name}_se_relu1", settings)
-    weight = mx.sym.Convolution(weight, num_filter=width, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
+    weight = sym.Convolution(weight, num_filter=width, kernel=(1, 1), stride=(1, 1), pad=(0, 0),
                                 workspace=settings.workspace, name=f"{name}_se_conv2")
-    weight = mx.sym.Activation(weight, act_type="sigmoid", name=f"{name}_se_sigmoid")
-    return mx.sym.broadcast_mul(body, weight)
+    weight = sym.Activation(weight, act_type="sigmoid", name=f"{name}_se_sigmoid")
+    return sym.broadcast_mul(body, weight)
 
 
-def _unit1(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected: bool,
-           settings: NetworkSettings) -> "mx.sym.Symbol":
+def _unit1(data: sym.Symbol, name: str, width: int, stride: int, projected: bool,
+           settings: NetworkSettings) -> sym.Symbol:
     """Convolutions before their normalisations, an activation after the sum (the plain residual unit)."""
     first, second = (stride, 1) if settings.net_input == 0 else (1, stride)
     body = norm(_conv3(data, f"{name}_conv1", width, first, settings), f"{name}_bn1", settings)
@@ -109,8 +109,8 @@ def _unit1(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected:
     return activation(total, f"{name}_relu3", settings)
 
 
-def _unit2(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected: bool,
-           settings: NetworkSettings) -> "mx.sym.Symbol":
+def _unit2(data: sym.Symbol, name: str, width: int, stride: int, projected: bool,
+           settings: NetworkSettings) -> sym.Symbol:
     """Normalisation and activation before each convolution; the projection takes the activated input."""
     active = activation(norm(data, f"{name}_bn1", settings), f"{name}_relu1", settings)
     body = norm(_conv3(active, f"{name}_conv1", width, stride, settings), f"{name}_bn2", settings)
@@ -119,8 +119,8 @@ def _unit2(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected:
     return body + (_projection(active, f"{name}_sc", width, stride, settings) if projected else data)
 
 
-def _unit3(data: "mx.sym.Symbol", name: str, width: int, stride: int, projected: bool,
-           settings: NetworkSettings) -> "mx.sym.Symbol":
+def _unit3(data: sym.Symbol, name: str, width: int, stride: int, projected: bool,
+           settings: NetworkSettings) -> sym.Symbol:
     """The paper's unit (its figure of the "IR" block): BN, 3x3, BN, PReLU, 3x3 at the stride, BN; nothing after."""
     body = _conv3(norm(data, f"{name}_bn1", settings), f"{name}_conv1", width, 1, settings)
     body = activation(norm(body, f"{name}_bn2", settings), f"{name}_relu1", settings)
@@ -138,12 +138,12 @@ SMALL_WIDTHS = (24, 48, 96)
 
 
 @register("fsmall")
-def fsmall(settings: NetworkSettings) -> "mx.sym.Symbol":
+def fsmall(settings: NetworkSettings) -> sym.Symbol:
     """Three times convolution 3x3, norm, activation and 2x2 maximum; then the head `net_output`."""
     layer = scaled(image(settings))
     for number, width in enumerate(SMALL_WIDTHS, 1):
-        layer = mx.sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), no_bias=True, name=f"conv{number}",
+        layer = sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), no_bias=True, name=f"conv{number}",
                                    num_filter=max(1, int(width * settings.net_multiplier)))
         layer = activation(norm(layer, f"bn{number}_", settings), f"act{number}", settings)
-        layer = mx.sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max", name=f"pool{number}")
+        layer = sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max", name=f"pool{number}")
     return head(layer, settings)

@@ -2,8 +2,8 @@
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.runtime.errors import InputError, unknown
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.sections import check, setting
 
 
@@ -46,7 +46,7 @@ class NetworkSettings:
         return (1, channels, height, width)
 
 
-Builder = Callable[[NetworkSettings], "mx.sym.Symbol"]
+Builder = Callable[[NetworkSettings], sym.Symbol]
 _FAMILIES: Dict[str, Builder] = {}
 
 
@@ -63,7 +63,7 @@ def families() -> List[str]:
     return sorted(_FAMILIES)
 
 
-def build(settings: NetworkSettings) -> "mx.sym.Symbol":
+def build(settings: NetworkSettings) -> sym.Symbol:
     """The embedding graph: `data` (n, 3, h, w) float32 RGB 0..255 in, the embedding `fc1_output` (n, emb_size) out.
 
     Automatic names start at zero on every call, so a graph does not depend on what was built before it in the process.
@@ -71,5 +71,5 @@ def build(settings: NetworkSettings) -> "mx.sym.Symbol":
     """
     if settings.net_name not in _FAMILIES:
         raise unknown("network family", settings.net_name, families())
-    with mx.name.NameManager():
+    with sym.NameManager():
         return _FAMILIES[settings.net_name](settings)

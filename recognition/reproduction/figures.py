@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
+from arcface_mxnet.engines.mxnet.executor import forward
 from arcface_mxnet.evaluation import paper
+from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.recognition.losses.arcface import margin_cosine
 from arcface_mxnet.recognition.losses.sphereface import Annealing, psi
 from arcface_mxnet.recognition.presets import LOSSES
@@ -13,7 +16,6 @@ from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, PaperScale
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.toy import TOY_LOSSES, Toy, Trained, angles_to_centres, trained_toy
 from arcface_mxnet.runtime.files import PathLike, atomic_path
-from arcface_mxnet.runtime.mx import mx
 
 import matplotlib
 import numpy as np
@@ -305,7 +307,7 @@ def target_logits(loss: str, degrees: Union[Sequence[float], np.ndarray]) -> np.
 
     The published SphereFace is drawn at its final lambda. Raises KeyError for a preset without a target curve.
     """
-    cosine = mx.sym.Variable("cosine")
+    cosine = sym.Variable("cosine")
     preset = LOSSES[loss]
     if loss == "softmax":
         curve = cosine * 1.0
@@ -315,8 +317,8 @@ def target_logits(loss: str, degrees: Union[Sequence[float], np.ndarray]) -> np.
     else:
         curve = margin_cosine(cosine, preset.get("loss_m1", 1.0), preset.get("loss_m2", 0.0),
                               preset.get("loss_m3", 0.0)) * 1.0
-    given = mx.nd.array(np.cos(np.radians(np.asarray(degrees, np.float64))), dtype=np.float64)
-    return curve.bind(mx.cpu(), {"cosine": given}).forward()[0].asnumpy()
+    given = np.cos(np.radians(np.asarray(degrees, np.float64)))
+    return forward(Checkpoint(curve, {}, {}), {"cosine": given})[0]
 
 
 def decision_boundaries(first: np.ndarray) -> Dict[str, List[np.ndarray]]:

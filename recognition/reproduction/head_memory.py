@@ -1,21 +1,20 @@
 """Figure 10, measured on this machine: memory and speed of the head against the number of identities."""
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from arcface_mxnet.engines.mxnet.memory import step_cost
 from arcface_mxnet.evaluation import paper
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.figures import Order, canvas, figure, save
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, Produced
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
@@ -28,37 +27,17 @@ COMMAND = ROOT / "benchmarks" / "head.py"
 COLOURS = {"plain": "#c62828", "sharded": "#2e7d32", "sampled": "#ef6c00"}
 
 
-def head_arrays(settings: LossSettings, classes: int) -> Tuple[Any, Dict[str, Any], Dict[str, Any]]:
-    """The symbol of a head, its arguments filled, and its gradients."""
-    rng = np.random.RandomState(0)
-    head = attach(mx.sym.Variable("embedding"), settings, classes, BATCH, SIZE)
-    shapes = dict(zip(head.symbol.list_arguments(),
-                      head.symbol.infer_shape(embedding=(BATCH, SIZE), softmax_label=(BATCH,))[0]))
-    arrays = {name: mx.nd.array(head.states[name]) if name in head.states else mx.nd.random.normal(0, 0.01, shape)
-              for name, shape in shapes.items()}
-    arrays["softmax_label"] = mx.nd.array(rng.randint(0, classes, BATCH))
-    gradients = {name: mx.nd.zeros(arrays[name].shape) for name in ("embedding", "fc7_weight")}
-    return head.symbol, arrays, gradients
-
-
 def measure_head(settings: LossSettings, classes: int) -> Tuple[float, float]:
     """Gigabytes a head's arrays take (arguments, gradients, momentum, results), and images a second of its step."""
-    symbol, arrays, gradients = head_arrays(settings, classes)
-    momentum = mx.nd.zeros(arrays["fc7_weight"].shape)
-    requests = {name: "write" if name in gradients else "null" for name in arrays}
-    executor = symbol.bind(mx.cpu(), arrays, args_grad=gradients, grad_req=requests)
-    planned = float(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1)) / 1024  # type: ignore
-    times = []
-    for _ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        executor.forward(is_train=True)
-        executor.backward()
-        weight = arrays["fc7_weight"]
-        mx.nd.sgd_mom_update(weight, gradients["fc7_weight"], momentum, out=weight, lr=0.1, momentum=0.9, wd=5e-4)
-        mx.nd.waitall()
-        times.append(time.perf_counter() - start)
-    held = sum(4.0 * array.size for array in [*arrays.values(), *gradients.values(), momentum]) / 2 ** 30
-    return held + planned, BATCH / float(np.median(times[1:]))
+    rng = np.random.default_rng(0)
+    head = attach(sym.Variable("embedding"), settings, classes, BATCH, SIZE)
+    shapes = dict(zip(head.symbol.list_arguments(),
+                      head.symbol.infer_shape(embedding=(BATCH, SIZE), softmax_label=(BATCH,))[0]))
+    arrays = {name: head.states[name] if name in head.states
+              else np.asarray(rng.normal(0, 0.01, shape), np.float32) for name, shape in shapes.items()}
+    arrays["softmax_label"] = rng.integers(0, classes, BATCH).astype(np.float32)
+    held, seconds = step_cost(head.symbol, arrays, ("embedding", "fc7_weight"), "fc7_weight", ROUNDS)
+    return held, BATCH / seconds
 
 
 def measured_heads() -> Dict[str, List[Dict[str, float]]]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
+from arcface_mxnet.engines.mxnet.engine import version
 from arcface_mxnet.evaluation.results import plain
 from arcface_mxnet.runtime.files import PathLike, write_json
-from arcface_mxnet.runtime.mx import mx
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def commit() -> str:
 
 def provenance() -> Dict[str, str]:
     """Commit, versions of Python and MXNet, and the command line."""
-    return {"commit": commit(), "python": sys.version.split()[0], "mxnet": mx.__version__,
+    return {"commit": commit(), "python": sys.version.split()[0], "mxnet": version(),
             "command": " ".join(["reproduce.py", *sys.argv[1:]])}
 
 

@@ -4,14 +4,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.synthetic import people
+from arcface_mxnet.engines.mxnet.classifier import Classifier, Schedule
+from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.arrays import load_arrays
 from arcface_mxnet.runtime.files import atomic_path
-from arcface_mxnet.runtime.mx import mx
 from arcface_mxnet.runtime.progress import bar, progress
 
 import cv2
@@ -65,15 +67,15 @@ def toy_images(toy: Toy, work: Path) -> Tuple[np.ndarray, np.ndarray]:
 
 def toy_network() -> Any:
     """Three convolutions and a dense layer to two numbers: symbol with input `data` (B, 3, 32, 32)."""
-    layer = (mx.sym.Variable("data") - 127.5) * 0.0078125
+    layer = (sym.Variable("data") - 127.5) * 0.0078125
     for number, filters in enumerate((16, 32, 64)):
-        layer = mx.sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), num_filter=filters, no_bias=True,
+        layer = sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), num_filter=filters, no_bias=True,
                                    name=f"conv{number}")
-        layer = mx.sym.Activation(mx.sym.BatchNorm(layer, fix_gamma=False, name=f"bn{number}"), act_type="relu")
-        layer = mx.sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max")
-    hidden = mx.sym.FullyConnected(layer, num_hidden=64, name="hidden")
-    hidden = mx.sym.Activation(mx.sym.BatchNorm(hidden, fix_gamma=False, name="bn_hidden"), act_type="relu")
-    return mx.sym.FullyConnected(hidden, num_hidden=2, no_bias=True, name="fc1")
+        layer = sym.Activation(sym.BatchNorm(layer, fix_gamma=False, name=f"bn{number}"), act_type="relu")
+        layer = sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max")
+    hidden = sym.FullyConnected(layer, num_hidden=64, name="hidden")
+    hidden = sym.Activation(sym.BatchNorm(hidden, fix_gamma=False, name="bn_hidden"), act_type="relu")
+    return sym.FullyConnected(hidden, num_hidden=2, no_bias=True, name="fc1")
 
 
 def trained_toy(toy: Toy, work: Path) -> Dict[str, Trained]:
@@ -101,46 +103,31 @@ def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Tr
     trained = {}
     for loss in TOY_LOSSES:
         rate = toy.rate if loss == "Softmax" else toy.margin_rate
-        trained[loss] = _embedded(_fit(toy, loss, images, labels, start.get_params(), rest, rate), toy, images, labels)
+        trained[loss] = _embedded(_fit(toy, loss, images, labels, start.parameters(), rest, rate), images, labels)
     return trained
 
 
-def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, parameters: Any, epochs: int,
-         rate: float) -> Any:
-    """Train the toy network by SGD (momentum 0.9, a tenth of the rate in the last third); returns the module."""
-    mx.random.seed(toy.seed)
+def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, start: Optional[Tuple[Arrays, Arrays]],
+         epochs: int, rate: float) -> Classifier:
+    """Train the toy network by SGD (momentum 0.9, a tenth of the rate in the last third)."""
     np.random.seed(toy.seed)  # MXNet's initializers draw from NumPy's global generator
     rng = np.random.RandomState(toy.seed)
     head = attach(toy_network(), TOY_LOSSES[loss], toy.identities, toy.batch, 2)
-    module = mx.mod.Module(head.symbol, context=mx.cpu(), label_names=["softmax_label"])
-    module.bind([("data", (toy.batch, 3, SIDE, SIDE))], [("softmax_label", (toy.batch,))])
-    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))
-    if parameters is not None:
-        module.set_params(*parameters)
     steps = len(labels) // toy.batch
-    schedule = mx.lr_scheduler.FactorScheduler(max(1, epochs * steps * 2 // 3), 0.1, base_lr=rate)
-    module.init_optimizer(optimizer="sgd", optimizer_params={
-        "learning_rate": rate, "momentum": 0.9, "wd": 5e-4, "rescale_grad": 1.0, "lr_scheduler": schedule})
+    schedule = Schedule(rate, (max(1, epochs * steps * 2 // 3),), 0.9, 5e-4, toy.seed, repeated=True)
+    classifier = Classifier(head.symbol, {"data": (toy.batch, 3, SIDE, SIDE)}, schedule,
+                            {"rnd_type": "gaussian", "factor_type": "in", "magnitude": 2}, start)
     shown = bar(epochs * steps, f"figure 3, {loss}", "steps")
     for _ in range(epochs):
-        for rows in rng.permutation(len(labels))[:steps * toy.batch].reshape(steps, toy.batch):
-            module.forward_backward(mx.io.DataBatch([mx.nd.array(images[rows])], [mx.nd.array(labels[rows])]))
-            module.update()
-            shown.update(1)
+        order = rng.permutation(len(labels))[:steps * toy.batch].reshape(steps, toy.batch)
+        classifier.train((images[rows], labels[rows]) for rows in order)
+        shown.update(steps)
     shown.close()
-    mx.nd.waitall()  # moving statistics are written by the backward pass, and no reader of them waits for it
-    return module
+    return classifier
 
 
-def _embedded(module: Any, toy: Toy, images: np.ndarray, labels: np.ndarray) -> Trained:
-    rows = []
-    for start in range(0, len(labels), toy.batch):
-        part = images[start:start + toy.batch]
-        padded = np.concatenate([part, images[:toy.batch - len(part)]])
-        module.forward(mx.io.DataBatch([mx.nd.array(padded)], [mx.nd.zeros(toy.batch)]), is_train=False)
-        rows.append(module.get_outputs()[0].asnumpy()[:len(part)])
-    embeddings = np.concatenate(rows)
-    centres = module.get_params()[0]["fc7_weight"].asnumpy()
+def _embedded(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Trained:
+    embeddings, centres = classifier.outputs(images), classifier.parameters()[0]["fc7_weight"]
     return Trained(embeddings, labels, centres, float(np.mean(_nearest(embeddings, centres) == labels)))
 
 

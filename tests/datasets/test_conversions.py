@@ -9,8 +9,8 @@ from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordSet, read_names, write_names
 from arcface_mxnet.datasets.subset_merge import subset
 from arcface_mxnet.datasets.unpack import folder_names
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np

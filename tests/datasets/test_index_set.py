@@ -4,8 +4,8 @@ import shutil
 from arcface_mxnet.datasets import prepare
 from arcface_mxnet.datasets.index_set import make_index
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np

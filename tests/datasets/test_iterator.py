@@ -4,8 +4,8 @@ import threading
 from arcface_mxnet.datasets.iterator import Augmentation, ClassificationBatches, IdentityBatches
 from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def records(tmp_path_factory, make_set):
 
 def epoch(batches, number=0, start=0):
     """An epoch as numpy: data (N, 3, h, w), labels (N,)."""
-    pairs = [(batch.data.asnumpy(), batch.label.asnumpy()) for batch in batches.batches(number, start)]
+    pairs = [(batch.data, batch.label) for batch in batches.batches(number, start)]
     return np.concatenate([data for data, _ in pairs]), np.concatenate([label for _, label in pairs])
 
 

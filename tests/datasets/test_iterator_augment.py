@@ -10,7 +10,7 @@ from arcface_mxnet.datasets.iterator import (
     recompress,
     stream,
 )
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.mx import mx
 
 import numpy as np
 import pytest

@@ -2,8 +2,8 @@
 import pickle
 
 from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack, write_pack
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """RecordIO frames against MXNet's own writer and reader, in both directions."""
 from arcface_mxnet.datasets.recordio import MAGIC, BrokenRecord, frame, pack_image, part_length, unframe, unpack_image
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.mx import mx
 
 import numpy as np
 import pytest

@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet, RecordWriter
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest

@@ -3,7 +3,8 @@ import dataclasses
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.engines.torch.module import Interpreter, Run
-from arcface_mxnet.recognition.losses import Head, LossSettings, attach, common
+from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.recognition.losses import Head, LossSettings, attach
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.runtime.errors import InputError
 
@@ -39,7 +40,7 @@ def run_torch(graph: str, values: Values, trained: Sequence[str], kind: torch.dt
 
 def run_mxnet(graph: str, values: Values, trained: Sequence[str]) -> Found:
     """The same by MXNet in float32."""
-    from arcface_mxnet.runtime.mx import mx
+    from arcface_mxnet.engines.mxnet.mx import mx
     symbol = mx.sym.load_json(graph)
     arrays = {name: mx.nd.array(values[name]) for name in symbol.list_arguments()}
     gradients = {name: mx.nd.zeros(arrays[name].shape) for name in trained}
@@ -82,9 +83,8 @@ def loss_cases() -> Iterator[Case]:
 
 def loss_case(name: str, settings: LossSettings) -> Optional[Case]:
     """A head on 60 embeddings, half of them near their centres; None for forms that do not go together."""
-    symbol = getattr(common, "sym", None) or common.mx.sym
     try:
-        head = attach(symbol.Variable("embedding", shape=(IMAGES, SIZE)), settings, CLASSES, IMAGES, SIZE)
+        head = attach(sym.Variable("embedding", shape=(IMAGES, SIZE)), settings, CLASSES, IMAGES, SIZE)
     except InputError:
         return None
     return Case(name, head.symbol.tojson(), *_values(head, settings))

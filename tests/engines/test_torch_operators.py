@@ -78,7 +78,7 @@ def test_operator_is_mxnets(name):
 @pytest.mark.parametrize("shape", [(4, 3, 5, 5), (6, 3), (1, 3)])
 def test_batch_norm_gives_mxnets_output_gradient_and_moving_statistics(shape, fixed):
     pytest.importorskip("mxnet")
-    from arcface_mxnet.runtime.mx import mx
+    from arcface_mxnet.engines.mxnet.mx import mx
     symbol = sym.BatchNorm(X, fix_gamma=fixed, eps=2e-5, momentum=0.9, name="bn")
     chance = np.random.RandomState(2)
     values = {name: chance.randn(3).astype(np.float32) for name in ("bn_gamma", "bn_beta", "bn_moving_mean")}
@@ -91,6 +91,7 @@ def test_batch_norm_gives_mxnets_output_gradient_and_moving_statistics(shape, fi
                               {name: mx.nd.array(values[name]) for name in values if "moving" in name})
     output = executor.forward(is_train=True)[0].asnumpy()
     executor.backward([mx.nd.ones(shape)])
+    mx.nd.waitall()  # a read of statistics alone does not wait for the backward pass that writes them
     interpreter = Interpreter(graph)
     tensors = {name: torch.tensor(value, requires_grad=name in trained) for name, value in values.items()}
     statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary})

@@ -1,10 +1,11 @@
 """Templates from sets: sums by hand, learned quality against known blur, the loss and its gradient in float64."""
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.fitting import fit, initialise
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.evaluation import aggregate
 from arcface_mxnet.evaluation.aggregate import aggregate as pooled
 from arcface_mxnet.evaluation.aggregate import rule_weights
-from arcface_mxnet.evaluation.fitting import bind, checkpoint_of, fit, initialise
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest
@@ -78,28 +79,26 @@ def test_quality_is_learned_without_labels_of_quality():
     assert np.corrcoef(found, blur)[0, 1] < -0.6
     assert closeness(others, people, found) > closeness(others, people, None) + 0.02
     again = aggregate.train_quality(rows, labels, plan)
-    assert all((learnt.args[name].asnumpy() == again.args[name].asnumpy()).all() for name in learnt.args)
+    assert all((learnt.args[name] == again.args[name]).all() for name in learnt.args)
 
 
 def test_what_was_learned_holds_the_statistics_of_the_last_step():
     """MXNet's executor lets a read of them overtake the backward pass that writes them."""
     rng = np.random.default_rng(4)
-    batches = [{"data_rows": rng.normal(size=(3 * 16 * 8, 64))} for _ in range(30)]
-    executor = bind(aggregate.set_triplet_symbol(16, 8, 0.5), {"data_rows": batches[0]["data_rows"].shape}, learn=True)
-    initialise(executor, rng)
+    batches = [{"data_rows": rng.normal(size=(3 * 16 * 8, 64))} for _ in range(12)]
+    symbol, shapes = aggregate.set_triplet_symbol(16, 8, 0.5), {"data_rows": batches[0]["data_rows"].shape}
     mean = np.zeros(64)
-    for batch in batches:
-        fit(executor, mx.optimizer.SGD(learning_rate=0.0), [batch])
-        found = checkpoint_of(executor, mx.sym.Variable("unused")).aux["quality_bn_moving_mean"].asnumpy()
+    for count, batch in enumerate(batches, 1):
+        found = fit(symbol, shapes, rng, ("sgd", {}), [(0.0, one) for one in batches[:count]])
         mean = 0.9 * mean + 0.1 * batch["data_rows"].mean(axis=0)
-        np.testing.assert_allclose(found, mean, atol=1e-5)
+        np.testing.assert_allclose(found.aux["quality_bn_moving_mean"], mean, atol=1e-5)
 
 
 def test_the_set_loss_is_its_formula_and_so_is_its_gradient():
     rng = np.random.default_rng(2)
     data = aggregate.quality_inputs(rng.normal(size=(3 * 2 * 4, 6)) * rng.uniform(1, 5, (24, 1)))
     loss = aggregate.set_triplet_symbol(2, 4, 0.5)
-    executor = loss.simple_bind(mx.cpu(), data_rows=data.shape)
+    executor = to_mxnet(loss).simple_bind(mx.cpu(), data_rows=data.shape)
     initialise(executor, rng)
     weight = executor.arg_dict["quality_fc2_weight"]
     stored = weight.asnumpy().astype(float)

@@ -2,11 +2,12 @@
 import json
 import math
 
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.evaluation import angles
 from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np
@@ -87,7 +88,8 @@ def test_the_command_writes_the_table(tmp_path, capsys):
     weights = rng.normal(size=(5, 8)).astype(np.float32)
     np.save(tmp_path / "f.npy", rows)
     (tmp_path / "l.txt").write_text("".join(f"{y}\n" for y in labels))
-    save(Checkpoint(mx.sym.Variable("data"), {"fc7_weight": mx.nd.array(weights)}, {}), str(tmp_path / "model"), 1)
+    centres = {"fc7_weight": np.asarray(weights, "float32")}
+    save(Checkpoint(sym.Variable("data"), centres, {}), str(tmp_path / "model"), 1)
     angles.main(["--features", str(tmp_path / "f.npy"), "--labels", str(tmp_path / "l.txt"), "--centres",
                  f"{tmp_path}/model,1", "--negatives", "100", "--on", "test", "--out", str(tmp_path / "out")])
     stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]
@@ -115,8 +117,8 @@ def test_the_command_embeds_labelled_images_and_finds_the_centres(tmp_path, smal
     (tmp_path / "faces" / "p1" / "9.png").write_bytes(b"broken")
     body = small()
     weights = rng.normal(size=(2, 5)).astype(np.float32)
-    head = mx.sym.FullyConnected(body.symbol, num_hidden=2, no_bias=True, name="fc7")
-    save(Checkpoint(head, dict(body.args, fc7_weight=mx.nd.array(weights)), body.aux), str(tmp_path / "m"), 0)
+    head = sym.FullyConnected(body.symbol, num_hidden=2, no_bias=True, name="fc7")
+    save(Checkpoint(head, dict(body.args, fc7_weight=np.asarray(weights, "float32")), body.aux), str(tmp_path / "m"), 0)
     angles.main(["--model", f"{tmp_path}/m,0", "--images", str(tmp_path / "faces"), "--image-size", "16,16",
                  "--gpus", "cpu", "--negatives", "10", "--out", str(tmp_path / "out")])
     stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]

@@ -85,7 +85,7 @@ def test_a_subgraph_is_what_the_paper_says():
 
 def network_by_hand(args, aux, data, adjacency, k1):
     """The linkage network in float64, layer by layer."""
-    value = {name: array.asnumpy().astype(float) for name, array in {**args, **aux}.items()}
+    value = {name: array.astype(float) for name, array in {**args, **aux}.items()}
     rows = (data - value["bn0_moving_mean"]) / np.sqrt(value["bn0_moving_var"] + 1e-5) + value["bn0_beta"]
     for number in range(1, 5):
         both = np.concatenate([rows, np.einsum("bij,bjd->bid", adjacency, rows)], axis=2)
@@ -110,7 +110,7 @@ def test_the_network_is_its_formula_and_learns_links_of_strangers():
     np.testing.assert_allclose(found[:5].ravel(), by_hand, atol=1e-5)
     assert roc_auc_score((truth[around] == truth[:, None]).ravel(), found.ravel()) > 0.75
     again = network.train_linkage(features, neighbours, labels, hops, plan, widths)
-    assert all((learnt.args[name].asnumpy() == again.args[name].asnumpy()).all() for name in learnt.args)
+    assert all((learnt.args[name] == again.args[name]).all() for name in learnt.args)
 
 
 def flood(links, count):

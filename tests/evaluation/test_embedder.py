@@ -2,11 +2,13 @@
 import os
 
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.evaluation.embedder import Embedder, has_depthwise
+from arcface_mxnet.engines.mxnet.executor import has_depthwise
+from arcface_mxnet.engines.mxnet.mx import mx, subgraphs_off
+from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx, subgraphs_off
 
 import numpy as np
 import pytest
@@ -81,8 +83,8 @@ def test_new_values_are_taken_and_old_ones_untouched(exact, small):
 
 def test_a_training_head_is_cut_away(small):
     body = small()
-    head = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(body.symbol, num_hidden=3, name="fc7"), name="softmax")
-    args = dict(body.args, fc7_weight=mx.nd.ones((3, 5)), fc7_bias=mx.nd.zeros(3))
+    head = sym.SoftmaxOutput(sym.FullyConnected(body.symbol, num_hidden=3, name="fc7"), name="softmax")
+    args = dict(body.args, fc7_weight=np.ones((3, 5), "float32"), fc7_bias=np.zeros(3, "float32"))
     np.testing.assert_array_equal(Embedder(Checkpoint(head, args, body.aux), mx.cpu(), 4).embed(images(5)),
                                   Embedder(body, mx.cpu(), 4).embed(images(5)))
 

@@ -3,6 +3,7 @@ import json
 
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.engines.mxnet import engine
 from arcface_mxnet.evaluation import embedder, extraction
 from arcface_mxnet.evaluation.extraction import extract
 from arcface_mxnet.evaluation.sources import folder_source, image_size, list_source, open_source
@@ -163,7 +164,7 @@ def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
     each = embedder.activation_bytes(checkpoint.symbol, (16, 16))
     assert each > 4 * (3 * 16 * 16 + 3 * 8 * 7 * 7)
     for free, batch in ((1 << 40, 64), (4 * each * 9, 8), (1, 1)):
-        monkeypatch.setattr(embedder, "free_bytes", lambda context, free=free: free)
+        monkeypatch.setattr(engine, "free_bytes", lambda context, free=free: free)
         assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), "cpu") == batch
 
 

@@ -3,6 +3,7 @@ import json
 
 from arcface_mxnet.datasets.align import REFERENCES, align
 from arcface_mxnet.datasets.images import decode_rgb
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.ijb import templates
 from arcface_mxnet.evaluation.ijb.__main__ import main
@@ -11,7 +12,6 @@ from arcface_mxnet.evaluation.ijb.templates import Mode, pool
 from arcface_mxnet.evaluation.ijb.verification import verify
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from tests.evaluation.small_network import network
 
 import cv2

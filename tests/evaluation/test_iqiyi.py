@@ -98,10 +98,10 @@ def videos(seed, dimensions=12, people=6, each=8, spread=0.8):
 def test_the_mlp_learns_and_repeats_itself():
     training, test = videos(1), videos(2)
     settings = MlpSettings(hidden=16, epochs=25, steps=(15, 20), rate=0.1, batch=16)
-    scores = train(training.features, training.classes, 7, settings).scores(test.features)
+    scores = train(training.features, training.classes, 7, settings).outputs(test.features)
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
     assert np.mean(scores.argmax(axis=1) == test.classes) > 0.8
-    again = train(training.features, training.classes, 7, settings).scores(test.features)
+    again = train(training.features, training.classes, 7, settings).outputs(test.features)
     np.testing.assert_array_equal(scores, again)
     with pytest.raises(InputError, match="outside 0..3"):
         train(training.features, training.classes, 4, settings)

@@ -3,12 +3,12 @@ import json
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.pairs import PairPack, read_pack, write_pack
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.evaluation import verification
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import evaluate_distances, evaluate_pairs
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import numpy as np

@@ -7,11 +7,12 @@ is on when it starts, so the test sets it for a process of its own.
 import json
 import sys
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.graph.nodes import Graph, Node
 from arcface_mxnet.graph.training import TrainingForm, is_prelu, training_form
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
@@ -65,9 +66,9 @@ def spelled_out(symbol):
 def gradients(form, shape, values, kind):
     """Gradients of all arguments, in the arithmetic of `kind`, of a fixed random weighting of the outputs."""
     types = {name: kind for name in form.symbol.list_arguments()}
-    executor = form.symbol.simple_bind(mx.cpu(), data=shape, grad_req="write", type_dict=types)
+    executor = to_mxnet(form.symbol).simple_bind(mx.cpu(), data=shape, grad_req="write", type_dict=types)
     for name, held in {**executor.arg_dict, **executor.aux_dict}.items():
-        held[:] = form.constants[name].asnumpy() if name in form.constants else values[name]
+        held[:] = form.constants[name] if name in form.constants else values[name]
     output = executor.forward(is_train=True)[0]
     weighting = numpy.random.RandomState(2).randn(*output.shape)
     executor.backward([mx.nd.array(weighting, dtype=kind)])
@@ -79,7 +80,7 @@ def errors(settings, side):
     stored, shape = build(settings), (2, 3, side, side)
     checkpoint = untrained(stored, shape)
     symbol = frozen(stored)
-    values = {name: array.asnumpy() for name, array in {**checkpoint.args, **checkpoint.aux}.items()}
+    values = {**checkpoint.args, **checkpoint.aux}
     values["data"] = numpy.random.RandomState(0).randint(0, 256, shape).astype("float32")
     true = gradients(TrainingForm(spelled_out(symbol), {}), shape, values, "float64")
     slopes = {node.inputs[1][0].name for node in Graph.of(symbol).nodes() if is_prelu(node)}

@@ -1,34 +1,40 @@
 """Checkpoints: round trip, names, and every way in which the files can be wrong."""
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
-from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model, save
+from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.graph import checkpoint as checkpoints
+from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, in_float32, load, parse_model, save
+from arcface_mxnet.graph.params_file import write_arrays
+from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 import pytest
 
 
 def _network(weight="pre_fc1_weight", filters=4, head=False):
-    data = mx.sym.Variable("data")
-    net = mx.sym.Convolution(data, num_filter=filters, kernel=(3, 3), stride=(8, 8), no_bias=True, name="conv0")
-    net = mx.sym.BatchNorm(net, fix_gamma=False, name="bn0")
-    net = mx.sym.FullyConnected(net, weight=mx.sym.Variable(weight), num_hidden=6, name="pre_fc1")
-    net = mx.sym.BatchNorm(net, fix_gamma=True, eps=2e-5, name="fc1")
+    data = sym.Variable("data")
+    net = sym.Convolution(data, num_filter=filters, kernel=(3, 3), stride=(8, 8), no_bias=True, name="conv0")
+    net = sym.BatchNorm(net, fix_gamma=False, name="bn0")
+    net = sym.FullyConnected(net, weight=sym.Variable(weight), num_hidden=6, name="pre_fc1")
+    net = sym.BatchNorm(net, fix_gamma=True, eps=2e-5, name="fc1")
     if head:
-        net = mx.sym.FullyConnected(net, num_hidden=5, no_bias=True, name="fc7")
-        net = mx.sym.SoftmaxOutput(net, name="softmax")
+        net = sym.FullyConnected(net, num_hidden=5, no_bias=True, name="fc7")
+        net = sym.SoftmaxOutput(net, name="softmax")
     return net
 
 
 def _filled(symbol, seed=0):
     random = numpy.random.RandomState(seed)
     args, _, aux = symbol.infer_shape(data=(1, 3, 112, 112))
-    arrays = {name: mx.nd.array(random.rand(*shape).astype("float32") + 0.1)
+    arrays = {name: random.rand(*shape).astype("float32") + numpy.float32(0.1)
               for name, shape in zip(symbol.list_arguments(), args) if name != "data" and "label" not in name}
-    states = {name: mx.nd.array(random.rand(*shape).astype("float32") + 0.1)
+    states = {name: random.rand(*shape).astype("float32") + numpy.float32(0.1)
               for name, shape in zip(symbol.list_auxiliary_states(), aux)}
     return Checkpoint(symbol, arrays, states)
 
@@ -43,7 +49,7 @@ def stored(tmp_path):
 def _equal(left, right):
     assert set(left) == set(right)
     for name in left:
-        assert left[name].asnumpy().tobytes() == right[name].asnumpy().tobytes(), name
+        assert left[name].tobytes() == right[name].tobytes(), name
 
 
 def _refused(prefix, epoch=3, **options):
@@ -59,14 +65,15 @@ def test_round_trip_is_exact_and_readable_by_mxnet(stored):
     ours = load(prefix, 3)
     symbol, args, aux = mx.model.load_checkpoint(prefix, 3)
     assert ours.symbol.tojson() == symbol.tojson() == checkpoint.symbol.tojson()
-    for other_args, other_aux in ((ours.args, ours.aux), (args, aux)):
+    for other_args, other_aux in ((ours.args, ours.aux), (to_numpy(args), to_numpy(aux))):
         _equal(other_args, checkpoint.args)
         _equal(other_aux, checkpoint.aux)
 
 
 def test_files_of_mxnet_itself_load_without_checksums(tmp_path):
     checkpoint = _filled(_network())
-    mx.model.save_checkpoint(str(tmp_path / "model"), 3, checkpoint.symbol, checkpoint.args, checkpoint.aux)
+    mx.model.save_checkpoint(str(tmp_path / "model"), 3, to_mxnet(checkpoint.symbol), ndarrays(checkpoint.args),
+                             ndarrays(checkpoint.aux))
     _equal(load(str(tmp_path / "model"), 3).args, checkpoint.args)
 
 
@@ -109,13 +116,54 @@ def test_arrays_without_names_are_refused(stored):
     Path(f"{prefix}-0003.params.sha256").unlink()
     mx.nd.save(f"{prefix}-0003.params", [mx.nd.zeros(2)])
     assert "without names" in _refused(prefix)
-    mx.nd.save(f"{prefix}-0003.params", {"conv0_weight": mx.nd.zeros(2)})
+    mx.nd.save(f"{prefix}-0003.params", {"conv0_weight": mx.nd.zeros(2), "arg:other": mx.nd.zeros(2)})
     assert "'conv0_weight' is neither" in _refused(prefix)
+
+
+def test_names_without_a_kind_are_told_apart_by_the_graph(stored):
+    prefix, checkpoint = stored
+    Path(f"{prefix}-0003.params.sha256").unlink()
+    write_arrays(f"{prefix}-0003.params", {**checkpoint.args, **checkpoint.aux})
+    loaded = load(prefix, 3)
+    _equal(loaded.args, checkpoint.args)
+    _equal(loaded.aux, checkpoint.aux)
+
+
+def test_half_precision_becomes_float32_in_graph_and_parameters(tmp_path):
+    """As MXNet's fp16 training saves it: casts in the graph, float16 parameters, BatchNorm's in float32."""
+    settings = NetworkSettings(num_layers=18, emb_size=8, net_multiplier=0.125)
+    plain, half = build(settings), build(dataclasses.replace(settings, fp16=True))
+    values = _filled(plain)
+    lowered = {name: value if name.startswith("bn") else value.astype("float16") for name, value in values.args.items()}
+    for number, symbol in enumerate((plain, half)):
+        save(Checkpoint(symbol, lowered, values.aux), str(tmp_path / f"m{number}"), 0)
+        loaded = load(str(tmp_path / f"m{number}"), 0)
+        assert loaded.symbol.tojson() == plain.tojson()
+        assert {value.dtype.name for value in {**loaded.args, **loaded.aux}.values()} == {"float32"}
+        numpy.testing.assert_array_equal(loaded.args["conv0_weight"], lowered["conv0_weight"].astype("float32"))
+
+
+def test_bfloat16_casts_stay():
+    low = sym.amp_cast(sym.Variable("data"), dtype="bfloat16", name="down")
+    graph = sym.amp_cast(sym.Convolution(low, kernel=(1, 1), num_filter=2, name="c"), dtype="float32", name="up")
+    assert in_float32(graph).tojson() == graph.tojson()
+    other = sym.amp_cast(sym.amp_cast(sym.Variable("data"), dtype="float16"), dtype="float32")
+    assert in_float32(sym.relu(other, name="r")).tojson() == sym.relu(sym.Variable("data"), name="r").tojson()
+
+
+def test_the_one_free_variable_is_the_image(tmp_path):
+    named = sym.FullyConnected(sym.Variable("picture"), num_hidden=2, name="fc1")
+    values = {"fc1_weight": numpy.ones((2, 768), "float32"), "fc1_bias": numpy.zeros(2, "float32")}
+    save(Checkpoint(named, values, {}), str(tmp_path / "m"), 0)
+    assert load(str(tmp_path / "m"), 0).symbol.list_arguments() == ["data", "fc1_weight", "fc1_bias"]
+    two = sym.FullyConnected(sym.Variable("picture") + sym.Variable("other"), num_hidden=2, name="fc1")
+    save(Checkpoint(two, values, {}), str(tmp_path / "m"), 1)
+    assert "lacks parameter picture" in _refused(str(tmp_path / "m"), epoch=1)
 
 
 def test_disagreement_names_the_parameter(stored):
     prefix, _ = stored
-    assert "lacks parameter bn1_gamma" in _refused(prefix, symbol=mx.sym.BatchNorm(_network(), name="bn1"))
+    assert "lacks parameter bn1_gamma" in _refused(prefix, symbol=sym.BatchNorm(_network(), name="bn1"))
     assert "has parameter bn0_beta" in _refused(prefix, symbol=_network().get_internals()["conv0_output"])
     message = _refused(prefix, symbol=_network(filters=5))
     assert "conv0_weight" in message and "(4, 3, 3, 3)" in message and "(5, 3, 3, 3)" in message
@@ -126,7 +174,7 @@ def test_an_unknown_image_size_is_found(tmp_path):
     size = 84  # not a common size; the dense layer fits only this one
     args, _, _ = checkpoint.symbol.infer_shape(data=(1, 3, size, size))
     shape = dict(zip(checkpoint.symbol.list_arguments(), args))["pre_fc1_weight"]
-    checkpoint.args["pre_fc1_weight"] = mx.nd.ones(shape)
+    checkpoint.args["pre_fc1_weight"] = numpy.ones(shape, "float32")
     save(checkpoint, str(tmp_path / "other"), 0)
     assert load(str(tmp_path / "other"), 0).args["pre_fc1_weight"].shape == shape
 
@@ -137,7 +185,7 @@ def test_the_two_names_of_the_dense_weight_are_one(tmp_path, stored_name, wanted
     save(checkpoint, str(tmp_path / "model"), 0)
     loaded = load(str(tmp_path / "model"), 0, symbol=_network(wanted))
     assert stored_name not in loaded.args
-    assert (loaded.args[wanted].asnumpy() == checkpoint.args[stored_name].asnumpy()).all()
+    assert (loaded.args[wanted] == checkpoint.args[stored_name]).all()
 
 
 def test_embedding_only_cuts_and_drops_the_head(tmp_path):
@@ -149,7 +197,7 @@ def test_embedding_only_cuts_and_drops_the_head(tmp_path):
     load(str(tmp_path / "model"), 0)
     assert "fc7_weight" not in load_with_head(checkpoint, tmp_path).args
     with pytest.raises(InputError, match="no fc1_output"):
-        embedding_only(Checkpoint(mx.sym.SoftmaxOutput(mx.sym.Variable("data"), name="softmax"), {}, {}))
+        embedding_only(Checkpoint(sym.SoftmaxOutput(sym.Variable("data"), name="softmax"), {}, {}))
 
 
 def load_with_head(checkpoint, folder):
@@ -175,7 +223,7 @@ def test_a_failed_save_leaves_the_earlier_files(stored, monkeypatch):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mx.nd, "save", full_disk)
+    monkeypatch.setattr(checkpoints, "write_arrays", full_disk)
     with pytest.raises(OSError):
         save(_filled(_network(), seed=1), prefix, 3)
     monkeypatch.undo()

@@ -1,7 +1,7 @@
 """What a checkpoint says about itself."""
+from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.graph.checkpoint import load
 from arcface_mxnet.graph.describe import description, image_shape, normalisation, parameter_count
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 
 import pytest

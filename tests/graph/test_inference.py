@@ -1,15 +1,19 @@
 """The fast form: the same embeddings, on published and on foreign graphs, run after run."""
 import json
 
+from arcface_mxnet.engines.mxnet.executor import Bound
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.untrained import untrained
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.graph.inference import exact_form, inference_form, left_alone
 from arcface_mxnet.graph.nodes import Graph
-from arcface_mxnet.graph.untrained import untrained
+from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.graph.symbol_json import read_json
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import Notice
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 import pytest
@@ -19,9 +23,8 @@ IMAGES = numpy.concatenate([numpy.zeros((1, 3, 112, 112), "float32"), NOISE])
 
 
 def _embed(checkpoint, images=IMAGES, times=1):
-    values = {**checkpoint.args, "data": mx.nd.array(images)}
-    executor = checkpoint.symbol.bind(mx.cpu(), values, aux_states=checkpoint.aux, grad_req="null")
-    rows = [executor.forward(is_train=False)[0].asnumpy() for _ in range(times)]
+    network = Bound(checkpoint, {"data": images.shape})
+    rows = [network.run({"data": images})[0] for _ in range(times)]
     for other in rows[1:]:
         assert other.tobytes() == rows[0].tobytes()
     return rows[0]
@@ -43,9 +46,9 @@ def _scrambled(checkpoint, seed=4):
     random = numpy.random.RandomState(seed)
     for name, value in {**checkpoint.args, **checkpoint.aux}.items():
         if name.endswith(("gamma", "beta", "bias", "moving_mean")):
-            value[:] = value.asnumpy() * random.uniform(0.6, 1.4, value.shape) + random.uniform(0, 0.1, value.shape)
+            value[:] = value * random.uniform(0.6, 1.4, value.shape) + random.uniform(0, 0.1, value.shape)
         elif name.endswith("moving_var"):
-            value[:] = value.asnumpy() * random.uniform(0.5, 2, value.shape)
+            value[:] = value * random.uniform(0.5, 2, value.shape)
     return checkpoint
 
 
@@ -58,10 +61,10 @@ def _scrambled(checkpoint, seed=4):
 ], ids=["E", "unit1-SE-GAP", "unit2-SFC", "relu-GNAP", "GDC"])
 def test_untrained_networks_embed_alike(settings):
     checkpoint = _scrambled(untrained(build(settings), (1, 3, 112, 112), images=2))
-    given = {name: value.asnumpy().tobytes() for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
+    given = {name: value.tobytes() for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
     fast = inference_form(checkpoint)
     _close(_embed(exact_form(checkpoint)), _embed(fast, times=3))
-    assert given == {name: value.asnumpy().tobytes() for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
+    assert given == {name: value.tobytes() for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
     assert fast.symbol.list_outputs() == checkpoint.symbol.list_outputs()
     assert "LeakyReLU" not in _operators(fast) and "Dropout" not in _operators(fast)
 
@@ -105,7 +108,7 @@ def _of(checkpoint, symbol):
 
 def _single(symbol, **values):
     """A checkpoint of a small graph; values by name, one state ending in moving_* to aux."""
-    arrays = {name: mx.nd.array(value) for name, value in values.items()}
+    arrays = {name: numpy.asarray(value, "float32") for name, value in values.items()}
     return Checkpoint(symbol, {name: arrays[name] for name in symbol.list_arguments() if name != "data"},
                       {name: arrays[name] for name in symbol.list_auxiliary_states()})
 
@@ -117,8 +120,8 @@ def _norm_values(name, size, random):
 
 def test_a_shift_before_zero_padding_stays_exact_at_the_border():
     random = numpy.random.RandomState(0)
-    net = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=False, name="bn")
-    net = mx.sym.Convolution(net, num_filter=4, kernel=(3, 3), pad=(1, 1), no_bias=True, name="conv")
+    net = sym.BatchNorm(sym.Variable("data"), fix_gamma=False, name="bn")
+    net = sym.Convolution(net, num_filter=4, kernel=(3, 3), pad=(1, 1), no_bias=True, name="conv")
     checkpoint = _single(net, conv_weight=random.randn(4, 3, 3, 3), **_norm_values("bn", 3, random))
     images = random.randn(2, 3, 5, 5).astype("float32")
     stored, fast = _embed(checkpoint, images), _embed(inference_form(checkpoint, (1, 3, 5, 5)), images)
@@ -128,16 +131,16 @@ def test_a_shift_before_zero_padding_stays_exact_at_the_border():
 def test_what_has_a_second_user_is_not_folded_into():
     """A convolution whose raw output is also returned, and a weight shared by two layers, keep their values."""
     random = numpy.random.RandomState(0)
-    conv = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=3, kernel=(1, 1), no_bias=True, name="conv")
-    both = mx.sym.Concat(conv, mx.sym.BatchNorm(conv, fix_gamma=False, name="bn"), dim=1)
+    conv = sym.Convolution(sym.Variable("data"), num_filter=3, kernel=(1, 1), no_bias=True, name="conv")
+    both = sym.Concat(conv, sym.BatchNorm(conv, fix_gamma=False, name="bn"), dim=1)
     checkpoint = _single(both, conv_weight=random.randn(3, 3, 1, 1), **_norm_values("bn", 3, random))
     images = random.randn(2, 3, 5, 5).astype("float32")
     numpy.testing.assert_allclose(_embed(inference_form(checkpoint, (1, 3, 5, 5)), images),
                                   _embed(checkpoint, images), rtol=1e-5, atol=1e-6)
-    weight = mx.sym.Variable("shared_weight")
-    first = mx.sym.Convolution(mx.sym.Variable("data"), weight=weight, num_filter=3, kernel=(1, 1), no_bias=True)
-    shared = mx.sym.BatchNorm(first, fix_gamma=False, name="bn")
-    shared = mx.sym.Convolution(shared, weight=weight, num_filter=3, kernel=(1, 1), no_bias=True)
+    weight = sym.Variable("shared_weight")
+    first = sym.Convolution(sym.Variable("data"), weight=weight, num_filter=3, kernel=(1, 1), no_bias=True)
+    shared = sym.BatchNorm(first, fix_gamma=False, name="bn")
+    shared = sym.Convolution(shared, weight=weight, num_filter=3, kernel=(1, 1), no_bias=True)
     checkpoint = _single(shared, shared_weight=random.randn(3, 3, 1, 1), **_norm_values("bn", 3, random))
     numpy.testing.assert_allclose(_embed(inference_form(checkpoint, (1, 3, 5, 5)), images),
                                   _embed(checkpoint, images), rtol=1e-5, atol=1e-5)
@@ -148,21 +151,21 @@ def test_what_has_a_second_user_is_not_folded_into():
 def test_slopes_of_every_size_and_grouped_convolutions(groups, highest):
     """A slope of 1 or more cannot move into what follows; one below can, into the right input channel of each group."""
     random = numpy.random.RandomState(0)
-    net = mx.sym.LeakyReLU(mx.sym.Variable("data"), act_type="prelu", name="act")
-    net = mx.sym.Convolution(net, num_filter=12, kernel=(3, 3), pad=(1, 1), num_group=groups, name="conv")
+    net = sym.LeakyReLU(sym.Variable("data"), act_type="prelu", name="act")
+    net = sym.Convolution(net, num_filter=12, kernel=(3, 3), pad=(1, 1), num_group=groups, name="conv")
     checkpoint = _single(net, act_gamma=numpy.array([0.25, -0.5, 0, 0.1, highest, 0.3]), conv_bias=random.randn(12),
                          conv_weight=random.randn(12, 6 // groups, 3, 3))
     images = random.randn(2, 6, 5, 5).astype("float32")
     fast = inference_form(checkpoint, (1, 6, 5, 5))
     numpy.testing.assert_allclose(_embed(fast, images), _embed(checkpoint, images), rtol=1e-5, atol=1e-5)
-    moved = not numpy.array_equal(fast.args["conv_weight"].asnumpy(), checkpoint.args["conv_weight"].asnumpy())
+    moved = not numpy.array_equal(fast.args["conv_weight"], checkpoint.args["conv_weight"])
     assert moved == (highest < 0.9)
 
 
 def test_a_dense_layer_takes_the_normalisation_before_it_position_by_position():
     random = numpy.random.RandomState(0)
-    net = mx.sym.Dropout(mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn"), p=0.4)
-    net = mx.sym.FullyConnected(net, num_hidden=5, no_bias=True, name="fc1")
+    net = sym.Dropout(sym.BatchNorm(sym.Variable("data"), fix_gamma=True, name="bn"), p=0.4)
+    net = sym.FullyConnected(net, num_hidden=5, no_bias=True, name="fc1")
     checkpoint = _single(net, fc1_weight=random.randn(5, 24), **_norm_values("bn", 4, random))
     images = random.randn(3, 4, 2, 3).astype("float32")
     fast = inference_form(checkpoint, (1, 4, 2, 3))
@@ -171,7 +174,7 @@ def test_a_dense_layer_takes_the_normalisation_before_it_position_by_position():
 
 
 def test_unknown_operators_are_left_alone_and_named():
-    net = mx.sym.LRN(mx.sym.Variable("data"), nsize=3, name="own")
+    net = Symbol(read_json(mx.sym.LRN(mx.sym.Variable("data"), nsize=3, name="own").tojson(), "net", ["LRN"]))
     checkpoint = _single(net)
     with pytest.warns(Notice, match="LRN: operators the rewriting"):
         assert inference_form(checkpoint, (1, 3, 5, 5)).symbol.tojson() == Graph.of(net).symbol().tojson()

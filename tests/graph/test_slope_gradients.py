@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.training import training_form
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest
@@ -53,10 +55,10 @@ def test_mxnet_multiplies_the_slopes_gradient_by_the_slope():
     slope = np.array([0.05, 0.25, 0.5, 1.0, 1.5], "float32")
     data, out_gradient = (np.random.RandomState(seed).randn(4, 5, 6, 6).astype("float32") for seed in (0, 1))
     true = (out_gradient.astype("float64") * np.minimum(data, 0)).sum((0, 2, 3))
-    stored = mx.sym.LeakyReLU(mx.sym.Variable("data") * 1.0, act_type="prelu", name="act") * 1.0
+    stored = sym.LeakyReLU(sym.Variable("data") * 1.0, act_type="prelu", name="act") * 1.0
     form = training_form(stored, data.shape)
     for symbol, expected in ((stored, slope * true), (form.symbol, true)):
-        executor = symbol.simple_bind(mx.cpu(), data=data.shape)
+        executor = to_mxnet(symbol).simple_bind(mx.cpu(), data=data.shape)
         for name, value in {"data": data, "act_gamma": slope, **form.constants}.items():
             held = {**executor.arg_dict, **executor.aux_dict}.get(name)
             if held is not None:

@@ -1,11 +1,11 @@
 """State dicts of the public PyTorch definitions: their names, their arithmetic, and the way back."""
+from arcface_mxnet.engines.mxnet.executor import forward
+from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.nodes import Graph
 from arcface_mxnet.graph.to_torch import TORCH_EPS, from_torch, to_torch
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 import pytest
@@ -21,9 +21,7 @@ def checkpoint(request):
 
 
 def _embed(checkpoint, images):
-    values = {**checkpoint.args, "data": mx.nd.array(images)}
-    return checkpoint.symbol.bind(mx.cpu(), values, aux_states=checkpoint.aux, grad_req="null").forward(
-        is_train=False)[0].asnumpy()
+    return forward(checkpoint, {"data": images})[0]
 
 
 def test_the_way_back_gives_the_same_embeddings(checkpoint):
@@ -45,7 +43,7 @@ def test_torch_arithmetic_with_these_values_gives_the_same_embeddings(checkpoint
     mobile = "conv_sep.layers.0.weight" in state
     first = "layers.0.layers.0.weight" if mobile else "conv1.weight"
     args, aux = dict(plain.args), dict(plain.aux)
-    args["conv_1_conv2d_weight" if mobile else "conv0_weight"] = mx.nd.array(state[first])
+    args["conv_1_conv2d_weight" if mobile else "conv0_weight"] = state[first]
     graph = Graph.of(checkpoint.symbol)
     for node in graph.nodes():
         if node.op == "BatchNorm":

@@ -1,9 +1,11 @@
 """The training form of PReLU: value and gradients against float64, central differences and elementary operators."""
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.untrained import untrained
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.nodes import Graph
 from arcface_mxnet.graph.training import UNIT_EPS, UNIT_VARIANCE, is_prelu, training_form
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build
-from arcface_mxnet.runtime.mx import mx
 from tests.graph.prelu_lab import frozen, spelled_out
 
 import numpy
@@ -13,11 +15,11 @@ SHAPE = (3, 5, 6, 7)
 
 
 def _prelu():
-    return mx.sym.LeakyReLU(mx.sym.Variable("data"), act_type="prelu", name="act")
+    return sym.LeakyReLU(sym.Variable("data"), act_type="prelu", name="act")
 
 
 def _executor(symbol, shape, values, constants):
-    executor = symbol.simple_bind(mx.cpu(), data=shape, grad_req="write")
+    executor = to_mxnet(symbol).simple_bind(mx.cpu(), data=shape, grad_req="write")
     for name, value in values.items():
         executor.arg_dict[name][:] = value
     for name, value in constants.items():
@@ -93,8 +95,8 @@ def test_gradients_are_those_of_central_differences(sample):
 
 def test_the_slope_is_right_straight_after_a_convolution():
     """As in squeeze and excitation."""
-    symbol = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=4, kernel=(1, 1), name="conv")
-    form = training_form(mx.sym.LeakyReLU(symbol, act_type="prelu", name="act"), (8, 64, 1, 1))
+    symbol = sym.Convolution(sym.Variable("data"), num_filter=4, kernel=(1, 1), name="conv")
+    form = training_form(sym.LeakyReLU(symbol, act_type="prelu", name="act"), (8, 64, 1, 1))
     random = numpy.random.RandomState(0)
     values = {"data": random.randn(8, 64, 1, 1), "conv_weight": random.randn(4, 64, 1, 1),
               "conv_bias": random.randn(4), "act_gamma": random.rand(4)}
@@ -115,7 +117,7 @@ def test_the_constants_stay_what_they_are(sample):
     _, _, executor = _run(form.symbol, {"data": data, "act_gamma": slope}, out_gradient, form.constants)
     assert set(form.constants) == set(executor.aux_dict)
     for name, value in form.constants.items():
-        numpy.testing.assert_array_equal(executor.aux_dict[name].asnumpy(), value.asnumpy())
+        numpy.testing.assert_array_equal(executor.aux_dict[name].asnumpy(), value)
 
 
 def test_the_constants_are_also_the_initial_values_of_their_variables():
@@ -124,14 +126,14 @@ def test_the_constants_are_also_the_initial_values_of_their_variables():
     for name, value in form.constants.items():
         filled = mx.nd.full(value.shape, 7)
         mx.init.Xavier()(mx.init.InitDesc(name, attributes[name]), filled)
-        numpy.testing.assert_array_equal(filled.asnumpy(), value.asnumpy())
+        numpy.testing.assert_array_equal(filled.asnumpy(), value)
 
 
 def test_one_shared_slope_gets_the_summed_gradient(sample):
     """Gluon's PReLU has one slope a layer (MNasNet, DenseNet)."""
     data, _, out_gradient = sample
-    slope = mx.sym.Variable("alpha", shape=(1,))
-    symbol = mx.sym.LeakyReLU(mx.sym.Variable("data"), gamma=slope, act_type="prelu", name="act")
+    slope = sym.Variable("alpha", shape=(1,))
+    symbol = sym.LeakyReLU(sym.Variable("data"), gamma=slope, act_type="prelu", name="act")
     form = training_form(symbol, SHAPE)
     value = numpy.array([0.3], "float32")
     output, gradients, _ = _run(form.symbol, {"data": data, "alpha": value}, out_gradient, form.constants)
@@ -180,7 +182,7 @@ def test_it_can_also_be_bound_for_inference(settings, side):
     values = {**checkpoint.args, "data": numpy.random.RandomState(0).randint(0, 256, shape)}
     outputs = []
     for symbol, constants in ((stored, {}), (form.symbol, form.constants)):
-        executor = symbol.simple_bind(mx.cpu(), data=shape, grad_req="null")
+        executor = to_mxnet(symbol).simple_bind(mx.cpu(), data=shape, grad_req="null")
         for name, value in {**values, **checkpoint.aux, **constants}.items():
             ({**executor.arg_dict, **executor.aux_dict})[name][:] = value
         outputs.append(executor.forward(is_train=False)[0].asnumpy())
@@ -188,7 +190,7 @@ def test_it_can_also_be_bound_for_inference(settings, side):
 
 
 def test_an_operator_that_cannot_be_sized_is_left_alone():
-    dense = mx.sym.FullyConnected(mx.sym.Variable("other"), num_hidden=3)
-    symbol = mx.sym.LeakyReLU(dense, act_type="prelu", name="act")
+    dense = sym.FullyConnected(sym.Variable("other"), num_hidden=3)
+    symbol = sym.LeakyReLU(dense, act_type="prelu", name="act")
     form = training_form(symbol)
     assert form.symbol.tojson() == symbol.tojson() and form.constants == {}

@@ -1,12 +1,16 @@
 """A small network under any head, and the bookkeeping of runs that must end with the same parameters."""
 from typing import Dict, List, Optional
 
-from arcface_mxnet.recognition.engine.class_centres import HeadSizes, ShardedCentres
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel, Program
+from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.program import Program
+from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
+from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.recognition.engine import setup
 from arcface_mxnet.recognition.engine.model import Model, backbone_program
-from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel, centres_per_class
+from arcface_mxnet.recognition.engine.setup import centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings, attach
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
@@ -16,8 +20,8 @@ SHAPE = (4, 4, 3)
 
 def model(loss: LossSettings, images: int, classes: int = CLASSES) -> Model:
     """A convolution and a dense layer that give 16 numbers, under `loss`."""
-    body = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=8, kernel=(3, 3), name="conv")
-    embedding = mx.sym.FullyConnected(body, num_hidden=SIZE, name="fc1")
+    body = sym.Convolution(sym.Variable("data"), num_filter=8, kernel=(3, 3), name="conv")
+    embedding = sym.FullyConnected(body, num_hidden=SIZE, name="fc1")
     head = attach(embedding, loss, classes, images, SIZE)
     program = Program(head.symbol, head.roles, {}, head.states, head.symbol.attr_dict())
     return Model(embedding, head, program, False)
@@ -35,13 +39,13 @@ def class_parallel(loss: LossSettings, count: int = 1, classes: int = CLASSES, k
                    **options) -> ClassParallel:
     network = DataParallel(backbone_program(model(loss, BATCH // count, classes)), contexts(count), BATCH, SHAPE)
     sizes = HeadSizes(classes, centres_per_class(loss), BATCH, SIZE)
-    return ClassParallel(network, kind(sizes, loss.loss_s, contexts(count), **options), loss)
+    return setup.class_parallel(network, kind(sizes, loss.loss_s, contexts(count), **options), loss)
 
 
-def parameters(loss: LossSettings, classes: int = CLASSES) -> Dict[str, mx.nd.NDArray]:
+def parameters(loss: LossSettings, classes: int = CLASSES) -> Dict[str, np.ndarray]:
     rng = np.random.RandomState(0)
     shapes = {name: array.shape for name, array in plain(loss, 1, classes).executors[0].arg_dict.items()}
-    return {name: mx.nd.array(rng.randn(*shape) * 0.2) for name, shape in shapes.items()
+    return {name: np.asarray(rng.randn(*shape) * 0.2, np.float32) for name, shape in shapes.items()
             if name not in ("data", "softmax_label")}
 
 
@@ -53,7 +57,7 @@ def start(engine, loss: LossSettings, classes: int = CLASSES):
 
 def batch(step: int, classes: int = CLASSES):
     rng = np.random.RandomState(100 + step)
-    return mx.nd.array(rng.rand(BATCH, 3, 4, 4)), mx.nd.array(rng.randint(0, classes, BATCH))
+    return rng.rand(BATCH, 3, 4, 4).astype(np.float32), rng.randint(0, classes, BATCH).astype(np.float32)
 
 
 def run(engine, steps: int, first: int = 0, classes: int = CLASSES):
@@ -61,8 +65,8 @@ def run(engine, steps: int, first: int = 0, classes: int = CLASSES):
     seen = []
     for step in range(first, first + steps):
         outcome = engine.forward_backward(*batch(step, classes))
-        seen.append((np.mean([value.asscalar() for value in outcome.losses]),
-                     sum(value.asscalar() for value in outcome.correct)))
+        seen.append((np.mean([float(value) for value in outcome.losses]),
+                     sum(float(value) for value in outcome.correct)))
         engine.update(0.02)
     return seen
 
@@ -73,5 +77,5 @@ def assert_same(left, right, tolerance: float = 1e-4, only: Optional[str] = None
     assert {name for name in left if ":step" not in name} == {name for name in right if ":step" not in name}
     for name in left:
         if ":step" not in name and (only is None or only in name):
-            first, second = left[name].asnumpy(), right[name].asnumpy()
+            first, second = left[name], right[name]
             assert np.abs(first - second).max() <= tolerance * np.abs(first).max(), name

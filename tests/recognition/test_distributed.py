@@ -3,13 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from arcface_mxnet.recognition.engine import parameter_server
+from arcface_mxnet.engines.mxnet import parameter_server
+from arcface_mxnet.engines.mxnet.parameter_server import CentreKeys
+from arcface_mxnet.engines.mxnet.partial_fc import SampledCentres
+from arcface_mxnet.engines.mxnet.workers import ALONE, Workers, join
+from arcface_mxnet.graph.params_file import read_arrays
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory
-from arcface_mxnet.recognition.engine.distributed import ALONE, FollowerDirectory, Workers, join, own_directory
-from arcface_mxnet.recognition.engine.parameter_server import CentreKeys
-from arcface_mxnet.recognition.engine.partial_fc import SampledCentres
+from arcface_mxnet.recognition.engine.distributed import FollowerDirectory, own_directory
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
 from tests.recognition import worker_lab
 
@@ -40,10 +41,10 @@ def alone(head):
 
 
 def assert_end(engine, path):
-    expected, found = engine.restart_arrays(), mx.nd.load(str(path))
+    expected, found = engine.restart_arrays(), read_arrays(path)
     assert set(expected) == set(found)
     for key in expected:
-        left, right = expected[key].asnumpy(), found[key].asnumpy()
+        left, right = expected[key], found[key]
         assert np.abs(left - right).max() <= 3e-4 * np.abs(left).max(), key
 
 
@@ -87,14 +88,14 @@ def test_a_worker_outside_a_job_is_told_how_to_start_one(monkeypatch):
 
 def test_only_the_first_worker_writes_the_run(tmp_path):
     run = RunDirectory(tmp_path)
-    run.save_last(Position(step=3, batch=3), {"arg:x": mx.nd.ones((2,))})
+    run.save_last(Position(step=3, batch=3), {"arg:x": np.ones(2, np.float32)})
     assert own_directory(run, Workers(0, 2, None)) is run
     follower = own_directory(run, Workers(1, 2, None))
     assert isinstance(follower, FollowerDirectory) and follower.folder == tmp_path / "workers" / "1"
     position, arrays = follower.load_last()
     assert position.step == 3 and arrays["arg:x"].shape == (2,)
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    follower.save_last(Position(step=4), {"arg:x": mx.nd.zeros((2,))})
+    follower.save_last(Position(step=4), {"arg:x": np.zeros(2, np.float32)})
     assert follower.last_step() == 4 and run.last_step() == 3
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 

@@ -1,10 +1,10 @@
 """Every loss of the presets: value and gradient against float64 NumPy, and a tiny set it must separate."""
 import dataclasses
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach, families
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from tests.recognition.loss_lab import differences, run, separation
 from tests.recognition.loss_references import REFERENCES
 
@@ -22,7 +22,7 @@ def settings_of(name, **more):
 
 
 def make(name, **more):
-    embedding = mx.sym.Variable("embedding", shape=(IMAGES, SIZE))
+    embedding = sym.Variable("embedding", shape=(IMAGES, SIZE))
     return attach(embedding, settings_of(name, **more), CLASSES, IMAGES)
 
 
@@ -147,7 +147,7 @@ def test_states_begin_as_published():
 
 
 def test_unknown_family_option_and_impossible_batches_are_named():
-    embedding = mx.sym.Variable("embedding", shape=(10, SIZE))
+    embedding = sym.Variable("embedding", shape=(10, SIZE))
     with pytest.raises(InputError, match="unknown loss family 'nothing'.*margin_softmax"):
         attach(embedding, LossSettings("nothing"), CLASSES, 10)
     with pytest.raises(InputError, match="unknown option of the loss centre 'wieght'; known: alpha, weight"):

@@ -1,9 +1,11 @@
 import math
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.arcface import margin_cosine
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from tests.recognition.loss_lab import differences, log_softmax, run, unit
 
 import numpy as np
@@ -40,11 +42,11 @@ def reference(theta, m1, m2, m3):
 
 def evaluate(cosine, margins, dtype=np.float64):
     """Value and gradient of the margin function at given cosines."""
-    variable = mx.sym.Variable("cosine")
-    symbol = mx.sym.MakeLoss(margin_cosine(variable, *margins) * 1.0)
+    variable = sym.Variable("cosine")
+    symbol = sym.MakeLoss(margin_cosine(variable, *margins) * 1.0)
     array = mx.nd.array(cosine, dtype=dtype)
     gradient = mx.nd.zeros(array.shape, dtype=dtype)
-    executor = symbol.bind(mx.cpu(), {"cosine": array}, args_grad={"cosine": gradient})
+    executor = to_mxnet(symbol).bind(mx.cpu(), {"cosine": array}, args_grad={"cosine": gradient})
     value = executor.forward(is_train=True)[0].asnumpy()
     executor.backward()
     return value, gradient.asnumpy()
@@ -103,7 +105,7 @@ def batch(seed, classes=6, images=5, size=4):
 def make_head(margins, scale=8.0, classes=6, images=5, size=4, **more):
     m1, m2, m3 = margins
     chosen = LossSettings(loss_s=scale, loss_m1=m1, loss_m2=m2, loss_m3=m3, **more)
-    return attach(mx.sym.Variable("embedding", shape=(images, size)), chosen, classes, images)
+    return attach(sym.Variable("embedding", shape=(images, size)), chosen, classes, images)
 
 
 @pytest.mark.parametrize("name", MARGINS)

@@ -1,9 +1,10 @@
 import json
 
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.recognition.engine.model import backbone_program, compose, parameter_shapes
 from arcface_mxnet.recognition.settings import resolve
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest
@@ -35,16 +36,17 @@ def test_only_the_original_runs_prelu_and_both_train_the_same_parameters():
 def test_both_forms_give_the_same_probabilities():
     results = []
     random = np.random.RandomState(0)
-    images = mx.nd.array(random.randint(0, 256, (2, 3, 112, 112)))
+    images = random.randint(0, 256, (2, 3, 112, 112)).astype(np.float32)
     for original in (False, True):
         made = model(original=original)
         arguments, auxiliary = parameter_shapes(made, 2, SHAPE)
         random = np.random.RandomState(1)
         engine = DataParallel(made.program, [mx.cpu()], 2, SHAPE)
-        engine.set_parameters({name: mx.nd.array(random.normal(0, 0.1, shape)) for name, shape in arguments.items()},
-                              {name: mx.nd.ones(shape) for name, shape in auxiliary.items()})
+        engine.set_parameters({name: random.normal(0, 0.1, shape).astype(np.float32)
+                               for name, shape in arguments.items()},
+                              {name: np.ones(shape, np.float32) for name, shape in auxiliary.items()})
         mx.random.seed(7)
-        engine.forward_backward(images, mx.nd.array([3, 4]))
+        engine.forward_backward(images, np.array([3, 4], np.float32))
         results.append(engine.executors[0].outputs[1].asnumpy())
     np.testing.assert_allclose(results[0], results[1], rtol=2e-3, atol=1e-5)
 
@@ -53,7 +55,7 @@ def test_both_forms_give_the_same_probabilities():
 def test_the_half_precision_graph_of_the_papers_command_types_whole(network):
     """Built, not run: the CPU has no float16 convolution. Weights are float16, the head and the embedding float32."""
     made = model(network, fp16=True)
-    arguments, outputs, _ = made.head.symbol.infer_type(data=np.float32, softmax_label=np.float32)
+    arguments, outputs, _ = to_mxnet(made.head.symbol).infer_type(data=np.float32, softmax_label=np.float32)
     types = dict(zip(made.head.symbol.list_arguments(), arguments))
     first = "conv0_weight" if network == "r100" else "conv_1_conv2d_weight"
     assert types[first] == np.float16

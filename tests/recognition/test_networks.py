@@ -2,13 +2,15 @@
 import dataclasses
 import json
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.executor import forward
+from arcface_mxnet.engines.mxnet.untrained import untrained
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import align, load, load_params, load_symbol
 from arcface_mxnet.graph.describe import count_flops, format_flops
-from arcface_mxnet.graph.untrained import untrained
 from arcface_mxnet.recognition.networks import NetworkSettings, build, families
 from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 import pytest
@@ -150,7 +152,7 @@ def test_heads_of_y1_have_the_published_counts(output, size, parameters):
 def test_every_preset_builds_twice_alike_and_ends_in_the_embedding(preset):
     settings = _settings(preset)
     symbol = build(settings)
-    mx.sym.Variable("between") + 1  # takes an automatic name outside
+    sym.Variable("between") + 1  # takes an automatic name outside
     assert symbol.tojson() == build(settings).tojson()
     assert symbol.list_outputs() == ["fc1_output"]
     assert symbol.infer_shape(data=(2,) + settings.input_shape[1:])[1] == [(2, settings.emb_size)]
@@ -185,9 +187,7 @@ def golden_images():
 
 
 def _embed(checkpoint, images):
-    values = {**checkpoint.args, "data": mx.nd.array(images)}
-    executor = checkpoint.symbol.bind(mx.cpu(), values, aux_states=checkpoint.aux, grad_req="null")
-    return executor.forward(is_train=False)[0].asnumpy()
+    return forward(checkpoint, {"data": images})[0]
 
 
 def test_published_weights_give_the_golden_embeddings_in_our_graph(fixtures):
@@ -209,12 +209,11 @@ SMALL = {"net_multiplier": 0.25, "net_blocks": (1, 1, 1, 1)}
 def _random_outputs(symbol, of):
     """Outputs of the nodes `of` for two images under untrained weights."""
     checkpoint = untrained(symbol, IMAGE, images=2)
-    group = mx.sym.Group([symbol.get_internals()[name] for name in of])
+    group = sym.Group([symbol.get_internals()[name] for name in of])
     images = numpy.random.RandomState(3).randint(0, 256, (2, 3, 112, 112)).astype("float32")
     values = {name: checkpoint.args[name] for name in group.list_arguments() if name != "data"}
-    executor = group.bind(mx.cpu(), {**values, "data": mx.nd.array(images)}, aux_states={
-        name: checkpoint.aux[name] for name in group.list_auxiliary_states()}, grad_req="null")
-    return [output.asnumpy() for output in executor.forward(is_train=False)]
+    states = {name: checkpoint.aux[name] for name in group.list_auxiliary_states()}
+    return forward(type(checkpoint)(group, values, states), {"data": images})
 
 
 @pytest.mark.parametrize("output", ["GAP", "GNAP", "SFC", "F", "Z", "A", "BX", "C", "DX"])
@@ -237,7 +236,7 @@ def test_the_norm_aware_head_weighs_positions_to_equal_length():
 
 def test_half_precision_casts_in_and_out():
     symbol = build(NetworkSettings(num_layers=18, fp16=True))
-    types, outputs, _ = symbol.infer_type(data="float32")
+    types, outputs, _ = to_mxnet(symbol).infer_type(data="float32")
     by_name = dict(zip(symbol.list_arguments(), types))
     assert by_name["stage3_unit2_conv2_weight"] == numpy.float16
     assert by_name["stage4_unit1_conv1_weight"] == outputs[0] == numpy.float32
@@ -262,10 +261,10 @@ def test_a_setting_nobody_has_is_refused_by_name(changes, message):
 
 def test_operations_of_a_graph_follow_the_rule_of_the_original():
     """A grouped convolution and two dense layers, by a count in a loop over outputs."""
-    data = mx.sym.Variable("data")
-    net = mx.sym.Convolution(data, num_filter=6, kernel=(3, 5), num_group=3, stride=(2, 1), pad=(1, 0), no_bias=True)
-    net = mx.sym.FullyConnected(mx.sym.Convolution(net, num_filter=2, kernel=(1, 1)), num_hidden=7)
-    net = mx.sym.FullyConnected(net, num_hidden=3, no_bias=True)
+    data = sym.Variable("data")
+    net = sym.Convolution(data, num_filter=6, kernel=(3, 5), num_group=3, stride=(2, 1), pad=(1, 0), no_bias=True)
+    net = sym.FullyConnected(sym.Convolution(net, num_filter=2, kernel=(1, 1)), num_hidden=7)
+    net = sym.FullyConnected(net, num_hidden=3, no_bias=True)
     width = 2 * 5 * 6
     first = sum((2 * 3 * 3 * 5 - 1) / 3 for _ in range(6 * 5 * 6))
     assert count_flops(net, (1, 3, 10, 10)) == int(first) + 2 * 6 * width + 2 * width * 7 + 2 * 7 * 3 - 3

@@ -1,5 +1,7 @@
-from arcface_mxnet.recognition.engine.optimizer import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.convert import to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.optimizer import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
+from arcface_mxnet.graph import symbol as sym
 
 import numpy as np
 import pytest
@@ -37,11 +39,11 @@ def test_uniform_ignores_every_attribute_as_the_published_runs_did():
 
 
 def test_honoured_is_what_mxnet_does_for_an_optimizer_that_knows_the_symbol():
-    data = mx.sym.Variable("data")
-    weight = mx.sym.Variable("fc_weight", lr_mult=3.0, wd_mult=10.0)
-    symbol = mx.sym.BatchNorm(mx.sym.FullyConnected(data, weight=weight, num_hidden=2, name="fc"), name="bn")
+    data = sym.Variable("data")
+    weight = sym.Variable("fc_weight", lr_mult=3.0, wd_mult=10.0)
+    symbol = sym.BatchNorm(sym.FullyConnected(data, weight=weight, num_hidden=2, name="fc"), name="bn")
     names = [name for name in symbol.list_arguments() if name != "data"]
-    known = mx.optimizer.SGD(sym=symbol, param_idx2name=dict(enumerate(names)), wd=1.0, learning_rate=1.0)
+    known = mx.optimizer.SGD(sym=to_mxnet(symbol), param_idx2name=dict(enumerate(names)), wd=1.0, learning_rate=1.0)
     attributes = symbol.attr_dict()
     for index, name in enumerate(names):
         assert known._get_wd(index) == decay_multiplier(name, attributes.get(name, {}), "honoured")
@@ -64,7 +66,7 @@ def test_momentum_saved_and_loaded_continues_to_the_bit():
         straight.update(start, gradient, 0.1)
     copy = {"w_weight": start["w_weight"].copy()}
     resumed = MomentumSGD(copy, 0.9, 5e-4, 1.0, {})
-    resumed.load_state(straight.state)
+    resumed.load_state(to_numpy(straight.state))
     straight.update(start, gradient, 0.1)
     resumed.update(copy, gradient, 0.1)
     assert (start["w_weight"] == copy["w_weight"]).asnumpy().all()

@@ -1,4 +1,4 @@
-from arcface_mxnet.recognition.engine.partial_fc import Rule, SampledCentres, places_of
+from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres, places_of
 from arcface_mxnet.recognition.losses import LossSettings
 from tests.recognition import head_lab as lab
 
@@ -65,19 +65,19 @@ def test_rows_that_are_not_seen_keep_value_and_momentum(count):
     after = engine.restart_arrays()
     seen = np.concatenate([first + rows.asnumpy() for (first, _), rows in
                            zip(engine.centres.shards, engine.centres._rows)])
-    assert set(label.asnumpy().astype(int)) <= set(seen)
+    assert set(label.astype(int)) <= set(seen)
     for name in ("arg:fc7_weight", "momentum:fc7_weight"):
-        changed = np.flatnonzero((before[name].asnumpy() != after[name].asnumpy()).any(axis=1))
+        changed = np.flatnonzero((before[name] != after[name]).any(axis=1))
         assert changed.tolist() == seen.tolist()
 
 
 def test_one_step_is_that_of_float64_over_the_sample():
     engine = sampled()
-    start = {name: array.asnumpy().astype(float) for name, array in engine.restart_arrays().items()}
+    start = {name: array.astype(float) for name, array in engine.restart_arrays().items()}
     data, label = lab.batch(0, CLASSES)
     engine.forward_backward(data, label)
     engine.update(0.1)
-    rows, label = engine.centres._rows[0].asnumpy(), label.asnumpy().astype(int)
+    rows, label = engine.centres._rows[0].asnumpy(), label.astype(int)
     features = engine.backbone.executors[0].outputs[0].asnumpy().astype(float)
     weight = start["arg:fc7_weight"][rows]
     lengths = np.linalg.norm(weight, axis=1, keepdims=True)
@@ -95,7 +95,7 @@ def test_one_step_is_that_of_float64_over_the_sample():
     unit = weight / lengths
     gradient = (towards - unit * (towards * unit).sum(axis=1, keepdims=True)) / lengths
     expected = weight - 0.1 * (gradient + 5e-4 * weight)
-    found = engine.restart_arrays()["arg:fc7_weight"].asnumpy()[rows]
+    found = engine.restart_arrays()["arg:fc7_weight"][rows]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 

@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.logs.compare import against
 from arcface_mxnet.logs.parse import load
 from arcface_mxnet.logs.recipe import recipe
-from arcface_mxnet.runtime.mx import mx
 
 import cv2
 import pytest
@@ -69,7 +69,7 @@ VALIDATIONS: Dict[Tuple[int, str], Tuple[float, float]] = {
 
 
 def arithmetic() -> Tuple[str, ...]:
-    """What decides the last bits: MXNet, the JPEG decoder, whose processor it is (kernels look at its caches), and the C
+    """What decides the last bits: MXNet, the JPEG decoder, whose processor it is (kernels look at caches), and the C
     library: MXNet's arccos is its `acosf`, which glibc 2.41 changed."""
     info = Path("/proc/cpuinfo")
     told = dict(re.findall(r"^(vendor_id|cpu family|flags)\s*:\s*(.*)$", info.read_text() if info.exists() else "",

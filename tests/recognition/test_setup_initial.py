@@ -1,18 +1,18 @@
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.recognition.engine.setup import fresh, overlay
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 import pytest
 
 
 def small_symbol():
-    data = mx.sym.Variable("data")
-    body = mx.sym.Convolution(data, num_filter=64, kernel=(3, 3), name="conv0", no_bias=True)
-    slope = mx.sym.Variable("relu0_gamma", init=mx.init.Constant(0.25))
-    body = mx.sym.LeakyReLU(mx.sym.BatchNorm(body, fix_gamma=False, name="bn0"), act_type="prelu", gamma=slope)
-    return mx.sym.FullyConnected(body, num_hidden=128, name="pre_fc1")
+    data = sym.Variable("data")
+    body = sym.Convolution(data, num_filter=64, kernel=(3, 3), name="conv0", no_bias=True)
+    slope = sym.Variable("relu0_gamma", init=sym.Initial("constant", {"value": 0.25}))
+    body = sym.LeakyReLU(sym.BatchNorm(body, fix_gamma=False, name="bn0"), act_type="prelu", gamma=slope)
+    return sym.FullyConnected(body, num_hidden=128, name="pre_fc1")
 
 
 SHAPES = ({"conv0_weight": (64, 32, 3, 3), "bn0_gamma": (64,), "bn0_beta": (64,), "relu0_gamma": (64,),
@@ -21,12 +21,12 @@ SHAPES = ({"conv0_weight": (64, 32, 3, 3), "bn0_gamma": (64,), "bn0_beta": (64,)
 
 
 def start(seed=3, family="fresnet"):
-    return fresh(small_symbol(), SHAPES, family, {"fc7_weight": mx.init.Normal(0.01)}, seed)
+    return fresh(small_symbol(), SHAPES, family, {"fc7_weight": sym.Initial("normal", {"sigma": 0.01})}, seed)
 
 
 def test_initial_values_are_the_originals():
     arguments, auxiliary = start()
-    value = {name: array.asnumpy() for name, array in {**arguments, **auxiliary}.items()}
+    value = {**arguments, **auxiliary}
     assert (value["bn0_gamma"] == 1).all() and (value["bn0_beta"] == 0).all() and (value["relu0_gamma"] == 0.25).all()
     assert (value["bn0_moving_mean"] == 0).all() and (value["bn0_moving_var"] == 1).all()
     assert (value["pre_fc1_bias"] == 0).all()
@@ -36,7 +36,7 @@ def test_initial_values_are_the_originals():
 
 
 def test_other_families_are_uniform_over_the_inputs():
-    weight = start(family="fmobilenet")[0]["pre_fc1_weight"].asnumpy()
+    weight = start(family="fmobilenet")[0]["pre_fc1_weight"]
     bound = np.sqrt(2 * 3 / 512) / np.sqrt(3)
     assert np.abs(weight).max() == pytest.approx(bound, rel=0.01)
     assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
@@ -44,22 +44,23 @@ def test_other_families_are_uniform_over_the_inputs():
 
 def test_the_seed_decides():
     def weights(seed):
-        return start(seed)[0]["conv0_weight"].asnumpy()
+        return start(seed)[0]["conv0_weight"]
 
     assert (weights(3) == weights(3)).all()
     assert (weights(3) != weights(4)).any()
 
 
 def test_pretrained_values_go_over_initial_ones_and_the_rest_is_named():
-    given = Checkpoint(None, {"conv0_weight": mx.nd.ones((64, 32, 3, 3)), "fc1_weight": mx.nd.ones((128, 512)),
-                              "fc7_weight": mx.nd.ones((7, 128)), "old_gamma": mx.nd.ones((1,))},
-                       {"bn0_moving_mean": mx.nd.full((64,), 5)})
+    given = Checkpoint(None, {"conv0_weight": np.ones((64, 32, 3, 3), np.float32),
+                              "fc1_weight": np.ones((128, 512), np.float32),
+                              "fc7_weight": np.ones((7, 128), np.float32), "old_gamma": np.ones(1, np.float32)},
+                       {"bn0_moving_mean": np.full(64, 5, np.float32)})
     laid = overlay(*start(), pretrained=given, source="models/y1,0")
     assert laid.loaded == ["bn0_moving_mean", "conv0_weight", "pre_fc1_weight"]
     assert laid.new == ["bn0_beta", "bn0_gamma", "bn0_moving_var", "fc7_weight", "pre_fc1_bias", "relu0_gamma"]
     assert laid.ignored == ["fc7_weight", "old_gamma"]
-    assert (laid.arguments["pre_fc1_weight"] == 1).asnumpy().all()
-    assert (laid.auxiliary["bn0_moving_mean"] == 5).asnumpy().all()
+    assert (laid.arguments["pre_fc1_weight"] == 1).all()
+    assert (laid.auxiliary["bn0_moving_mean"] == 5).all()
     assert laid.arguments["fc7_weight"].shape == (100, 128)
 
 
@@ -68,6 +69,6 @@ def test_pretrained_values_go_over_initial_ones_and_the_rest_is_named():
     ({"foreign": (1,)}, "--pretrained m,0: none of its 1 arrays belongs to this network"),
 ])
 def test_a_checkpoint_of_another_network_is_refused(arrays, said):
-    given = Checkpoint(None, {name: mx.nd.zeros(shape) for name, shape in arrays.items()}, {})
+    given = Checkpoint(None, {name: np.zeros(shape, np.float32) for name, shape in arrays.items()}, {})
     with pytest.raises(InputError, match=said):
         overlay(*start(), pretrained=given, source="m,0")

@@ -1,11 +1,11 @@
+from arcface_mxnet.engines.mxnet import class_centres
+from arcface_mxnet.engines.mxnet.class_centres import ClassBlock, Summary, merge, split
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.recognition import presets
-from arcface_mxnet.recognition.engine import class_centres
-from arcface_mxnet.recognition.engine.class_centres import ClassBlock, Summary, merge, split
-from arcface_mxnet.recognition.engine.sharded_softmax import FAMILIES, check_family
+from arcface_mxnet.recognition.engine.setup import FAMILIES, check_family
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.settings import part_of
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
 
 import numpy as np

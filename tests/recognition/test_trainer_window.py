@@ -1,14 +1,13 @@
 import math
 
-from arcface_mxnet.recognition.engine.data_parallel import Outcome
+from arcface_mxnet.engines.base import Outcome
 from arcface_mxnet.recognition.engine.trainer import Window
-from arcface_mxnet.runtime.mx import mx
 
 import pytest
 
 
 def outcome(correct, losses, images=8):
-    return Outcome([mx.nd.array([value]) for value in correct], [mx.nd.array([value]) for value in losses], images)
+    return Outcome([float(value) for value in correct], [float(value) for value in losses], images)
 
 
 def filled(**options):

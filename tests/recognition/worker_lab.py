@@ -2,15 +2,16 @@
 import sys
 from pathlib import Path
 
-from arcface_mxnet.recognition.engine import parameter_server
-from arcface_mxnet.recognition.engine.class_centres import HeadSizes
-from arcface_mxnet.recognition.engine.data_parallel import DataParallel
-from arcface_mxnet.recognition.engine.distributed import join
+from arcface_mxnet.engines.mxnet import parameter_server
+from arcface_mxnet.engines.mxnet.class_centres import HeadSizes
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.partial_fc import Rule
+from arcface_mxnet.engines.mxnet.workers import join
+from arcface_mxnet.graph.params_file import read_arrays, write_arrays
+from arcface_mxnet.recognition.engine import setup
 from arcface_mxnet.recognition.engine.model import backbone_program
-from arcface_mxnet.recognition.engine.partial_fc import Rule
-from arcface_mxnet.recognition.engine.sharded_softmax import ClassParallel, centres_per_class
+from arcface_mxnet.recognition.engine.setup import centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings
-from arcface_mxnet.runtime.mx import mx
 from tests.recognition import head_lab as lab
 
 CLASSES, RULE = 100, Rule(3, 0.2)
@@ -25,7 +26,8 @@ def engine(head: str, workers, contexts: int = 1):
         return DataParallel(made.program, where, share, lab.SHAPE, workers.store)
     network = DataParallel(backbone_program(made), where, share, lab.SHAPE, workers.store)
     sizes = HeadSizes(CLASSES, centres_per_class(loss), share, lab.SIZE)
-    return ClassParallel(network, parameter_server.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2), loss)
+    centres = parameter_server.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2)
+    return setup.class_parallel(network, centres, loss)
 
 
 def main(head: str, out: str, steps: int, restart: str = "") -> None:
@@ -37,7 +39,7 @@ def main(head: str, out: str, steps: int, restart: str = "") -> None:
     first = 0
     if restart:
         step.set_optimizer(0.9, 5e-4, "uniform")
-        step.restart(mx.nd.load(restart))
+        step.restart(read_arrays(restart))
         first = int(Path(restart).stem)
     else:
         lab.start(step, LOSSES[head], CLASSES)
@@ -49,7 +51,7 @@ def main(head: str, out: str, steps: int, restart: str = "") -> None:
         step.update(0.02)
     arrays = step.restart_arrays()
     if workers.rank == 0:
-        mx.nd.save(out, arrays)
+        write_arrays(out, arrays)
     assert workers.agree(15 if workers.rank else None) == 15
 
 

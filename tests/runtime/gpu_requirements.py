@@ -19,7 +19,7 @@ EXAMPLE = "example: python -m tests.runtime.gpu_requirements --venv /tmp/gpu-ven
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE, what a driver without a GPU answers
 DRIVER_SYMBOL = re.compile(r"\bU (cu[A-Z]\w*)$", re.MULTILINE)  # the driver's; the toolkit's are cuda..., cublas...
 CHECK = """
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.mx import mx
 product = mx.nd.dot(mx.nd.ones((3, 4)), mx.nd.ones((4, 5)))
 print(mx.__version__, mx.context.num_gpus(), float(product.sum().asscalar()), mx.runtime.Features().is_enabled("CUDA"))
 """

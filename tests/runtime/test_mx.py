@@ -5,9 +5,16 @@ import sys
 import types
 from pathlib import Path
 
+from arcface_mxnet.engines.mxnet.mx import (
+    contexts,
+    give_tostring,
+    gpu_indices,
+    mx,
+    prepare_environment,
+    removed_numpy_names,
+)
 from arcface_mxnet.runtime.environment import Gpu
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import contexts, give_tostring, gpu_indices, mx, prepare_environment, removed_numpy_names
 
 import numpy as np
 import pytest

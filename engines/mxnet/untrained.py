@@ -1,16 +1,17 @@
 """An untrained checkpoint of any graph with plausible values: to measure speed, and to compare rewritten graphs."""
-import json
 from typing import Sequence
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.graph.nodes import is_input
+from arcface_mxnet.graph.nodes import Graph, is_input
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.training import training_form
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
 
-def untrained(symbol: "mx.sym.Symbol", input_shape: Sequence[int], seed: int = 0, images: int = 4) -> Checkpoint:
+def untrained(symbol: Symbol, input_shape: Sequence[int], seed: int = 0, images: int = 4) -> Checkpoint:
     """Random parameters, and statistics that fit them, so that every activation has the size of a trained network's.
 
     Weights are normal with variance 2 / fan-in, scales lie in 0.8 to 1.2, slopes in 0.1 to 0.4. The moving statistics
@@ -18,8 +19,9 @@ def untrained(symbol: "mx.sym.Symbol", input_shape: Sequence[int], seed: int = 0
     """
     random = numpy.random.RandomState(seed)
     form = training_form(symbol, input_shape)  # several times faster than the stored graph
-    executor = _forgetful(form.symbol).simple_bind(mx.cpu(), data=(images,) + tuple(input_shape[1:]), grad_req={
-        name: "write" if name == "data" else "null" for name in symbol.list_arguments()})
+    requests = {name: "write" if name == "data" else "null" for name in symbol.list_arguments()}
+    executor = to_mxnet(_forgetful(form.symbol)).simple_bind(mx.cpu(), data=(images, *input_shape[1:]),
+                                                             grad_req=requests)
     for name, constant in form.constants.items():
         executor.aux_dict[name][:] = constant
     args = {}
@@ -29,16 +31,18 @@ def untrained(symbol: "mx.sym.Symbol", input_shape: Sequence[int], seed: int = 0
             args[name] = value
     outputs = executor.forward(is_train=True)
     executor.backward([mx.nd.ones(output.shape) for output in outputs])  # MXNet moves the statistics in backward
-    return Checkpoint(symbol, args, {name: executor.aux_dict[name] for name in symbol.list_auxiliary_states()})
+    mx.nd.waitall()  # a read of statistics alone does not wait for the backward pass that writes them
+    states = {name: executor.aux_dict[name] for name in symbol.list_auxiliary_states()}
+    return Checkpoint(symbol, to_numpy(args), to_numpy(states))
 
 
-def _forgetful(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+def _forgetful(symbol: Symbol) -> Symbol:
     """The same graph whose statistics are those of the last batch alone."""
-    graph = json.loads(symbol.tojson())
-    for node in graph["nodes"]:
-        if node["op"] == "BatchNorm":
-            node["attrs"]["momentum"] = "0"
-    return mx.sym.load_json(json.dumps(graph))
+    graph = Graph.of(symbol)
+    for node in graph.nodes():
+        if node.op == "BatchNorm":
+            node.attrs["momentum"] = "0"
+    return graph.symbol()
 
 
 def _draw(name: str, shape: Sequence[int], random: numpy.random.RandomState) -> numpy.ndarray:

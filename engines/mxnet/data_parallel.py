@@ -1,56 +1,19 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from arcface_mxnet.recognition.engine.mixed_precision import SCALE, LossScale
-from arcface_mxnet.recognition.engine.optimizer import MomentumSGD
+from arcface_mxnet.engines.base import Beside, Outcome
+from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, put, to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.mixed_precision import SCALE, LossScale
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
+from arcface_mxnet.engines.mxnet.program import DATA, LABEL, Program
+from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
-DATA, LABEL = "data", "softmax_label"
 SCALE_STATE = f"{SCALE}:state"
 CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
-Arrays = Dict[str, "mx.nd.NDArray"]
-Beside = Optional[Mapping[str, "mx.nd.NDArray"]]
-
-
-class Program(NamedTuple):
-    """What a step executes.
-
-    `symbol` is the form that is run; `roles` names its outputs (recognition.losses.Head); `constants` are arrays of
-    the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
-    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
-    variables fed with each batch beside its labels; `scaled` are the arguments whose gradients come multiplied by the
-    constant `loss_scale`, where there is one.
-    """
-
-    symbol: "mx.sym.Symbol"
-    roles: Tuple[str, ...]
-    constants: Arrays
-    states: Mapping[str, np.ndarray]
-    attributes: Mapping[str, Mapping[str, str]]
-    inputs: Tuple[str, ...] = ()
-    scaled: Tuple[str, ...] = ()
-
-    @property
-    def auxiliary(self) -> List[str]:
-        """BatchNorm statistics that belong to the model."""
-        return [name for name in self.symbol.list_auxiliary_states() if name not in self.constants]
-
-    @property
-    def trained(self) -> List[str]:
-        """Arguments that SGD updates."""
-        fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states}
-        return [name for name in self.symbol.list_arguments() if name not in fed]
-
-
-class Outcome(NamedTuple):
-    """What one step yields for the log, not yet computed: NDArrays to be read when they are needed."""
-
-    correct: List["mx.nd.NDArray"]
-    losses: List["mx.nd.NDArray"]
-    images: int
 
 
 class DataParallel:
@@ -65,6 +28,7 @@ class DataParallel:
         if batch_size % len(contexts):
             raise InputError(f"a global batch of {batch_size} does not divide among {len(contexts)} contexts")
         self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
+        self.replicas = len(contexts)
         self._share = batch_size // len(contexts)
         height, width, channels = image_shape
         shapes: Dict[str, Tuple[int, ...]] = {DATA: (self._share, channels, height, width)}
@@ -72,34 +36,39 @@ class DataParallel:
             shapes[LABEL] = (self._share,)
         shapes.update({name: value.shape for name, value in program.states.items()})
         shapes.update({name: (self._share,) for name in program.inputs})
-        trained = set(program.trained)
-        requests = {name: "write" if name in trained else "null" for name in program.symbol.list_arguments()}
-        self.executors = [program.symbol.simple_bind(context, grad_req=requests, type_dict=argument_types(program),
-                                                     **shapes) for context in contexts]
+        self._trained, self._auxiliary = program.trained, program.auxiliary
+        requests = {name: "null" for name in program.symbol.list_arguments()}
+        requests.update({name: "write" for name in self._trained})
+        symbol = to_mxnet(program.symbol)
+        self.executors = [symbol.simple_bind(context, grad_req=requests, type_dict=argument_types(symbol), **shapes)
+                          for context in contexts]
         if isinstance(kvstore, str):
             kvstore = mx.kv.create(kvstore) if len(contexts) > 1 else None
         self._store = kvstore
         self._optimizers: List[MomentumSGD] = []
         self._scale: Optional[LossScale] = None
         if SCALE in program.constants:
-            self._scale = LossScale(program.constants[SCALE].asnumpy().item())
+            self._scale = LossScale(float(program.constants[SCALE].item()))
         if self._store is not None:  # it holds sums of gradients only, so any value of the right shape will do
-            for key, name in enumerate(program.trained):
+            for key, name in enumerate(self._trained):
                 self._store.init(key, self.executors[0].grad_dict[name])
         for executor in self.executors:
             for name, value in program.constants.items():
-                value.copyto(executor.aux_dict.get(name, executor.arg_dict.get(name)))
+                executor.aux_dict.get(name, executor.arg_dict.get(name))[:] = value
             for name, initial in program.states.items():
                 executor.arg_dict[name][:] = initial
 
-    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
-                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def seed(self, number: int) -> None:
+        """What the dropout masks of the next step are a function of."""
+        mx.random.seed(number)
+
+    def set_parameters(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
         """Give every context the same parameters; missing or misshapen ones are a defect of the caller."""
         for executor in self.executors:
-            for name in self.program.trained:
-                arguments[name].copyto(executor.arg_dict[name])
-            for name in self.program.auxiliary:
-                auxiliary[name].copyto(executor.aux_dict[name])
+            for name in self._trained:
+                put(executor.arg_dict[name], arguments[name])
+            for name in self._auxiliary:
+                put(executor.aux_dict[name], auxiliary[name])
 
     @property
     def rescale(self) -> float:
@@ -112,8 +81,7 @@ class DataParallel:
                                         self.program.scaled)
                             for weights in map(self._weights, self.executors)]
 
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
-                         beside: Beside = None) -> Outcome:
+    def forward_backward(self, data: np.ndarray, label: np.ndarray, beside: Beside = None) -> Outcome:
         """Run the batch; gradients are left in the executors. `data` (B, 3, H, W) float32, `label` (B,) float32.
 
         `beside`: the program's `inputs` by name, (B,) float32 each.
@@ -125,22 +93,23 @@ class DataParallel:
             outputs = dict(zip(self.program.roles, executor.outputs))
             if "probability" in outputs:
                 predicted = mx.nd.argmax(outputs["probability"], axis=1)
-                correct.append(mx.nd.sum(predicted == executor.arg_dict[LABEL]))
+                correct.append(Pending(mx.nd.sum(predicted == executor.arg_dict[LABEL])))
             if "loss" in outputs:
-                losses.append(mx.nd.mean(outputs["loss"]))
+                losses.append(Pending(mx.nd.mean(outputs["loss"])))
         self._carry_states()
         return Outcome(correct, losses, self.batch_size)
 
-    def forward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
-                beside: Beside = None) -> None:
+    def forward(self, data: np.ndarray, label: np.ndarray, beside: Beside = None) -> None:
         """Give each context its share of the batch and run its forward pass; the outputs stay in the executors."""
+        images, labels = mx.nd.from_numpy(data), mx.nd.from_numpy(label)  # without a copy, so that nothing waits
+        others = {name: mx.nd.from_numpy(values) for name, values in (beside or {}).items()}
         for index, executor in enumerate(self.executors):
             rows = slice(index * self._share, (index + 1) * self._share)
-            executor.arg_dict[DATA][:] = data[rows]
+            executor.arg_dict[DATA][:] = images[rows]
             if LABEL in executor.arg_dict:
-                executor.arg_dict[LABEL][:] = label[rows]
+                executor.arg_dict[LABEL][:] = labels[rows]
             for name in self.program.inputs:
-                executor.arg_dict[name][:] = (beside or {})[name][rows]
+                executor.arg_dict[name][:] = others[name][rows]
             executor.forward(is_train=True)
 
     def update(self, rate: float) -> bool:
@@ -149,7 +118,7 @@ class DataParallel:
         With a loss scale a step whose gradients overflowed is left out, on all workers alike; False says so.
         """
         if self._store is not None:
-            for key, name in enumerate(self.program.trained):
+            for key, name in enumerate(self._trained):
                 gradients = [executor.grad_dict[name] for executor in self.executors]
                 self._store.push(key, gradients, priority=-key)
                 self._store.pull(key, gradients, priority=-key)
@@ -179,25 +148,24 @@ class DataParallel:
         return self._gradients_are_numbers()
 
     def _gradients_are_numbers(self) -> bool:
-        return all(all_finite([executor.grad_dict[name] for name in self.program.trained])
+        return all(all_finite([executor.grad_dict[name] for name in self._trained])
                    for executor in self.executors)
 
     def parameters_finite(self) -> bool:
         """Whether every trained parameter and BatchNorm statistic is a number on every context."""
         self._settle()
         return all(all_finite([*self._weights(executor).values(),
-                               *(executor.aux_dict[name] for name in self.program.auxiliary)])
+                               *(executor.aux_dict[name] for name in self._auxiliary)])
                    for executor in self.executors)
 
     def parameters(self) -> Tuple[Arrays, Arrays]:
         """Copies of the trained arguments and the BatchNorm statistics, these averaged over contexts, on the CPU."""
         self._settle()
-        arguments = {name: self.executors[0].arg_dict[name].as_in_context(mx.cpu()).copy()
-                     for name in self.program.trained}
+        arguments = {name: self.executors[0].arg_dict[name].asnumpy() for name in self._trained}
         auxiliary = {}
-        for name in self.program.auxiliary:
+        for name in self._auxiliary:
             arrays = [executor.aux_dict[name].as_in_context(mx.cpu()) for executor in self.executors]
-            auxiliary[name] = arrays[0].copy() if len(arrays) == 1 else mx.nd.add_n(*arrays) / len(arrays)
+            auxiliary[name] = (arrays[0] if len(arrays) == 1 else mx.nd.add_n(*arrays) / len(arrays)).asnumpy()
         return arguments, auxiliary
 
     def restart_arrays(self) -> Arrays:
@@ -206,32 +174,32 @@ class DataParallel:
         saved = {f"arg:{name}": array for name, array in arguments.items()}
         saved.update({f"aux:{name}": array for name, array in auxiliary.items()})
         if self._scale is not None:
-            saved[SCALE_STATE] = mx.nd.array([self._scale.value, self._scale.good])
+            saved[SCALE_STATE] = np.array([self._scale.value, self._scale.good], np.float32)
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             if index == 0:
-                saved.update({name: array.as_in_context(mx.cpu()) for name, array in optimizer.state.items()})
+                saved.update(to_numpy(optimizer.state))
             for name in self.program.states:
-                saved[f"fed:{index}:{name}"] = executor.arg_dict[name].as_in_context(mx.cpu())
+                saved[f"fed:{index}:{name}"] = executor.arg_dict[name].asnumpy()
             if len(self.executors) > 1:
-                for name in self.program.auxiliary:
-                    saved[f"context:{index}:{name}"] = executor.aux_dict[name].as_in_context(mx.cpu())
+                for name in self._auxiliary:
+                    saved[f"context:{index}:{name}"] = executor.aux_dict[name].asnumpy()
         return saved
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Restore `restart_arrays`, on the same or another number of contexts (then context 0 speaks for all)."""
         self.set_parameters(*({name[4:]: array for name, array in saved.items() if name.startswith(kind)}
                               for kind in ("arg:", "aux:")))
         if self._scale is not None and SCALE_STATE in saved:
-            self._scale.value, self._scale.good = (int(number) for number in saved[SCALE_STATE].asnumpy())
+            self._scale.value, self._scale.good = (int(number) for number in saved[SCALE_STATE])
             self._feed_scale()
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             optimizer.load_state(saved)
             for name in self.program.states:
-                _first(saved, f"fed:{index}:{name}", f"fed:0:{name}").copyto(executor.arg_dict[name])
-            for name in self.program.auxiliary:
+                put(executor.arg_dict[name], _first(saved, f"fed:{index}:{name}", f"fed:0:{name}"))
+            for name in self._auxiliary:
                 own = saved.get(f"context:{index}:{name}")
                 if own is not None:
-                    own.copyto(executor.aux_dict[name])
+                    put(executor.aux_dict[name], own)
 
     def _carry_states(self) -> None:
         """Feed each "state:NAME" output, of several contexts made one, to the next step."""
@@ -248,8 +216,8 @@ class DataParallel:
         that writes them (measured: one read in five was a step behind)."""
         mx.nd.waitall()
 
-    def _weights(self, executor: "mx.executor.Executor") -> Arrays:
-        return {name: executor.arg_dict[name] for name in self.program.trained}
+    def _weights(self, executor: "mx.executor.Executor") -> NDArrays:
+        return {name: executor.arg_dict[name] for name in self._trained}
 
 
 def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
@@ -268,17 +236,17 @@ def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd
     return following
 
 
-def argument_types(program: Program) -> Dict[str, Any]:
-    """NumPy types of a program's arguments: what its casts to float16 make of the weights, float32 for all else.
+def argument_types(symbol: "mx.sym.Symbol") -> Dict[str, Any]:
+    """NumPy types of a graph's arguments: what its casts to float16 make of the weights, float32 for all else.
 
     simple_bind alone would take every argument for float32, and no float16 graph would bind.
     """
-    given = {name: np.float32 for name in (DATA, LABEL) if name in program.symbol.list_arguments()}
-    names, types = program.symbol.list_arguments(), program.symbol.infer_type_partial(**given)[0]
+    given = {name: np.float32 for name in (DATA, LABEL) if name in symbol.list_arguments()}
+    names, types = symbol.list_arguments(), symbol.infer_type_partial(**given)[0]
     return {name: kind or np.float32 for name, kind in zip(names, types or [None] * len(names))}
 
 
-def _first(arrays: Mapping[str, "mx.nd.NDArray"], *names: str) -> "mx.nd.NDArray":
+def _first(arrays: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
     return next(arrays[name] for name in names if name in arrays)
 
 
@@ -290,42 +258,3 @@ def all_finite(arrays: Sequence["mx.nd.NDArray"]) -> bool:
         groups += [alike[start:start + CHECKED_TOGETHER] for start in range(0, len(alike), CHECKED_TOGETHER)]
     flags = [mx.nd.multi_all_finite(*group, num_arrays=len(group)) for group in groups]
     return all(bool(flag.asscalar()) for flag in flags)
-
-
-# What the Trainer asks of a step, whichever head it has: `DataParallel` and `ClassParallel` both are one.
-
-
-class Step(Protocol):
-    """Parameters, gradients and momentum of one run; the methods are described in recognition.engine.data_parallel."""
-
-    batch_size: int
-    contexts: List["mx.Context"]
-
-    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
-                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
-        """Give every context the same parameters."""
-
-    def set_optimizer(self, momentum: float, decay: float, policy: str) -> None:
-        """Fresh momentum for the parameters set before."""
-
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray",
-                         beside: Beside = None) -> Outcome:
-        """Run a batch and keep its gradients."""
-
-    def update(self, rate: float) -> bool:
-        """One SGD step; False where it was left out."""
-
-    def gradients_finite(self) -> bool:
-        """Whether the last gradients are numbers."""
-
-    def parameters_finite(self) -> bool:
-        """Whether all parameters and statistics are numbers."""
-
-    def parameters(self) -> Tuple[Arrays, Arrays]:
-        """Copies of the network's (arguments, auxiliary) on the CPU, under published names."""
-
-    def restart_arrays(self) -> Arrays:
-        """All that a restart needs."""
-
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
-        """Restore `restart_arrays`."""

@@ -1,4 +1,4 @@
-"""The one import of MXNet: `from arcface_mxnet.runtime.mx import mx`; what must be set before it is set here alone.
+"""The one import of MXNet, for the modules of this folder; what must be set before it is set here alone.
 
 Also where MXNet computes (`contexts`, the `--gpus` flag) and how it binds (`subgraphs_off`).
 """

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Mapping
 
+from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
+from arcface_mxnet.engines.mxnet.executor import forward
+from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.describe import image_shape
 from arcface_mxnet.graph.editing import Editing
@@ -21,7 +24,6 @@ from arcface_mxnet.graph.fold import drop_training_only
 from arcface_mxnet.graph.inference import exact_form
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import atomic_path
-from arcface_mxnet.runtime.mx import mx
 
 import numpy
 
@@ -65,8 +67,8 @@ def onnx_model(checkpoint: Checkpoint) -> "onnx.ModelProto":  # type: ignore[nam
     with tempfile.TemporaryDirectory() as folder:
         raw = str(Path(folder) / "raw.onnx")
         try:
-            mx.onnx.export_model(prepared.symbol, {**prepared.args, **prepared.aux}, [(1, channels, height, width)],
-                                 [numpy.float32], raw, dynamic=True,
+            mx.onnx.export_model(to_mxnet(prepared.symbol), ndarrays({**prepared.args, **prepared.aux}),
+                                 [(1, channels, height, width)], [numpy.float32], raw, dynamic=True,
                                  dynamic_input_shapes=[(None, channels, height, width)])
         except AttributeError as error:
             raise InputError(f"this graph cannot be written as ONNX: {str(error).splitlines()[0]}") from None
@@ -132,9 +134,7 @@ def _correct(model: "onnx.ModelProto") -> None:  # type: ignore[name-defined]  #
 
 
 def _forward(checkpoint: Checkpoint, images: numpy.ndarray) -> numpy.ndarray:
-    exact = exact_form(checkpoint, images.shape)
-    values = {**exact.args, "data": mx.nd.array(images)}
-    return exact.symbol.bind(mx.cpu(), values, aux_states=exact.aux, grad_req="null").forward(False)[0].asnumpy()
+    return forward(exact_form(checkpoint, images.shape), {"data": images})[0]
 
 
 def _one_line(error: Exception) -> str:

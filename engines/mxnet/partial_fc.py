@@ -1,17 +1,17 @@
 """Partial FC: a step sees the classes of its batch and a sample of the others (docs/original.md, section 3.9)."""
 from typing import List, Mapping, NamedTuple, Sequence
 
-from arcface_mxnet.recognition.engine.class_centres import (
+from arcface_mxnet.engines.mxnet.class_centres import (
     WEIGHT,
-    Arrays,
     ClassBlock,
     HeadSizes,
     ShardedCentres,
     gather,
     scatter,
 )
-from arcface_mxnet.recognition.engine.optimizer import decay_multiplier, rate_multiplier
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.optimizer import decay_multiplier, rate_multiplier
+from arcface_mxnet.graph.params_file import Arrays
 
 import numpy as np
 
@@ -107,10 +107,10 @@ class SampledCentres(ShardedCentres):
     def restart_arrays(self) -> Arrays:
         """The whole matrix and its momentum under the plain head's names, and the number of the last step."""
         return {f"arg:{WEIGHT}": gather(self.weights), f"momentum:{WEIGHT}": gather(self._momenta),
-                STEP: mx.nd.array([self._step], dtype="int64")}
+                STEP: np.array([self._step], np.int64)}
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Take a restart point of any head; one that was not sampled starts the sequence of samples."""
         self.load(saved[f"arg:{WEIGHT}"])
         scatter(saved[f"momentum:{WEIGHT}"], self._momenta)
-        self._step = int(saved[STEP].asscalar()) if STEP in saved else 0
+        self._step = int(saved[STEP][0]) if STEP in saved else 0

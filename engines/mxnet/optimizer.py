@@ -2,7 +2,10 @@
 import itertools
 from typing import Dict, List, Mapping, Sequence
 
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.mxnet.convert import put
+from arcface_mxnet.engines.mxnet.mx import mx
+
+import numpy as np
 
 FUSED = 60  # arrays in one multi_sgd call; MXNet's own limit
 
@@ -46,10 +49,10 @@ class MomentumSGD:
             if name in self._half:
                 self.state[f"master:{name}"] = weight.astype("float32")
 
-    def load_state(self, state: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take momentum (and master weights) saved before; names and shapes must be those of this optimizer."""
         for name, array in self.state.items():
-            state[name].copyto(array)
+            put(array, state[name])
 
     def update(self, weights: Mapping[str, "mx.nd.NDArray"], gradients: Mapping[str, "mx.nd.NDArray"],
                rate: float, scale: float = 1.0) -> None:

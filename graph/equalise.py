@@ -10,28 +10,26 @@ channels meet in one sum (a_c, w_c: largest activation and weight of the channel
 Nagel et al., Data-Free Quantization (2019), section 4.1, with measured activations as in Xiao et al., SmoothQuant
 (2023).
 """
-from typing import Dict, List, Sequence, Set
+from typing import Callable, Dict, List, Set
 
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.editing import Editing
 from arcface_mxnet.graph.fold import scale_inputs
-from arcface_mxnet.graph.inference import inference_form
-from arcface_mxnet.graph.nodes import Graph, Node, Shape, output_shapes
-from arcface_mxnet.graph.training import IMAGE
-from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx, subgraphs_off
+from arcface_mxnet.graph.nodes import Node, Shape, output_shapes
 
 import numpy
 
 _WIDEST = 1e3  # of s_c over the median one: a channel that never lit up on the images gets no absurd factor
-_BATCH = 8
+
+Widest = Callable[[Checkpoint, numpy.ndarray, List[str]], Dict[str, numpy.ndarray]]
 
 
-def equalised(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
+def equalised(checkpoint: Checkpoint, images: numpy.ndarray, widest_of: Widest) -> Checkpoint:
     """The same network with its channels' ranges evened out; `images` (n, c, h, w) 0..255 show the ranges.
 
-    Takes the output of `inference_form`; the embeddings differ by float32 rounding only. Maps that touch an operator
-    this pass does not know keep their ranges.
+    `widest_of` runs the graph: from images and the names of maps to the largest magnitude of each channel, (c,) by
+    name. Takes the output of `inference_form`; the embeddings differ by float32 rounding only. Maps that touch an
+    operator this pass does not know keep their ranges.
     """
     editing = Editing(checkpoint)
     shapes = output_shapes(checkpoint.symbol, (1,) + images.shape[1:])
@@ -39,7 +37,7 @@ def equalised(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
     groups = [group for group in _groups(editing, shapes) if _changeable(editing, group, users)]
     if not groups:
         return checkpoint
-    widest = _activations(checkpoint, images, [node.name for group in groups for node in group])
+    widest = widest_of(checkpoint, images, [node.name for group in groups for node in group])
     for group in groups:
         _scale(editing, group, users, numpy.max([widest[node.name] for node in group], axis=0))
     return editing.finish()
@@ -112,24 +110,6 @@ def _changeable(editing: Editing, group: List[Node], users: Dict[int, List[Node]
                for taker in _takers(editing, group, users))
 
 
-def _activations(checkpoint: Checkpoint, images: numpy.ndarray, names: List[str]) -> Dict[str, numpy.ndarray]:
-    """Largest magnitude of each channel of the named maps over the images."""
-    internals = checkpoint.symbol.get_internals()
-    symbol = mx.sym.Group([internals[f"{name}_output"] for name in names])
-    widest: Dict[str, numpy.ndarray] = {}
-    for start in range(0, len(images), _BATCH):
-        batch = mx.nd.array(images[start:start + _BATCH].astype("float32"))
-        wanted = set(symbol.list_arguments())
-        arguments = {name: value for name, value in checkpoint.args.items() if name in wanted}
-        states = {name: checkpoint.aux[name] for name in symbol.list_auxiliary_states()}
-        with subgraphs_off():
-            executor = symbol.bind(mx.cpu(), {**arguments, "data": batch}, aux_states=states, grad_req="null")
-        for name, output in zip(names, executor.forward(is_train=False)):
-            seen = mx.nd.max(mx.nd.abs(output), axis=(0, 2, 3)).asnumpy().astype("float64")
-            widest[name] = numpy.maximum(widest.get(name, 0), seen)
-    return widest
-
-
 def _scale(editing: Editing, group: List[Node], users: Dict[int, List[Node]], widest: numpy.ndarray) -> None:
     takers = _takers(editing, group, users)
     factor = _factors(editing, takers, widest)
@@ -164,54 +144,3 @@ def _factors(editing: Editing, takers: List[Node], widest: numpy.ndarray) -> num
         return numpy.ones_like(factor)
     middle = numpy.median(factor[factor > 0])
     return numpy.clip(factor / middle, 1 / _WIDEST, _WIDEST)
-
-
-# Reduced precision for the CPU, by MXNet's own quantization and AMP on the fast form of a checkpoint.
-#
-# Both results are ordinary checkpoints: they save, load with `mx.model.load_checkpoint`, and run wherever MXNet's
-# oneDNN build does. int8 wants a processor with VNNI, bfloat16 one with AVX-512 BF16, to be faster; elsewhere they
-# are slower.
-
-
-_CALIBRATION_BATCH = 32
-
-
-def int8_form(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
-    """Eight-bit integers, ranges taken from `images` (n, c, h, w) 0..255; float32 in and out.
-
-    Weights have a range for each output channel, activations one for each map: the extremes seen on the images, after
-    the channels of a map were brought to like ranges (graph.quantise; without it the published y1 keeps a mean cosine
-    of 0.77 to its float32 embeddings, with it 0.99). Raises InputError when fewer than one image is given.
-    """
-    from mxnet.contrib import quantization  # noqa: TID251  (a part of MXNet that `import mxnet` leaves out)
-
-    if not len(images):
-        raise InputError("int8 needs images to calibrate on")
-    fast = equalised(inference_form(checkpoint, (1,) + images.shape[1:], move=False), images)
-    batch = min(_CALIBRATION_BATCH, len(images))
-    batches = mx.io.NDArrayIter(data=images.astype("float32"), batch_size=batch, last_batch_handle="discard")
-    symbol, args, aux = quantization.quantize_model_mkldnn(
-        fast.symbol, dict(fast.args), dict(fast.aux), label_names=None, calib_mode="naive", calib_data=batches,
-        num_calib_examples=len(images) // batch * batch, quantized_dtype="auto",
-        quantize_granularity="channel-wise")
-    return Checkpoint(_named_as(fast, symbol), args, aux)
-
-
-def bf16_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -> Checkpoint:
-    """bfloat16 in the convolutions and dense layers, float32 in and out."""
-    from mxnet.contrib import amp  # noqa: TID251  (a part of MXNet that `import mxnet` leaves out)
-
-    fast = inference_form(checkpoint, input_shape)
-    symbol, args, aux = amp.convert_model(fast.symbol, dict(fast.args), dict(fast.aux), target_dtype="bfloat16")
-    return Checkpoint(_named_as(fast, symbol), args, aux)
-
-
-def _named_as(fast: Checkpoint, reduced: "mx.sym.Symbol") -> "mx.sym.Symbol":
-    """Give the outputs the names they had, so that whoever asks for fc1_output gets the last operator, in float32."""
-    graph = Graph.of(reduced)
-    for (last, _), (wanted, _) in zip(graph.heads, Graph.of(fast.symbol).heads):
-        for node in graph.nodes():
-            if node.name == wanted.name:
-                node.name = f"{wanted.name}_reduced"
-        last.name = wanted.name
-    return graph.symbol()

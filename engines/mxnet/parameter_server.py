@@ -1,25 +1,23 @@
 """Millions of identities: centres as row-sparse arrays on the parameter servers; a step moves only rows it needs."""
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
-from arcface_mxnet.recognition.engine.class_centres import (
+from arcface_mxnet.engines.mxnet.class_centres import (
     WEIGHT,
-    Arrays,
     HeadSizes,
     ShardedCentres,
-    gather,
-    scatter,
     split,
 )
-from arcface_mxnet.recognition.engine.distributed import CENTRE_KEYS, LABEL_KEY, LAST_KEY, Workers
-from arcface_mxnet.recognition.engine.optimizer import decay_multiplier, rate_multiplier
-from arcface_mxnet.recognition.engine.partial_fc import STEP, Rule, places_of, rows_of
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.optimizer import decay_multiplier, rate_multiplier
+from arcface_mxnet.engines.mxnet.partial_fc import STEP, Rule, places_of, rows_of
+from arcface_mxnet.engines.mxnet.workers import CENTRE_KEYS, LABEL_KEY, LAST_KEY, Workers
+from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
 KEY_CLASSES = 65536  # classes under one key: what passes through a worker at once when the servers are filled
-Rows = Callable[[int, int], "mx.nd.NDArray"]
+Rows = Callable[[int, int], np.ndarray]
 
 
 class Factors(NamedTuple):
@@ -36,7 +34,7 @@ class ServerCentres(ShardedCentres):
 
     sizes.batch counts the images of this worker. The sample is the one a single process with the global batch draws
     (Rule), so the workers tell each other their labels. Rate and decay are in what is pushed, momentum is the servers'
-    (recognition.engine.parameter_server). Only the worker of rank 0 holds the whole matrix, to fill and to save it.
+    (engines.mxnet.parameter_server). Only the worker of rank 0 holds the whole matrix, to fill and to save it.
     """
 
     def __init__(self, sizes: HeadSizes, scale: float, contexts: Sequence["mx.Context"], rule: Rule, workers: Workers,
@@ -64,18 +62,18 @@ class ServerCentres(ShardedCentres):
         self._factors = Factors(momentum, decay * decay_multiplier(WEIGHT, own, policy) / self._workers.size, rescale,
                                 rate_multiplier(own, policy))
 
-    def load(self, weight: "mx.nd.NDArray") -> None:
+    def load(self, weight: np.ndarray) -> None:
         """Fill the servers with the whole matrix, (C * K, E), and momentum 0."""
         count = self.sizes.per_class
         self.fill(lambda first, last: weight[first * count:last * count],
-                  lambda first, last: mx.nd.zeros(((last - first) * count, self.sizes.embedding)))
+                  lambda first, last: np.zeros(((last - first) * count, self.sizes.embedding), np.float32))
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Fill the servers from a restart point of any head."""
         weight, momentum, count = saved[f"arg:{WEIGHT}"], saved[f"momentum:{WEIGHT}"], self.sizes.per_class
         self.fill(lambda first, last: weight[first * count:last * count],
                   lambda first, last: momentum[first * count:last * count])
-        self._step = int(saved[STEP].asscalar()) if STEP in saved else 0
+        self._step = int(saved[STEP][0]) if STEP in saved else 0
 
     def fill(self, weight: Rows, momentum: Rows) -> None:
         """Give the servers all rows, part by part; the functions return the rows of the classes [first, last).
@@ -104,7 +102,10 @@ class ServerCentres(ShardedCentres):
             self._store.row_sparse_pull(self._keys.weight(index), out=pulled,
                                         row_ids=mx.nd.array(rows, dtype="int64"))
             pulled.data.copyto(self._sample[where])
-        scatter(self._sample, self.weights)
+        first = 0
+        for weight in self.weights:
+            self._sample[first:first + weight.shape[0]].copyto(weight)
+            first += weight.shape[0]
         places = places_of(labels, self._chosen, 0)
         return [np.where((places >= first) & (places < last), places - first, -1) for first, last in self.shards]
 
@@ -113,7 +114,8 @@ class ServerCentres(ShardedCentres):
         factors, rate = self._factors, rate * self._factors.rate
         steps = [block.gradient * (rate * factors.rescale) + block.weight * (rate * factors.decay)
                  for block in self.blocks]
-        whole = gather(steps) if len(steps) > 1 else steps[0].as_in_context(mx.cpu())
+        here = [step.as_in_context(mx.cpu()) for step in steps]
+        whole = mx.nd.concat(*here, dim=0) if len(here) > 1 else here[0]
         for index, rows, where in self._parts():
             # Every key, also with no row: the servers wait for all workers at each.
             self._store.push(self._keys.weight(index), self._sparse(self._shape(index)[0], rows, whole, where))
@@ -123,7 +125,7 @@ class ServerCentres(ShardedCentres):
         if self._workers.rank:
             return {}
         return {f"arg:{WEIGHT}": self._whole(self._keys.weight), f"momentum:{WEIGHT}": self._whole(self._keys.momentum),
-                STEP: mx.nd.array([self._step], dtype="int64")}
+                STEP: np.array([self._step], np.int64)}
 
     def _tie(self) -> None:
         """Send the servers their optimizer (once: a second one would forget) and tie momenta to centres."""
@@ -153,20 +155,20 @@ class ServerCentres(ShardedCentres):
             rows = rows_of(self._chosen[begin:end] - self._bounds[index][0], count)
             yield index, rows, slice(int(begin) * count, int(end) * count)
 
-    def _whole(self, key: Callable[[int], int]) -> "mx.nd.NDArray":
+    def _whole(self, key: Callable[[int], int]) -> np.ndarray:
         whole = mx.nd.zeros((self.sizes.classes * self.sizes.per_class, self.sizes.embedding))
         for index, (first, last) in enumerate(self._bounds):
             pulled = mx.nd.sparse.zeros("row_sparse", self._shape(index))
             every = mx.nd.arange(self._shape(index)[0], dtype="int64")
             self._store.row_sparse_pull(key(index), out=pulled, row_ids=every)
             pulled.data.copyto(whole[first * self.sizes.per_class:last * self.sizes.per_class])
-        return whole
+        return whole.asnumpy()
 
     def _shape(self, index: int) -> Tuple[int, int]:
         first, last = self._bounds[index]
         return (last - first) * self.sizes.per_class, self.sizes.embedding
 
-    def _sparse(self, rows: int, indices: np.ndarray, data: "mx.nd.NDArray",
+    def _sparse(self, rows: int, indices: np.ndarray, data: Any,
                 where: slice = slice(None)) -> "mx.nd.NDArray":
         shape = (rows, self.sizes.embedding)
         if not indices.size:

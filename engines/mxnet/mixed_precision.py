@@ -7,9 +7,9 @@ head is multiplied by a scale, which the optimizer divides out again.
 from pathlib import Path
 from typing import Any, Dict, Sequence, Set, Tuple
 
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.nodes import Entry, Graph, Node
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 SCALE = "loss_scale"  # the variable of `scaled_gradient`
 _LOW = ("Convolution",)
@@ -17,7 +17,7 @@ _EITHER = {"BatchNorm": 1, "Activation": 1, "elemwise_add": 2}  # inputs that de
 _FLAG = "avx512_bf16"
 
 
-def bfloat16_form(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+def bfloat16_form(symbol: sym.Symbol) -> sym.Symbol:
     """Convolutions, and what stands between them, in bfloat16; arguments and outputs stay float32.
 
     An operator that can do either (BatchNorm, activations, sums) computes in bfloat16 where all its data come in it;
@@ -47,7 +47,7 @@ def bfloat16_form(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
     return graph.symbol()
 
 
-def require_bfloat16(contexts: Sequence["mx.Context"], said: Path = Path("/proc/cpuinfo")) -> None:
+def require_bfloat16(contexts: Sequence[Any], said: Path = Path("/proc/cpuinfo")) -> None:
     """Raise InputError where there is no bfloat16: on GPUs MXNet has none, other processors only imitate it, slowly."""
     if any(context.device_type != "cpu" for context in contexts):
         raise InputError("--bf16: MXNet 1.9.1 has it on CPUs only; take --fp16, or --gpus cpu")
@@ -55,13 +55,13 @@ def require_bfloat16(contexts: Sequence["mx.Context"], said: Path = Path("/proc/
         raise InputError(f"--bf16: this processor has no {_FLAG}; leave it out")
 
 
-def scaled_gradient(symbol: Any) -> Any:
+def scaled_gradient(symbol: sym.Symbol) -> sym.Symbol:
     """The same values, to the bit; the gradient that flows back is multiplied by the variable `loss_scale`, (1, 1).
 
     x + (s x - s x) with the first x and the last s x blocked: the difference is 0 and its gradient s. symbol: (B, E).
     """
-    scaled = mx.sym.broadcast_mul(symbol, mx.sym.Variable(SCALE, shape=(1, 1)))
-    return mx.sym.BlockGrad(symbol) + (scaled - mx.sym.BlockGrad(scaled))
+    scaled = sym.broadcast_mul(symbol, sym.Variable(SCALE, shape=(1, 1)))
+    return sym.BlockGrad(symbol) + (scaled - sym.BlockGrad(scaled))
 
 
 class LossScale:

@@ -10,9 +10,11 @@ gradients are one FullyConnected a piece; softmax of a piece is oneDNN's, so exp
 """
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from arcface_mxnet.recognition.engine.optimizer import MomentumSGD
+from arcface_mxnet.engines.mxnet.convert import put
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
+from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
 
 import numpy as np
 
@@ -180,7 +182,6 @@ def split(classes: int, parts: int) -> List[Tuple[int, int]]:
 
 
 WEIGHT = "fc7_weight"
-Arrays = Dict[str, "mx.nd.NDArray"]
 
 
 class HeadSizes(NamedTuple):
@@ -224,32 +225,32 @@ class ShardedCentres:
         self._optimizers = [MomentumSGD({WEIGHT: weight}, momentum, decay, rescale, attributes, policy)
                             for weight in self.weights]
 
-    def load(self, weight: "mx.nd.NDArray") -> None:
-        """Take the whole matrix, (C * K, E) on the CPU, each context its rows."""
+    def load(self, weight: np.ndarray) -> None:
+        """Take the whole matrix, (C * K, E), each context its rows."""
         scatter(weight, self.weights)
 
     def restart_arrays(self) -> Arrays:
-        """The whole matrix and its momentum on the CPU, under the names the plain head gives them."""
+        """The whole matrix and its momentum, under the names the plain head gives them."""
         name = f"momentum:{WEIGHT}"
         return {f"arg:{WEIGHT}": gather(self.weights),
                 name: gather([optimizer.state[name] for optimizer in self._optimizers])}
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Take a restart point of any number of contexts, of the plain head too."""
         self.load(saved[f"arg:{WEIGHT}"])
         name = f"momentum:{WEIGHT}"
         scatter(saved[name], [optimizer.state[name] for optimizer in self._optimizers])
 
 
-def gather(parts: Sequence["mx.nd.NDArray"]) -> "mx.nd.NDArray":
-    """Shards to the whole matrix on the CPU."""
-    copies = [part.as_in_context(mx.cpu()) for part in parts]
-    return copies[0].copy() if len(copies) == 1 else mx.nd.concat(*copies, dim=0)
+def gather(parts: Sequence["mx.nd.NDArray"]) -> np.ndarray:
+    """Shards to the whole matrix."""
+    copies = [part.asnumpy() for part in parts]
+    return copies[0] if len(copies) == 1 else np.concatenate(copies)
 
 
-def scatter(whole: "mx.nd.NDArray", parts: Sequence["mx.nd.NDArray"]) -> None:
+def scatter(whole: np.ndarray, parts: Sequence["mx.nd.NDArray"]) -> None:
     """The whole matrix to its shards, in place."""
     first = 0
     for part in parts:
-        whole[first:first + part.shape[0]].copyto(part)
+        put(part, whole[first:first + part.shape[0]])
         first += part.shape[0]

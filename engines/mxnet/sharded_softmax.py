@@ -1,18 +1,19 @@
 """The step of a class-parallel head: embeddings are gathered, each context holds some classes (paper, Fig. 11).
 
-The same interface as arcface_mxnet.recognition.engine.data_parallel.DataParallel, which runs the network below it.
+The same interface as arcface_mxnet.engines.mxnet.data_parallel.DataParallel, which runs the network below it.
 """
 import math
-from typing import Any, List, Mapping, Tuple
+from typing import List, Mapping, Optional, Tuple
 
-from arcface_mxnet.recognition.engine.class_centres import WEIGHT, Arrays, ShardedCentres, Summary, merge
-from arcface_mxnet.recognition.engine.data_parallel import Beside, DataParallel, Outcome, all_finite
-from arcface_mxnet.recognition.losses import LossSettings
-from arcface_mxnet.recognition.losses.arcface import changed_logits, check_margins, has_margin
-from arcface_mxnet.recognition.losses.common import SMALLEST_PROBABILITY
-from arcface_mxnet.recognition.losses.head import HeadNames, Sizes
-from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.mx import mx
+from arcface_mxnet.engines.base import Beside, Outcome
+from arcface_mxnet.engines.mxnet.class_centres import WEIGHT, ShardedCentres, Summary, merge
+from arcface_mxnet.engines.mxnet.convert import Pending, to_mxnet
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel, all_finite
+from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.graph.params_file import Arrays
+from arcface_mxnet.graph.symbol import Symbol
+
+import numpy as np
 
 
 class ClassParallel:
@@ -22,13 +23,19 @@ class ClassParallel:
     of the plain head at the same global batch: (p - y) / images of a context, summed, times 1 / contexts.
     """
 
-    def __init__(self, backbone: DataParallel, centres: ShardedCentres, loss: LossSettings) -> None:
+    def __init__(self, backbone: DataParallel, centres: ShardedCentres, margin: Optional[Symbol], scale: float,
+                 smallest: float) -> None:
+        """`margin`, `scale`: of the loss (see TargetMargin); `smallest`: the probability the printed loss stops at."""
         self.backbone, self.centres, self.contexts = backbone, centres, backbone.contexts
-        self.batch_size = backbone.batch_size
-        self._margin = TargetMargin(loss, self.batch_size, self.contexts[0])
+        self.batch_size, self.replicas = backbone.batch_size, backbone.replicas
+        self._margin = TargetMargin(margin, scale, self.contexts[0])
+        self._highest_loss = -math.log(smallest)
 
-    def set_parameters(self, arguments: Mapping[str, "mx.nd.NDArray"],
-                       auxiliary: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def seed(self, number: int) -> None:
+        """What the dropout masks of the next step are a function of."""
+        self.backbone.seed(number)
+
+    def set_parameters(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
         """Take the network's parameters and the whole fc7_weight (C * K, E)."""
         self.backbone.set_parameters(arguments, auxiliary)
         self.centres.load(arguments[WEIGHT])
@@ -38,13 +45,13 @@ class ClassParallel:
         self.backbone.set_optimizer(momentum, decay, policy)
         self.centres.set_optimizer(momentum, decay, self.backbone.rescale, self.backbone.program.attributes, policy)
 
-    def forward_backward(self, data: "mx.nd.NDArray", label: "mx.nd.NDArray", beside: Beside = None) -> Outcome:
+    def forward_backward(self, data: np.ndarray, label: np.ndarray, beside: Beside = None) -> Outcome:
         """Run the batch; gradients are left in the executors and blocks. `data` (B, 3, H, W), `label` (B,) float32.
 
         `beside` is for losses that are only in the plain head.
         """
         self.backbone.forward(data, label)
-        places = self.centres.begin(label.asnumpy().astype("int64"))
+        places = self.centres.begin(label.astype("int64"))
         shares = [executor.outputs[0] for executor in self.backbone.executors]
         blocks = self.centres.blocks
         cosines = self._sum([block.target_cosines(_whole(shares, block.weight.context), where)
@@ -73,9 +80,10 @@ class ClassParallel:
     def _outcome(self, targets: "mx.nd.NDArray", summary: Summary) -> Outcome:
         """An image counts as correct when its own, lowered logit is the largest; the loss is the cross-entropy."""
         correct = mx.nd.sum(targets >= summary.largest)
-        entropies = mx.nd.minimum(summary.log_sum - targets, -math.log(SMALLEST_PROBABILITY))  # as the plain head's
+        entropies = mx.nd.minimum(summary.log_sum - targets, self._highest_loss)
         losses = mx.nd.reshape(entropies, (len(self.contexts), -1))
-        return Outcome([correct], [mx.nd.mean(losses[index]) for index in range(len(self.contexts))], self.batch_size)
+        means = [Pending(mx.nd.mean(losses[index])) for index in range(len(self.contexts))]
+        return Outcome([Pending(correct)], means, self.batch_size)
 
     def _backward_shares(self, gradient: "mx.nd.NDArray") -> None:
         share = self.batch_size // len(self.contexts)
@@ -110,7 +118,7 @@ class ClassParallel:
         """All a restart needs, named as in the plain head: it, and any number of contexts, can load them."""
         return {**self.backbone.restart_arrays(), **self.centres.restart_arrays()}
 
-    def restart(self, saved: Mapping[str, "mx.nd.NDArray"]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
         """Restore `restart_arrays` of this or the plain head, on the same or another number of contexts."""
         self.backbone.restart(saved)
         self.centres.restart(saved)
@@ -124,37 +132,18 @@ def _whole(shares: List["mx.nd.NDArray"], context: "mx.Context") -> "mx.nd.NDArr
 # The margin on the target logits alone, (B,): what the class-parallel heads need of a loss, and no copy of it.
 
 
-FAMILIES = ("margin_softmax", "subcentre")
-
-
-def check_family(settings: LossSettings, head: str) -> None:
-    """Raise InputError where a loss changes more than the target logit, which only the plain head can do."""
-    if settings.loss_name not in FAMILIES:
-        raise InputError(f"--head {head}: works for margins on the target logit ({', '.join(FAMILIES)}), not for "
-                         f"{settings.loss_name}; leave --head out")
-    check_margins(settings)
-
-
-def centres_per_class(settings: LossSettings) -> int:
-    """K: the centres of one identity, adjacent rows of fc7_weight."""
-    return settings.loss_K if settings.loss_name == "subcentre" else 1
-
-
 class TargetMargin:
     """Target cosines to target logits and back, for one context.
 
-    The graph is that of the loss itself on a set of one class, of which every image is: its logits are (B, 1).
+    `margin` is the graph of the loss itself on a set of one class, of which every image is: from `logits` (B, 1) and
+    `label` (B,) to the changed logits; None for a loss without a margin.
     """
 
-    def __init__(self, settings: LossSettings, batch: int, context: "mx.Context") -> None:
-        self._scale, self._executor = settings.loss_s, None
-        if not has_margin(settings):
+    def __init__(self, margin: Optional[Symbol], scale: float, context: "mx.Context") -> None:
+        self._scale, self._executor = scale, None
+        if margin is None:
             return
-        with HeadNames():
-            logits: Any = mx.sym.Variable("logits", shape=(batch, 1))
-            label = mx.sym.Variable("label", shape=(batch,))
-            symbol = changed_logits(logits, label, settings, Sizes(1, batch, 0))[0]
-        self._executor = symbol.simple_bind(context, grad_req={"logits": "write", "label": "null"})
+        self._executor = to_mxnet(margin).simple_bind(context, grad_req={"logits": "write", "label": "null"})
         for name, array in self._executor.arg_dict.items():
             if name == "label":
                 array[:] = 0

@@ -21,6 +21,7 @@ from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.embedding_angles import hashes, near_pairs, thumbnail
 from arcface_mxnet.datasets.images import NoImage, decode_bgr
 from arcface_mxnet.datasets.manifest import Block, blocks
+from arcface_mxnet.datasets.pair_folds import check_pack
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.recordio import (
     FRAME_HEADER,
@@ -221,7 +222,8 @@ class Verdict:
     """What `verify` found.
 
     images, identities: how many were checked; findings: what is wrong; within, across: near-duplicate pairs (key, key,
-    bits) of one identity and of two; overlap: (key, pack, number of the image in it, bits); manifest: its short hash.
+    bits) of one identity and of two; overlap: (key, pack, number of the image in it, bits); notes: what the accuracy of
+    a pack stands on; manifest: its short hash.
     """
 
     path: str
@@ -231,6 +233,7 @@ class Verdict:
     within: List[Tuple[int, int, int]] = field(default_factory=list)
     across: List[Tuple[int, int, int]] = field(default_factory=list)
     overlap: List[Tuple[int, str, int, int]] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
     manifest: Optional[str] = None
 
     @property
@@ -324,6 +327,10 @@ def _verify_pack(path: Path) -> Verdict:
         except NoImage as error:
             verdict.findings.append(Finding("image", f"image {number}", str(error)))
     try:
+        verdict.notes += check_pack(pack, path)
+    except InputError as error:  # a whole pack of which the protocol makes no figure, or an image named above
+        verdict.notes.append(str(error))
+    try:
         verdict.manifest = manifest.check(path.parent, [path.name], thorough=True)
     except InputError as error:
         verdict.findings.append(Finding("manifest", path.name, str(error)))
@@ -358,6 +365,7 @@ def _lines(verdict: Verdict) -> List[str]:
                                       for key, pack, number, bits in verdict.overlap])
     lines += _some("near-duplicates within an identity", [f"records {a} and {b} ({bits} bits apart)"
                                                           for a, b, bits in verdict.within])
+    lines += _some("to know", verdict.notes) if verdict.notes else []
     lines.append({SOUND: "sound", DAMAGED: "DAMAGED or inconsistent",
                   OVERLAPS: "sound, but see the pictures found twice"}[verdict.status])
     return lines

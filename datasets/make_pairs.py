@@ -1,6 +1,7 @@
 """A pair list and a folder of aligned images to a .bin verification pack; with --flat a pack back to images.
 
-The order of the list is kept: verification takes ten folds in file order. Image files are packed byte for byte.
+Verification takes ten folds in file order. The order of the list is kept where its folds hold both kinds of pair; a
+list sorted by kind is dealt into such folds. Image files are packed byte for byte.
 """
 import argparse
 import sys
@@ -11,6 +12,7 @@ from arcface_mxnet.datasets.align import parse_size
 from arcface_mxnet.datasets.image_headers import image_suffixes
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, read_image, suffix
 from arcface_mxnet.datasets.manifest import describe_pack
+from arcface_mxnet.datasets.pair_folds import FOLDS, dealt_order
 from arcface_mxnet.datasets.pairs import read_pack, write_pack
 from arcface_mxnet.datasets.whole_folder import whole_folder
 from arcface_mxnet.runtime.errors import InputError, unknown
@@ -19,16 +21,17 @@ from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.reading import shown
 from arcface_mxnet.runtime.text import HIGHEST, is_whole, iterate_lines, listed_path, whole_number
 
+import numpy as np
+
 # The published forms of pair lists, each told from the others by its lines, as (first, second, same) triples.
 #
-# lfw LFW's pairs.txt: `name n1 n2` (one person) and `name n1 name n2`; the header line says folds and pairs. labels
-# `path path 0/1` (the original's pairs_label.txt). agedb `0/1 path path` (the list that goes with the AgeDB-30 crops,
-# and with others of that family). calfw CALFW and CPLFW: two lines a pair, `file token` each; token 0 is an impostor
-# pair, anything else a genuine one. cfp CFP's folder: Protocol/Pair_list_F.txt, Pair_list_P.txt and Protocol/Split/FP
-# or FF/01..10/{same,diff}.txt.
+# lfw     LFW's pairs.txt: `name n1 n2` (one person) and `name n1 name n2`; the header line says folds and pairs.
+# labels  `path path 0/1` (the original's pairs_label.txt).
+# agedb   `0/1 path path` (the list that goes with the AgeDB-30 crops, and with others of that family).
+# calfw   CALFW and CPLFW: two lines a pair, `file token` each; token 0 is an impostor pair, any other a genuine one.
+# cfp     CFP's folder: Protocol/Pair_list_F.txt, Pair_list_P.txt and Protocol/Split/FP or FF/01..10/{same,diff}.txt.
 
 
-FOLDS = 10
 _HIGHEST_PICTURE = 10 ** 6
 
 
@@ -104,7 +107,7 @@ def parse_agedb(path: Path, lines: Numbered) -> List[Pair]:
 
 
 def parse_calfw(path: Path, lines: Numbered) -> List[Pair]:
-    """Two lines a pair. Lists that name all genuine pairs first are dealt into ten folds of both kinds."""
+    """Two lines a pair."""
     rows = []
     for number, line in lines:
         words = _columns(line)
@@ -119,21 +122,7 @@ def parse_calfw(path: Path, lines: Numbered) -> List[Pair]:
         if bool(token) != bool(other):
             raise _wrong(path, number, "calfw", f"token {other} after {token}: both lines of a pair say the same")
         pairs.append(Pair(first, second, token != 0))
-    return deal_into_folds(pairs)
-
-
-def deal_into_folds(pairs: List[Pair], folds: int = FOLDS) -> List[Pair]:
-    """Reorder a list of one kind after the other so that ten contiguous folds hold genuine and impostor pairs alike.
-
-    Verification takes folds in file order; a list sorted by kind would give folds of one kind. Order within a kind
-    is kept. Other lists are returned as they are.
-    """
-    changes = sum(a.same != b.same for a, b in zip(pairs, pairs[1:]))
-    if changes != 1:
-        return pairs
-    kinds = [[pair for pair in pairs if pair.same], [pair for pair in pairs if not pair.same]]
-    return [pair for fold in range(folds) for kind in kinds
-            for pair in kind[fold * len(kind) // folds:(fold + 1) * len(kind) // folds]]
+    return pairs
 
 
 def parse_cfp(folder: Path, profile: bool = True) -> List[Pair]:
@@ -184,9 +173,15 @@ def guess_form(lines: Numbered) -> str:
     return "agedb" if words[0] in ("0", "1") else "labels"
 
 
+def deal_into_folds(pairs: List[Pair]) -> List[Pair]:
+    """The pairs in an order whose contiguous folds hold both kinds, where theirs do not (pair_folds.dealt_order)."""
+    return [pairs[place] for place in dealt_order(np.array([pair.same for pair in pairs], bool)).tolist()]
+
+
 def read_pair_list(path: Path, form: str = "auto") -> List[Pair]:
     """Pairs of a list file (or of CFP's folder: forms cfp-fp and cfp-ff; a folder by itself means cfp-fp).
 
+    They are in the order of the list, whatever kinds its folds hold: `deal_into_folds` is the caller's to call.
     Raises InputError naming the file and line that is not of the form, or the unknown form.
     """
     if path.is_dir() or form in ("cfp-fp", "cfp-ff"):
@@ -289,7 +284,10 @@ def run(args: argparse.Namespace) -> Optional[int]:
         return 0
     if not args.images:
         raise InputError("--images: give the folder of aligned images")
-    pairs = read_pair_list(Path(args.source), args.form)
+    listed = read_pair_list(Path(args.source), args.form)
+    pairs = deal_into_folds(listed)
+    if pairs != listed:
+        sys.stdout.write(f"{args.source}: sorted by kind of pair; dealt into {FOLDS} folds of both kinds\n")
     pack_pairs(pairs, args.images, args.output, parse_size(args.size))
     same = sum(pair.same for pair in pairs)
     sys.stdout.write(f"{args.output}: {len(pairs)} pairs, {same} genuine and {len(pairs) - same} impostor\n")

@@ -15,6 +15,7 @@ from arcface_mxnet.datasets.faces.render import encode, render
 from arcface_mxnet.datasets.faces.studio import Sitting, sittings
 from arcface_mxnet.datasets.images import decode_bgr
 from arcface_mxnet.datasets.manifest import describe_pack, describe_set
+from arcface_mxnet.datasets.pair_folds import FOLDS
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
 from arcface_mxnet.datasets.whole_folder import whole_folder
@@ -28,7 +29,6 @@ import numpy as np
 
 VERSION = 2  # raised whenever the same settings would draw other pixels
 PACKS = ("lfw", "cfp_fp", "agedb_30")
-FOLDS = 10
 DESCRIPTION = "synthetic.json"
 SOURCE = "drawn by datasets/synthetic.py"
 ALIGNMENT = "five points with the errors of a detector, to the reference of 112x112"

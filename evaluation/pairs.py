@@ -5,13 +5,13 @@ LFW, CFP-FF, CFP-FP, AgeDB-30, CALFW, CPLFW and VGG2-FP share it (docs/original.
 from dataclasses import dataclass, field
 from typing import Any, Dict, Tuple
 
+from arcface_mxnet.datasets.pair_folds import FOLDS, dealt_order
 from arcface_mxnet.evaluation.features import check_embeddings, normalise, squared_distances
 from arcface_mxnet.evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, validation_rate
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 
-FOLDS = 10
 FAR = 1e-3
 _PAIRS_AT_ONCE = 512
 
@@ -58,10 +58,11 @@ def evaluate_distances(distances: np.ndarray, same: np.ndarray, xnorm: float = f
                       rate.rate, rate.std, rate.far, distances, same, accuracy.correct)
 
 
-def evaluate_pairs(embeddings: np.ndarray, same: np.ndarray, xnorm: float = float("nan"),
-                   folds: int = FOLDS) -> PairResult:
+def evaluate_pairs(embeddings: np.ndarray, same: np.ndarray, xnorm: float = float("nan"), folds: int = FOLDS,
+                   deal: bool = False) -> PairResult:
     """All figures of (2 P, d) embeddings, pair i being rows 2i and 2i+1; they are L2-normalised here, in float64.
 
+    `deal`: spread genuine and impostor pairs evenly over the folds (pair_folds.dealt_order) instead of file order.
     Raises InputError when the rows are not two per pair or not finite.
     """
     if len(embeddings) != 2 * len(same):
@@ -71,4 +72,6 @@ def evaluate_pairs(embeddings: np.ndarray, same: np.ndarray, xnorm: float = floa
     for start in range(0, len(same), _PAIRS_AT_ONCE):
         unit = normalise(embeddings[2 * start:2 * (start + _PAIRS_AT_ONCE)].astype(np.float64), copy=False)
         distances[start:start + _PAIRS_AT_ONCE] = squared_distances(unit[0::2], unit[1::2])
-    return evaluate_distances(distances, np.asarray(same, bool), xnorm, folds)
+    truth = np.asarray(same, bool)
+    order = dealt_order(truth, folds) if deal else np.arange(len(truth))
+    return evaluate_distances(distances[order], truth[order], xnorm, folds)

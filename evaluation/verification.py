@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets import manifest
-from arcface_mxnet.datasets.pairs import PairPack, read_pack
+from arcface_mxnet.datasets.pair_folds import check_pack
+from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
 from arcface_mxnet.evaluation.command import (
     add_model_flags,
     add_out_flag,
@@ -19,21 +20,24 @@ from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
 from arcface_mxnet.evaluation.pairs import FOLDS, PairResult, evaluate_pairs
 from arcface_mxnet.evaluation.report import pair_entry
 from arcface_mxnet.evaluation.results import About, Entry, bootstrap_accuracy, file_hashes, mcnemar, write_results
-from arcface_mxnet.runtime.errors import InputError, run_command, unknown
+from arcface_mxnet.runtime.errors import InputError, notice, run_command, unknown
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
 
 import numpy as np
 
 Embed = Callable[[np.ndarray], np.ndarray]
 DECODE_AT_ONCE = 256
+USUAL_SIDES = (112, 128, 160, 224, 100, 96, 64, 32)  # pixels; the first that a network takes is named
 
 
-def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = FOLDS) -> PairResult:
+def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = FOLDS,
+                  deal: bool = False) -> PairResult:
     """The figures of a pack under `embed`: uint8 (n, 3, h, w) RGB to raw float32 (n, d).
 
     Images are decoded 256 at a time, whatever the size of the pack. `flip`: "sum" adds the embedding of the mirror
     image (the published figures), "concatenate" puts it behind, "none" leaves it out. XNorm is the mean norm of the raw
-    embeddings of all passes (docs/original.md, section 5.1).
+    embeddings of all passes (docs/original.md, section 5.1). `deal`: see evaluate_pairs.
     """
     if flip not in FLIPS:
         raise unknown("flip", flip, FLIPS)
@@ -45,7 +49,7 @@ def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = 
             passes.append(embed(np.ascontiguousarray(images[..., ::-1])).astype(np.float64))
         norms.extend(np.linalg.norm(rows, axis=1) for rows in passes)
         blocks.append(np.concatenate(passes, axis=1) if flip == "concatenate" else sum(passes[1:], passes[0]))
-    return evaluate_pairs(np.concatenate(blocks), pack.same, float(np.mean(np.concatenate(norms))), folds)
+    return evaluate_pairs(np.concatenate(blocks), pack.same, float(np.mean(np.concatenate(norms))), folds, deal)
 
 
 def pack_path(folder: str, target: str) -> Path:
@@ -64,7 +68,8 @@ def evaluate_target(options: argparse.Namespace, pack: PairPack,
     if embedder is not None:
         return _with_progress(embedder, pack, options)
     features = load_features(options.features, rows=len(pack.images))
-    return evaluate_pairs(features, pack.same, float(np.mean(np.linalg.norm(features, axis=1))), options.folds)
+    return evaluate_pairs(features, pack.same, float(np.mean(np.linalg.norm(features, axis=1))), options.folds,
+                          options.deal)
 
 
 def _with_progress(embedder: Embedder, pack: PairPack, options: argparse.Namespace) -> PairResult:
@@ -76,9 +81,42 @@ def _with_progress(embedder: Embedder, pack: PairPack, options: argparse.Namespa
         return rows
 
     try:
-        return evaluate_pack(counted, pack, options.flip, options.folds)
+        return evaluate_pack(counted, pack, options.flip, options.folds, options.deal)
     finally:
         shown.close()
+
+
+def open_packs(options: argparse.Namespace, targets: Sequence[str], embedders: Sequence[Embedder]) -> None:
+    """Open every pack once and check it, before the first image is embedded; what must be known of one is a notice.
+
+    Raises InputError naming the pack that has pairs of one kind, too few of them, or pictures the networks do not take.
+    """
+    for target in targets:
+        path = pack_path(options.data_dir, target)
+        pack = read_pack(path)
+        for told in check_pack(pack, path, options.folds):
+            notice(told)
+        first = decode(pack.images[:1], str(path))
+        for embedder in embedders:
+            _require_size(embedder, first, path)
+        if not embedders:
+            load_features(options.features, rows=len(pack.images))
+
+
+def _require_size(embedder: Embedder, first: np.ndarray, path: Path) -> None:
+    """Raise InputError naming the pack, its size and the networks' where they do not take its first picture."""
+    def takes(image: np.ndarray) -> bool:
+        try:
+            return bool(len(embedder.embed(image)))
+        except InputError:
+            return False
+
+    if not takes(first):
+        sides = [side for side in USUAL_SIDES if takes(np.zeros((1, 3, side, side), np.uint8))]
+        wanted = f"{sides[0]}x{sides[0]}" if sides else "another size"
+        crops = f"{wanted} crops" if sides else "crops as it was trained on"
+        raise InputError(f"{path}: holds {first.shape[2]}x{first.shape[3]} pictures, the network takes {wanted}; make "
+                         f"the pack again from {crops}")
 
 
 def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Embedder],
@@ -96,7 +134,8 @@ def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Em
         extra["against"] = {"model": options.against, "accuracy": rival.accuracy,
                             **asdict(mcnemar(result.correct, rival.correct))}
     flip = options.flip if options.model else "as in the saved features"
-    about = About("pairs", f"{options.folds} folds in file order, thresholds 0 to 3.99 step 0.01, flip {flip}",
+    order = "with the kinds dealt" if options.deal else "in file order"
+    about = About("pairs", f"{options.folds} folds {order}, thresholds 0 to 3.99 step 0.01, flip {flip}",
                   source_hashes(options), file_hashes([path]), {"genuine": int(result.same.sum())})
     return result, pair_entry(target, result, about, extra)
 
@@ -111,6 +150,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags.add_argument("--target", default="lfw,cfp_fp,agedb_30", help="names of packs, without .bin")
     flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
     flags.add_argument("--folds", type=int, default=FOLDS, help="contiguous folds (default 10)")
+    flags.add_argument("--deal", action="store_true", help="deal genuine and impostor pairs evenly into the folds")
     flags.add_argument("--against", metavar="PREFIX,EPOCH", help="another model on the same pairs: McNemar's test")
     flags.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates of the interval (0: none)")
     flags.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -124,12 +164,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         sys.stdout.write(f"data manifest {checked}\n")
     embedder = embedder_of(options) if options.model else None
     other = embedder_of(options, options.against) if options.against else None
+    open_packs(options, targets, [one for one in (embedder, other) if one is not None])
     entries = {}
-    for target in targets:
-        result, entries[target] = target_entry(options, target, embedder, other)
-        sys.stdout.write(f"{target}: accuracy {result.accuracy:.5f} +- {result.std:.5f}, AUC {result.auc:.5f}, "
-                         f"XNorm {result.xnorm:.3f}, {result.pairs} pairs\n")
-    sys.stdout.write(f"{write_results(options.out, entries)}\n")
+    with claimed(options.out):
+        for target in targets:
+            result, entries[target] = target_entry(options, target, embedder, other)
+            sys.stdout.write(f"{target}: accuracy {result.accuracy:.5f} +- {result.std:.5f}, AUC {result.auc:.5f}, "
+                             f"XNorm {result.xnorm:.3f}, {result.pairs} pairs\n")
+            written = write_results(options.out, entries)  # after each: a pack that fails later takes none away
+    sys.stdout.write(f"{written}\n")
 
 
 if __name__ == "__main__":

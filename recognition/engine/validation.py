@@ -3,14 +3,15 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
+from arcface_mxnet.datasets.pair_folds import check_pack
+from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.engines.base import Step
 from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.evaluation.pairs import FOLDS, PairResult
+from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
 from arcface_mxnet.recognition.engine.model import Model
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, notice
 
 import numpy as np
 
@@ -62,8 +63,8 @@ def require_packs(folder: Path, targets: Sequence[str]) -> None:
 def read_packs(folder: Path, targets: Sequence[str], size: Tuple[int, int]) -> Tuple[Dict[str, PairPack], List[str]]:
     """The packs `<folder>/<target>.bin` that are there, and the names of those that are not, to be said aloud.
 
-    Raises InputError, before any step is taken, for a pack of images other than (height, width) `size`, or with too few
-    pairs for the folds.
+    Raises InputError, before any step is taken, for a pack of images other than (height, width) `size`, or whose pairs
+    give no figure (pair_folds.check_pack); a pack whose figure is not the usual protocol's is noted.
     """
     packs, missing = {}, []
     for target in targets:
@@ -76,13 +77,8 @@ def read_packs(folder: Path, targets: Sequence[str], size: Tuple[int, int]) -> T
 
 
 def _fitting(path: Path, pack: PairPack, size: Tuple[int, int]) -> PairPack:
-    found = decode(pack.images[:1], str(path)).shape[2:]
-    if found != tuple(size):
-        raise InputError(f"{path}: images of {found[0]}x{found[1]}, the network takes {size[0]}x{size[1]}; build the "
-                         "pack again or leave it out of --val-targets")
-    if len(pack) < FOLDS:
-        raise InputError(f"{path}: {len(pack)} pairs, too few for {FOLDS} folds; build a larger pack or leave it out "
-                         "of --val-targets")
+    for told in check_pack(pack, path, size=size):
+        notice(told)
     return pack
 
 

@@ -37,13 +37,14 @@ def test_paths_with_blanks_are_kept_between_tabs(tmp_path):
     assert read_pair_list(written(tmp_path, "Jörg A/1.jpg\tb c.jpg\t1\n")) == [Pair("Jörg A/1.jpg", "b c.jpg", True)]
 
 
-def test_two_line_form_is_dealt_into_folds(tmp_path):
+def test_lists_sorted_by_kind_are_dealt_into_folds(tmp_path):
     """CALFW and CPLFW name all genuine pairs first; ten folds in that order would be of one kind each."""
     lines = [f"A_{i:04d}.jpg {i // 2 + 1}\nA_{i + 500:04d}.jpg {i // 2 + 1}\n" for i in range(20)]
     lines += [f"B_{i:04d}.jpg 0\nC_{i:04d}.jpg 0\n" for i in range(20)]
-    pairs = read_pair_list(written(tmp_path, "".join(lines)))
-    assert len(pairs) == 40 and sum(pair.same for pair in pairs) == 20
-    assert [pair.same for pair in pairs] == [True, True, False, False] * 10
+    listed = read_pair_list(written(tmp_path, "".join(lines)))
+    assert [pair.same for pair in listed] == [True] * 20 + [False] * 20
+    pairs = deal_into_folds(listed)
+    assert [pair.same for pair in pairs] == [True, False] * 20
     assert [pair.first for pair in pairs if pair.same] == [f"A_{i:04d}.jpg" for i in range(20)]
 
 

@@ -8,7 +8,7 @@ from arcface_mxnet.evaluation import verification
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import evaluate_distances, evaluate_pairs
 from arcface_mxnet.graph.checkpoint import save
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, Notice
 
 import cv2
 import numpy as np
@@ -169,3 +169,57 @@ def test_the_command_compares_two_networks(tmp_path, small):
     assert stored["accuracy"] == results[0].accuracy and stored["against"]["accuracy"] == results[1].accuracy
     assert stored["against"]["only_first"] == np.sum(results[0].correct & ~results[1].correct)
     assert "interval_95" not in stored and set(stored["about"]["model"]) == {"a-symbol.json", "a-0000.params"}
+
+
+def test_one_figure_for_one_set_of_pairs_whatever_its_order(tmp_path, capsys):
+    """Sorted by kind the folds are judged at thresholds of another mix; dealt, the order of the file is no matter."""
+    rng = np.random.default_rng(0)
+    same = np.arange(200) < 100
+    distances = np.where(same, 1.0, 1.4) + rng.normal(0, 0.3, 200)
+    mixed = np.argsort(np.r_[np.arange(100), np.arange(100)], kind="stable")
+    by_kind, alternating = (evaluate_distances(distances[order], same[order]) for order in (np.arange(200), mixed))
+    assert by_kind.accuracy != alternating.accuracy
+    rows = np.zeros((400, 2), np.float32)
+    cosine = np.clip(1 - distances / 2, -1, 1)
+    rows[0::2, 0], rows[1::2, 0], rows[1::2, 1] = 1, cosine, np.sqrt(1 - cosine ** 2)
+    write_pack(tmp_path / "sorted.bin", [encoded(rng, 8) for _ in range(400)], same)
+    np.save(tmp_path / "rows.npy", rows)
+    command = ["--features", str(tmp_path / "rows.npy"), "--data-dir", str(tmp_path), "--target", "sorted",
+               "--bootstrap", "0"]
+    with pytest.warns(Notice, match="sorted.bin: 10 of 10 folds hold one kind of pair"):
+        verification.main([*command, "--out", str(tmp_path / "plain")])
+        verification.main([*command, "--deal", "--out", str(tmp_path / "dealt")])
+    accuracies = [json.loads((tmp_path / name / "result.json").read_text())["sorted"]["accuracy"]
+                  for name in ("plain", "dealt")]
+    assert accuracies == pytest.approx([by_kind.accuracy, alternating.accuracy])
+
+
+def test_every_pack_is_checked_before_the_first_image_is_embedded(tmp_path, small, monkeypatch):
+    rng = np.random.default_rng(3)
+    save(small(0), str(tmp_path / "a"), 0)
+    for name, pairs, side in (("good", 24, 16), ("seven", 7, 16), ("large", 24, 48)):
+        write_pack(tmp_path / f"{name}.bin", [encoded(rng, side) for _ in range(2 * pairs)], np.arange(pairs) % 2 == 0)
+    command = ["--model", f"{tmp_path}/a,0", "--data-dir", str(tmp_path), "--gpus", "cpu", "--bootstrap", "0"]
+    evaluated = []
+    monkeypatch.setattr(verification, "evaluate_pack", lambda embed, pack, *rest: evaluated.append(pack.name))
+    with pytest.raises(InputError, match="seven.bin: 7 pairs, too few for 10 folds"):
+        verification.main([*command, "--target", "good,seven", "--out", str(tmp_path / "o")])
+    with pytest.raises(InputError, match="large.bin: holds 48x48 pictures, the network takes .*; make the pack again"):
+        verification.main([*command, "--target", "good,large", "--out", str(tmp_path / "o")])
+    assert evaluated == [] and not (tmp_path / "o").exists()
+
+
+def test_a_finished_pack_is_on_disk_before_the_next_begins(tmp_path, folder, monkeypatch):
+    (folder / "other.bin").write_bytes((folder / "toy.bin").read_bytes())
+    before = verification.evaluate_target
+
+    def fails(options, pack, embedder):
+        if pack.name == "other":
+            raise InputError("broken off")
+        return before(options, pack, embedder)
+
+    monkeypatch.setattr(verification, "evaluate_target", fails)
+    with pytest.raises(InputError, match="broken off"):
+        verification.main(["--features", str(folder / "rows.npy"), "--data-dir", str(folder), "--target", "toy,other",
+                           "--bootstrap", "0", "--out", str(folder / "out")])
+    assert list(json.loads((folder / "out" / "result.json").read_text())) == ["toy"]

@@ -93,11 +93,11 @@ def test_a_truncated_file_is_named(faces, tmp_path, name):
 
 
 @pytest.mark.parametrize("side, pairs, said", [
-    (96, 10, "images of 96x96, the network takes 112x112"), (112, 3, "3 pairs, too few for 10 folds"),
+    (96, 10, "holds 96x96 pictures, the network takes 112x112"), (112, 3, "3 pairs, too few for 10 folds"),
     (0, 10, "image 0: its 9 bytes begin as no image")])
 def test_a_pack_that_cannot_be_validated_is_named_before_any_step(faces, tmp_path, side, pairs, said):
     image = encode_jpeg(np.zeros((side, side, 3), np.uint8), 90) if side else b"no image."
-    write_pack(faces / "cfp_fp.bin", [image] * 2 * pairs, [True] * pairs)
+    write_pack(faces / "cfp_fp.bin", [image] * 2 * pairs, [True, False] * (pairs // 2) + [True] * (pairs % 2))
     assert refused(faces, tmp_path / "run").startswith(f"{faces / 'cfp_fp.bin'}: {said}")
     assert not (tmp_path / "run").exists()
 

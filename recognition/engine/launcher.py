@@ -1,6 +1,7 @@
 """Processes of a job from first to last: started, their lines forwarded, all ended when one fails."""
 import argparse
 import ctypes
+import inspect
 import os
 import resource
 import shlex
@@ -301,8 +302,13 @@ ROLES = ("scheduler", "server")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Serve until the workers are done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+    """A scheduler or server of MXNet's parameter server; ends with the job.
+
+    MXNet would run it inside its own import, where the optimizer that workers send cannot be unpickled, so its role is
+    set after the import.
+    """
+    parser = argparse.ArgumentParser(description=inspect.getdoc(main),
+                                     formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: started by python -m arcface_mxnet.recognition.launch; "
                                             "DMLC_* say where")
     parser.add_argument("role", choices=ROLES)

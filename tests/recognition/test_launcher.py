@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from arcface_mxnet.recognition import launch
+from arcface_mxnet.recognition.engine import launcher
 from arcface_mxnet.recognition.engine.launcher import (
     Job,
     Place,
@@ -166,6 +167,12 @@ def test_everything_binds_where_it_was_told():
 def test_bad_flags_are_one_line(arguments, message):
     with pytest.raises(InputError, match=message):
         launch.job_from(launch.build_parser().parse_args(arguments))
+
+
+def test_help_of_a_role_is_of_the_role_and_not_of_the_launcher(capsys):
+    with pytest.raises(SystemExit):
+        launcher.main(["--help"])
+    assert "A scheduler or server of MXNet's parameter server" in capsys.readouterr().out
 
 
 def test_a_host_list_is_read(tmp_path):

@@ -1,7 +1,8 @@
-"""The built-in dataset: procedural faces as a training set in the published layout and three verification packs.
+"""The built-in faces at any size: a training set with packs, probes and distractors, templates, or photographs.
 
 Nobody real is depicted. An identity is a vector (datasets/faces/identity.py), a picture's circumstances another
-(nuisance.py); the same seed gives the same bytes on any number of workers.
+(nuisance.py); the same seed gives the same bytes on any number of workers, and the people of different kinds are
+never the same.
 """
 import argparse
 import sys

@@ -161,7 +161,7 @@ def test_everything_binds_where_it_was_told():
 @pytest.mark.parametrize("arguments, message", [
     (["-n", "0", "--", "x"], "-n 0: at least 1"),
     (["-n", "2"], "no command for the workers; put it after --"),
-    (["-n", "2", "-H", "missing", "--", "x"], "-H missing: not found"),
+    (["-n", "2", "-H", "missing", "--", "x"], "missing: not found; give -H"),
     (["-n", "2", "--address", "203.0.113.1", "--", "x"], "--address 203.0.113.1: not an address of this machine"),
 ])
 def test_bad_flags_are_one_line(arguments, message):

@@ -31,10 +31,11 @@ def require_image(checkpoint: Checkpoint, image: Sequence[int]) -> None:
     except ShapeError as error:
         why = error
     made_for = fitting_image(checkpoint.symbol, given)
-    if made_for is not None and made_for[0] == image[0]:
-        raise InputError(f"the network does not take images of shape {tuple(image)}; give --image-size as it was "
-                         f"trained: {made_for[1]},{made_for[2]} fits")
-    raise InputError(f"the network does not take images of shape {tuple(image)}: {why}")
+    if made_for is None:
+        raise InputError(f"the network does not take images of shape {tuple(image)}: {why}")
+    hint = f"it takes {made_for[0]} channel(s)" if made_for[0] != image[0] else (
+        f"give --image-size as it was trained: {made_for[1]},{made_for[2]} fits")
+    raise InputError(f"the network does not take images of shape {tuple(image)}; {hint}")
 
 
 def parameter_count(checkpoint: Checkpoint) -> Tuple[int, int]:

@@ -1,5 +1,5 @@
 """Curves to pictures: the one place of evaluation that draws."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 from arcface_mxnet.runtime.files import PathLike, atomic_path
@@ -28,8 +28,15 @@ class Curve:
     kind: str = "line"
 
 
+def literal(text: str) -> str:
+    """Text that a picture shows as it is: a $ would begin a formula, and a foreign file's be none."""
+    return text.replace("$", r"\$")
+
+
 def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
     """Draw curves of one figure (their axis labels are the first one's) into a PNG, atomically; needs no display."""
+    curves = [replace(curve, label=literal(curve.label), x_label=literal(curve.x_label), y_label=literal(curve.y_label))
+              for curve in curves]
     figure = Figure(figsize=(6.4, 4.4), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -44,7 +51,7 @@ def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
     first = curves[0]
     if first.log_x:
         axes.set_xscale("log")
-    axes.set(title=title, xlabel=first.x_label, ylabel=first.y_label)
+    axes.set(title=literal(title), xlabel=first.x_label, ylabel=first.y_label)
     axes.grid(True, alpha=0.3)
     axes.legend(fontsize=8, loc="upper right" if first.kind == "bars" else "lower right")
     figure.tight_layout()

@@ -6,20 +6,34 @@ from html import escape
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from arcface_mxnet.datasets.image_headers import PNG, NoImage, read_header
+from arcface_mxnet.datasets.images import read_image
 from arcface_mxnet.evaluation.command import parser
 from arcface_mxnet.evaluation.features import angles_of
 from arcface_mxnet.evaluation.metrics import roc
 from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.paper import PAIRS
 from arcface_mxnet.evaluation.plots import Curve
-from arcface_mxnet.evaluation.results import About, Entry, Row, amount, markdown_table, read_results
+from arcface_mxnet.evaluation.results import (
+    About,
+    Entry,
+    Row,
+    amount,
+    markdown,
+    markdown_code,
+    markdown_table,
+    read_results,
+)
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
+from arcface_mxnet.runtime.reading import inside, shown
 
 import numpy as np
 
 HASH_DIGITS = 12
 LONGEST_LIST = 12
+_DEEPEST = 16
+_HIGHEST = 1e15  # of a figure in a table
 
 
 @dataclass(frozen=True)
@@ -47,16 +61,58 @@ def read_sections(folders: Sequence[str]) -> List[Section]:
         for target, entry in read_results(folder).items():
             about = entry.pop("about")
             try:
-                rows = tuple(Row(**row) for row in about.pop("rows"))
-                shown = tuple(place / name for name in about.pop("pictures"))
-            except (KeyError, TypeError):
-                raise InputError(f"{folder}: target {target} lacks rows or pictures; "
-                                 "evaluate again with --out") from None
-            missing = [path.name for path in shown if not path.is_file()]
-            if missing:
-                raise InputError(f"{place}: {missing[0]} is missing beside result.json; evaluate again with --out")
-            sections.append(Section(target, entry, about, rows, shown))
+                rows = tuple(_row(row) for row in about.pop("rows"))
+                names = about.pop("pictures")
+                _check_about(about, names)
+                _check_depth(entry)
+            except (KeyError, TypeError, AttributeError):
+                raise InputError(f"{folder}: target {shown(target)} lacks rows, pictures or what they come from, or "
+                                 "they are of other types; evaluate again with --out") from None
+            sections.append(Section(target, entry, about, rows, tuple(_picture(place, name) for name in names)))
     return sections
+
+
+def _row(given: Mapping[str, Any]) -> Row:
+    row = Row(**given)
+    numbers = [value for value in (row.ours, row.paper) if value is not None]
+    if not all(isinstance(text, str) for text in (row.what, row.source, row.unit)) or not all(
+            isinstance(value, (int, float)) and abs(value) < _HIGHEST for value in numbers):
+        raise TypeError
+    return row
+
+
+def _check_about(about: Mapping[str, Any], names: Any) -> None:
+    """Raise TypeError or KeyError where what stands under "about" is not of the types that the commands write."""
+    hashes = [item for kind in ("model", "data") for item in about[kind].items()]
+    texts = [about["benchmark"], about["protocol"], *names, *(text for item in hashes for text in item)]
+    if not isinstance(names, list) or not all(isinstance(text, str) for text in texts) or not isinstance(
+            about.get("notes", {}), Mapping):
+        raise TypeError
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    """Raise TypeError for figures nested deeper than any command writes them."""
+    if depth > _DEEPEST:
+        raise TypeError
+    if isinstance(value, (Mapping, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _check_depth(item, depth + 1)
+
+
+def _picture(folder: Path, name: str) -> Path:
+    """The PNG of that name beside a result.json; raises InputError where it is elsewhere, missing or none."""
+    path = inside(folder, name)
+    if path is None or Path(name).name != name:
+        raise InputError(f"{folder}: its result names the picture {shown(name)}, which is not beside it; only pictures "
+                         "that the commands wrote there are read: evaluate again with --out")
+    if not path.exists():
+        raise InputError(f"{folder}: {shown(name)} is missing beside result.json; evaluate again with --out")
+    try:
+        if read_header(read_image(path)).format != PNG:
+            raise NoImage("is no PNG")
+    except (NoImage, OSError) as error:
+        raise InputError(f"{path}: {error}; evaluate again with --out") from None
+    return path
 
 
 def html_report(title: str, sections: Sequence[Section]) -> str:
@@ -80,11 +136,13 @@ def html_report(title: str, sections: Sequence[Section]) -> str:
 
 def markdown_report(title: str, sections: Sequence[Section]) -> str:
     """The same as Markdown: one table, then protocol, hashes and figures of each benchmark."""
-    parts = [f"# {title}\n", markdown_table([row for section in sections for row in section.rows])]
+    parts = [f"# {markdown(title)}\n", markdown_table([row for section in sections for row in section.rows])]
     for section in sections:
-        parts.append(f"## {section.title}\n\n{section.about['protocol']}\n")
-        parts.append("\n".join(f"- {name}: `{value}`" for name, value in _provenance(section)) + "\n")
-        parts.append("\n".join(f"- {name}: {value}" for name, value in flatten(section.figures)) + "\n")
+        parts.append(f"## {markdown(section.title)}\n\n{markdown(section.about['protocol'])}\n")
+        parts.append("\n".join(f"- {markdown(name)}: {markdown_code(value)}" for name,
+                               value in _provenance(section)) + "\n")
+        parts.append("\n".join(f"- {markdown(name)}: {markdown(value)}" for name,
+                               value in flatten(section.figures)) + "\n")
     return "\n".join(parts)
 
 
@@ -204,7 +262,7 @@ def pictures(paths: Sequence[Path]) -> str:
     """PNG files inside the page."""
     images: List[str] = []
     for path in paths:
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        data = base64.b64encode(read_image(path)).decode("ascii")
         images.append(f"<img alt=\"{escape(path.stem)}\" src=\"data:image/png;base64,{data}\">")
     return f"<div class=\"pictures\">{''.join(images)}</div>" if images else ""
 

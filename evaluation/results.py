@@ -118,8 +118,22 @@ def markdown_table(rows: Sequence[Row]) -> str:
         known = row.ours is not None and row.paper is not None
         difference = f"{row.ours - row.paper:+.2f}" if known else "-"  # type: ignore[operator]
         ours, paper = amount(row.ours, row.unit), amount(row.paper, row.unit)
-        lines.append(f"| {row.what} | {ours} | {paper} | {difference} | {row.source} |")
+        cells = (markdown(text) for text in (row.what, ours, paper, difference, row.source))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown shows it literally, on one line: names and notes come from files, and may hold markup."""
+    plain = " ".join(text.split())
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        plain = plain.replace(sign, entity)
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", plain)
+
+
+def markdown_code(text: str) -> str:
+    """Text as a code span of Markdown, on one line; a backtick, which would end it, is shown as an apostrophe."""
+    return "`" + " ".join(text.split()).replace("`", "'") + "`" if text.strip() else "-"
 
 
 def amount(value: Optional[float], unit: str) -> str:

@@ -1,11 +1,12 @@
 """The report: every figure, hash and picture of the results, nothing loaded from elsewhere, foreign text escaped."""
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
 from arcface_mxnet.evaluation import report
-from arcface_mxnet.evaluation.plots import Curve
+from arcface_mxnet.evaluation.plots import Curve, draw_curves
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
 from arcface_mxnet.runtime.errors import InputError
 
@@ -62,17 +63,89 @@ def test_the_page_holds_everything_and_loads_nothing(tmp_path, capsys):
     anchors = {source[1:] for source in reader.sources if source.startswith("#")}
     assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page)) and len(anchors) == 2
     markdown = (tmp_path / "out" / "report.md").read_text()
-    assert "| LFW <accuracy> | 98.00 % | 99.83 % | -1.83 | Table 4 |" in markdown and DATA_HASH in markdown
+    assert "| LFW &lt;accuracy&gt; | 98.00 % | 99.83 % | -1.83 | Table 4 |" in markdown and DATA_HASH in markdown
     assert "report.html" in capsys.readouterr().out
 
 
 def test_incomplete_results_are_refused(tmp_path):
     write(tmp_path / "a")
     (tmp_path / "a" / "lfw_roc.png").unlink()
-    with pytest.raises(InputError, match="lfw_roc.png is missing"):
+    with pytest.raises(InputError, match="lfw_roc.png' is missing"):
         report.read_sections([str(tmp_path / "a")])
     with pytest.raises(InputError, match="nowhere.*not found"):
         report.read_sections([str(tmp_path / "nowhere")])
     (tmp_path / "a" / "result.json").write_text('{"lfw": {"about": {}}}')
     with pytest.raises(InputError, match="lacks rows or pictures"):
         report.read_sections([str(tmp_path / "a")])
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> ![x](http://evil/x.png) `code` *bold* a|b\n# head"
+
+
+def edited(folder, **about):
+    """A result whose `about` says something else."""
+    write(folder)
+    document = json.loads((folder / "result.json").read_text())
+    document["lfw"]["about"].update(about)
+    (folder / "result.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../other.png", "sub/x.png", "link.png", "", "lfw_roc.png\0",
+                                  "text.png"])
+def test_only_pictures_beside_the_result_are_read(tmp_path, name):
+    """A foreign result.json named /etc/hostname, and the page held it."""
+    folder = edited(tmp_path / "a", pictures=[name])
+    (tmp_path / "other.png").write_bytes((folder / "lfw_roc.png").read_bytes())
+    (folder / "sub").mkdir()
+    (folder / "sub" / "x.png").write_bytes((folder / "lfw_roc.png").read_bytes())
+    (folder / "link.png").symlink_to(tmp_path / "other.png")
+    (folder / "text.png").write_text("root:x:0:0")
+    with pytest.raises(InputError, match="which is not beside it|begin as no image|no name of a file"):
+        report.read_sections([str(folder)])
+
+
+@pytest.mark.parametrize("about", [
+    {"pictures": "lfw_roc.png"}, {"pictures": [3]}, {"protocol": 3}, {"benchmark": None}, {"data": []},
+    {"model": {"a": 3}},
+    {"notes": [1]}, {"rows": [{"what": 3, "ours": 1.0}]}, {"rows": [{"what": "x", "ours": "1"}]}, {"rows": {}},
+    {"rows": [{"what": "x", "ours": 10 ** 400}]}, {"rows": [{"what": "x"}, {}]}])
+def test_results_of_other_types_are_one_line(tmp_path, about):
+    folder = edited(tmp_path / "a", **about)
+    if about == {"rows": {}}:
+        assert report.read_sections([str(folder)])[0].rows == ()
+        return
+    with pytest.raises(InputError, match="lacks rows, pictures or what they come from, or they are of other types"):
+        report.read_sections([str(folder)])
+
+
+def test_figures_nested_without_end_are_one_line(tmp_path):
+    folder = edited(tmp_path / "a")
+    document = json.loads((folder / "result.json").read_text())
+    for _ in range(300):
+        document["lfw"]["accuracy"] = {"a": document["lfw"]["accuracy"]}
+    (folder / "result.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="of other types"):
+        report.read_sections([str(folder)])
+
+
+def test_what_comes_from_data_is_shown_literally(tmp_path):
+    rows = [{"what": EVIL, "ours": 1.0, "paper": None, "source": EVIL, "unit": EVIL}]
+    folder = edited(tmp_path / "a", benchmark=EVIL, protocol=EVIL, data={EVIL: EVIL}, model={EVIL: EVIL},
+                    notes={EVIL: EVIL},
+                    rows=rows)
+    report.main(["--results", str(folder), "--title", EVIL, "--out", str(tmp_path / "out")])
+    page, plain = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open and all(source.startswith(("data:image/png", "#")) for source in reader.sources)
+    spans = re.sub(r"`[^`\n]*`", "", plain.replace("\\`", ""))  # outside code spans
+    assert "<" not in spans and not re.search(r"(?<!\\)[*\[\]]", spans) and "\n# head" not in plain
+    table = [line for line in plain.split("\n") if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {6}
+
+
+def test_dollars_are_no_formulas(tmp_path):
+    curve = Curve("roc", r"$\frac{", np.array([0.1, 1.0]), np.array([0.5, 1.0]), "$x", r"$\nothing$")
+    draw_curves(tmp_path / "a.png", "$title$ $", [curve])
+    assert (tmp_path / "a.png").stat().st_size > 1000

@@ -50,8 +50,10 @@ def angles_of(distances: np.ndarray) -> np.ndarray:
 
 
 def check_embeddings(embeddings: np.ndarray, what: str, rows: Optional[int] = None,
-                     dimensions: Optional[int] = None) -> np.ndarray:
+                     dimensions: Optional[int] = None, zeros: bool = False) -> np.ndarray:
     """Return `embeddings` if it is (n, d), not empty, floating and finite; else raise InputError naming `what`.
+
+    A row of zeros, which has no direction, is refused as well but where `zeros` admits it (its cosines are 0).
 
     Works through blocks of rows, so a memory-mapped file of any size can be checked.
     """
@@ -66,9 +68,13 @@ def check_embeddings(embeddings: np.ndarray, what: str, rows: Optional[int] = No
     if not embeddings.size:
         raise InputError(f"{what}: holds no value, its shape is {embeddings.shape}; extract the features again")
     for start in range(0, len(embeddings), _BLOCK_ROWS):
-        finite = np.isfinite(embeddings[start:start + _BLOCK_ROWS]).all(axis=1)
+        block = embeddings[start:start + _BLOCK_ROWS]
+        finite, some = np.isfinite(block).all(axis=1), block.any(axis=1)
         if not finite.all():
             raise InputError(f"{what}: row {start + int(np.argmin(finite))} is not finite (NaN or infinity); "
+                             "extract the features again")
+        if not (zeros or some.all()):
+            raise InputError(f"{what}: row {start + int(np.argmin(some))} is all zeros, which points nowhere; "
                              "extract the features again")
     return embeddings
 

@@ -71,11 +71,11 @@ def fold_histograms(distances: np.ndarray, same: np.ndarray, folds: int,
     accepted when distance < threshold (strict).
     """
     check_pairs(distances, same)
-    columns = len(thresholds) + 1
+    slices, columns = fold_slices(len(distances), folds), len(thresholds) + 1
     first = np.searchsorted(thresholds, distances, side="right")
     genuine = np.zeros((folds, columns), np.int64)
     impostor = np.zeros((folds, columns), np.int64)
-    for fold, rows in enumerate(fold_slices(len(distances), folds)):
+    for fold, rows in enumerate(slices):
         genuine[fold] = np.bincount(first[rows][same[rows]], minlength=columns)
         impostor[fold] = np.bincount(first[rows][~same[rows]], minlength=columns)
     return genuine, impostor
@@ -165,6 +165,18 @@ def tar_at_nearest_far(curve: Roc, fars: Sequence[float]) -> np.ndarray:
     """
     far, tar = curve.far[::-1], curve.tar[::-1]
     return np.array([tar[np.argmin(np.abs(far - target))] for target in fars])
+
+
+def truth_values(same: np.ndarray, what: str = "pairs") -> np.ndarray:
+    """Truth (P,) as bool; raises InputError naming a pair whose value is not 0, 1, True or False."""
+    given = np.asarray(same)
+    if given.dtype == np.bool_:
+        return given
+    wrong = np.flatnonzero(~np.isin(given, (0, 1))) if given.dtype.kind in "iuf" else np.arange(given.size)
+    if wrong.size:
+        raise InputError(f"{what}: the truth value of pair {wrong[0]} is {given.ravel()[wrong[0]]!r}, which is not 0, "
+                         "1, True or False; correct the list")
+    return given.astype(bool)
 
 
 def check_pairs(values: np.ndarray, same: np.ndarray, what: Optional[str] = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Tuple
 
 from arcface_mxnet.datasets.pair_folds import FOLDS, dealt_order
 from arcface_mxnet.evaluation.features import check_embeddings, normalise, squared_distances
-from arcface_mxnet.evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, validation_rate
+from arcface_mxnet.evaluation.metrics import RATE_THRESHOLDS, auc, kfold_accuracy, roc, truth_values, validation_rate
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -72,6 +72,6 @@ def evaluate_pairs(embeddings: np.ndarray, same: np.ndarray, xnorm: float = floa
     for start in range(0, len(same), _PAIRS_AT_ONCE):
         unit = normalise(embeddings[2 * start:2 * (start + _PAIRS_AT_ONCE)].astype(np.float64), copy=False)
         distances[start:start + _PAIRS_AT_ONCE] = squared_distances(unit[0::2], unit[1::2])
-    truth = np.asarray(same, bool)
+    truth = truth_values(same)
     order = dealt_order(truth, folds) if deal else np.arange(len(truth))
     return evaluate_distances(distances[order], truth[order], xnorm, folds)

@@ -150,7 +150,7 @@ def write_submission(path: PathLike, parts: Sequence[np.ndarray]) -> Tuple[int, 
     """
     dimensions = parts[0].shape[1]
     for part in parts:
-        check_embeddings(part, "submission", dimensions=dimensions)
+        check_embeddings(part, "submission", dimensions=dimensions, zeros=True)
     rows = sum(len(part) for part in parts)
     with atomic_open(path) as stream:
         stream.write(HEADER.pack(rows, dimensions, 4 * dimensions, _FLOAT32))
@@ -234,7 +234,7 @@ def _prepared(part: np.ndarray) -> np.ndarray:
 
 
 def _check(probes: np.ndarray, ids: np.ndarray, gallery: np.ndarray) -> None:
-    check_embeddings(probes, "probe features")
+    check_embeddings(probes, "probe features", zeros=True)
     if ids.shape != (len(probes),):
         raise InputError(f"probe ids: {len(ids)} ids for {len(probes)} probe features; give one id per row")
     if gallery.ndim != 2 or not len(gallery) or gallery.shape[1] != probes.shape[1]:

@@ -114,6 +114,8 @@ def _check(row: np.ndarray, dimensions: int, path: Path) -> None:
         raise InputError(f"{path}: {len(row)} dimensions where the others have {dimensions}; use one model's features")
     if not np.isfinite(row).all():
         raise InputError(f"{path}: not finite (NaN or infinity); extract the feature again")
+    if not row.any():
+        raise InputError(f"{path}: all zeros, which points nowhere; extract the feature again")
 
 
 # The lists of images: the devkit's JSON ({"path": [...], "id": [...]}), one path a line, or what a tree holds.

@@ -407,7 +407,7 @@ class _Run:
 def check(probes: Features, ids: np.ndarray, distractors: Features, counts: Sequence[int],
           fars: Sequence[float]) -> None:
     """Raise InputError naming what does not fit together."""
-    check_embeddings(probes.rows, "probe features")
+    check_embeddings(probes.rows, "probe features", zeros=True)
     if len(ids) != len(probes):
         raise InputError(f"probe ids: {len(ids)} ids for {len(probes)} probe features; give one id per row")
     if distractors.rows.ndim != 2 or distractors.rows.shape[1] != probes.rows.shape[1]:

@@ -124,8 +124,9 @@ def test_a_checkpoint_and_images(saved, small):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda root: np.save(root / "D.npy", np.zeros((5, 3), np.float32)), "probes of 8 dimensions"),
+    (lambda root: np.save(root / "D.npy", np.ones((5, 3), np.float32)), "probes of 8 dimensions"),
     (lambda root: np.save(root / "P.npy", np.full((20, 8), np.nan, np.float32)), "row 0 is not finite"),
+    (lambda root: np.save(root / "P.npy", np.zeros((20, 8), np.float32)), "row 0 is all zeros"),
     (lambda root: (root / "P.txt").write_text("a\n"), "1 ids for 20 features"),
     (lambda root: (root / "D.npy").write_bytes((root / "D.npy").read_bytes()[:-9]), "half written"),
     (lambda root: (root / "D.npy").unlink(), "D.npy: not found")])

@@ -75,7 +75,7 @@ def test_incomplete_results_are_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere.*not found"):
         report.read_sections([str(tmp_path / "nowhere")])
     (tmp_path / "a" / "result.json").write_text('{"lfw": {"about": {}}}')
-    with pytest.raises(InputError, match="lacks rows or pictures"):
+    with pytest.raises(InputError, match="lacks rows, pictures"):
         report.read_sections([str(tmp_path / "a")])
 
 

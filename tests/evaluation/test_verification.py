@@ -74,14 +74,30 @@ def test_flips_differ_as_named(pack):
 @pytest.mark.parametrize("rows, words", [
     (np.ones((3, 4)), "3 embeddings for 2 pairs"),
     (np.array([[1.0, 2], [1, 2], [np.nan, 1], [0, 1]]), "row 2 is not finite"),
+    (np.array([[1.0, 2], [1, 2], [0, 1], [0, 0]]), "row 3 is all zeros, which points nowhere"),
+    (np.zeros((4, 8), np.float32), "row 0 is all zeros"),
 ])
 def test_embeddings_that_are_not_pairs_are_refused(rows, words):
     with pytest.raises(InputError, match=words):
         evaluate_pairs(rows, np.array([True, False]), folds=2)
 
 
-def test_zero_vectors_and_one_class_still_have_an_accuracy():
-    result = evaluate_pairs(np.zeros((20, 8), np.float32), np.ones(10, bool))
+@pytest.mark.parametrize("same, words", [
+    ([1.0, np.nan], "truth value of pair 1 is nan"), ([0, 2], "truth value of pair 1 is 2"),
+    (["1", "0"], "pair 0 is .*'1'")])
+def test_truth_values_that_are_none_are_named(same, words):
+    with pytest.raises(InputError, match=words):
+        evaluate_pairs(np.eye(4), np.array(same), folds=2)
+
+
+@pytest.mark.parametrize("folds", [-1, 0, 11, 10 ** 9])
+def test_folds_that_cannot_be_cut_are_one_line(folds):
+    with pytest.raises(InputError, match=f"10 pairs cannot be cut into {folds} folds; use --folds between 1 and 10"):
+        evaluate_distances(np.linspace(0, 1, 10), np.arange(10) < 5, folds=folds)
+
+
+def test_one_class_still_has_an_accuracy():
+    result = evaluate_pairs(np.ones((20, 8), np.float32), np.ones(10, bool))
     assert result.accuracy == 1 and result.distances.max() == 0
     figures = result.figures()
     assert figures["auc"] is None and figures["val_far"] is None and figures["pairs"] == 10

@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from arcface_mxnet.recognition import train
 from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS
-from arcface_mxnet.recognition.losses import LossSettings
+from arcface_mxnet.recognition.losses import LossSettings, formula
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.demo_data import small_faces
 from arcface_mxnet.recognition.settings import part_of
@@ -29,25 +29,6 @@ PACKS = ("lfw", "cfp_fp", "agedb_30")
 DEVIATIONS = 3.0
 LONGER = (3, 10)  # times the steps, one after the other, for a loss that has not learned in them
 UNTRAINED = "untrained"
-FORMULAS = {  # t_j: angle to centre j, y: own class, z_j: logit; m1, m2, m3, s as in the third column
-    "softmax": "z_j = W_j·x + b_j",
-    "margin_softmax": "z_y = s (cos(m1 t_y + m2) − m3), z_j = s cos t_j",
-    "intra_inter": "margin softmax + mean t_y / π (intra) − mean over j ≠ y of angle(W_y, W_j) / π (inter)",
-    "triplet": "mean max(0, ‖a−p‖² − ‖a−n‖² + α), unit embeddings",
-    "atriplet": "mean max(0, angle(a, p) − angle(a, n) + α)",
-    "margin_triplet": "margin softmax + triplets",
-    "subcentre": "margin softmax with cos t_j = max over K centres of class j",
-    "centre": "softmax + λ/2 mean ‖x − c_y‖²; c_j moves by α Σ(x − c_j) / (1 + n_j)",
-    "sphereface": "z_y = ‖x‖ (λ cos t + ψ(t)) / (1 + λ), ψ = (−1)^k cos(m t) − 2k, λ from 1000 to 5",
-    "mv_softmax": "hard j (cos t_j above the target): z_j = s ((1 + t) cos t_j + t), fixed: s (cos t_j + t)",
-    "adacos": "z_j = s cos t_j, s = √2 log(C − 1), dynamic: log B_avg / cos(min(π/4, median t_y))",
-    "dominant": "margin softmax over the batch's identities and the 20 most like each",
-    "age": "margin softmax + λ/2 mean (k ‖x‖ + b − age)²",
-    "quality": "softmax + triplets of sets, set = Σ μ x / Σ μ, μ = sigmoid(w·x + b)",
-    "curricular": "hard j: z_j = s cos t_j (T + cos t_j), T running mean of cos t_y",
-    "magface": "z_y = s cos(t_y + m(‖x‖)) + 35 mean(‖x‖ / 110² + 1 / ‖x‖)",
-    "adaface": "z_y = s (cos(t_y − m q) − m (1 + q)), q = normalised ‖x‖ in [−1, 1]",
-}
 
 
 class Row(NamedTuple):
@@ -112,7 +93,7 @@ def table_line(row: Row, untrained: Row) -> str:
     if "loss_s" in LOSSES[row.name]:
         margins += f"; s = {settings.loss_s:g}"
     spread = f"{100 * row.mean:.1f} ± {100 * deviation(row.pairs, row.mean):.1f}"
-    return (f"| `{row.name}` | {FORMULAS[settings.loss_name]} | {margins} | {settings.source} | {row.steps} | "
+    return (f"| `{row.name}` | {formula(settings.loss_name)} | {margins} | {settings.source} | {row.steps} | "
             f"{figures} | {spread} | {verdict(row, untrained)} |")
 
 

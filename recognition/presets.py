@@ -82,6 +82,10 @@ LOSSES = EasyDict({
     # Neighbours.
     "centre": {"loss_name": "centre", "options": {"weight": 0.003, "alpha": 0.5}, "source": "Centre loss, ECCV 2016"},
     "sphereface": {"loss_name": "sphereface", "loss_m1": 4.0, "source": "SphereFace, CVPR 2017"},
+    "sphereface_plus": {"loss_name": "sphereface", "loss_m1": 4.0, "options": {"energy": 1.0},
+                        "source": "SphereFace+, NeurIPS 2018"},
+    "contrastive": {"loss_name": "contrastive", "images_per_identity": 4, "per_batch_size": 64,
+                    "source": "Contrastive loss, CVPR 2006; DeepID2, 2014"},
     "amsoftmax": {"loss_name": "margin_softmax", "loss_s": 30.0, "loss_m3": 0.35, "source": "AM-Softmax, 2018"},
     "svam": {"loss_name": "mv_softmax", "loss_s": 32.0, "loss_m3": 0.35, "options": {"emphasis": 0.2},
              "source": "SV-Softmax, 2018, t = 1.2"},

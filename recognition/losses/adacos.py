@@ -52,7 +52,8 @@ def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes)
     return sym.BlockGrad(sym.maximum(sym.log(average) / sym.cos(angle), lowest))
 
 
-@register("adacos", Scaling)
+@register("adacos", Scaling,
+          formula="z_j = s cos t_j, s = √2 log(C − 1), dynamic: log B_avg / cos(min(π/4, median t_y))")
 def adacos(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Norm-softmax whose scale is AdaCos's; loss_s is not read. The dynamic scale is renewed before its use."""
     scaling: Scaling = settings.options

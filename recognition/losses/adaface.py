@@ -44,7 +44,7 @@ def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any,
     return sym.clip(score, -1.0, 1.0), mean, spread
 
 
-@register("adaface", Quality)
+@register("adaface", Quality, formula="z_y = s (cos(t_y − m q) − m (1 + q)), q = normalised ‖x‖ in [−1, 1]")
 def adaface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s (cos(theta - m z) - (m + m z)), z the length score: long embeddings get the angle, short the shift."""
     rule: Quality = settings.options

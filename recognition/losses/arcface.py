@@ -85,7 +85,7 @@ def changed_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes
     return margin_logits(logits, label, settings, sizes)
 
 
-@register("margin_softmax")
+@register("margin_softmax", formula="z_y = s (cos(m1 t_y + m2) − m3), z_j = s cos t_j")
 def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax over s * cosines with margins (m1, m2, m3) on the target (L2, L3, L4)."""
     label = label_variable()

@@ -40,7 +40,7 @@ def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) 
     return Term("objective:centre", objective(value, "centre")), Term(f"state:{STATE}", statistic(following, "centres"))
 
 
-@register("centre", Constants)
+@register("centre", Constants, formula="softmax + λ/2 mean ‖x − c_y‖²; c_j moves by α Σ(x − c_j) / (1 + n_j)")
 def centre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and centre loss."""
     label = label_variable()

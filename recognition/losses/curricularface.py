@@ -29,7 +29,7 @@ class Curriculum:
     rate: float = setting(0.01, "share of a batch's mean target cosine in the running t")
 
 
-@register("curricular", Curriculum)
+@register("curricular", Curriculum, formula="hard j: z_j = s cos t_j (T + cos t_j), T running mean of cos t_y")
 def curricular(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s cos (t + cos), t the running mean of the target cosines, renewed before its use."""
     check_margins(settings)

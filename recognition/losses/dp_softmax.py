@@ -66,7 +66,7 @@ def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: An
     return sym.BlockGrad(sym.where(seen, renewed, queues))
 
 
-@register("dominant", Queue)
+@register("dominant", Queue, formula="margin softmax over the batch's identities and the 20 most like each")
 def dominant(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over the selected identities; its probabilities are theirs, role "probability:selected"."""
     check_margins(settings)

@@ -110,17 +110,20 @@ class Head:
 Builder = Callable[[Any, LossSettings, Sizes], Head]
 _BUILDERS: Dict[str, Builder] = {}
 _OPTIONS: Dict[str, Type[Any]] = {}
+_FORMULAS: Dict[str, str] = {}
 
 
-def register(name: str, options: Type[Any] = NoOptions) -> Callable[[Builder], Builder]:
+def register(name: str, options: Type[Any] = NoOptions, *, formula: str) -> Callable[[Builder], Builder]:
     """Make a function (embedding, settings, sizes) -> Head known as the loss family `name`.
 
     options: a frozen dataclass of the family's own constants, all with defaults; `settings.options` is one of it.
+    formula: the loss in a line of plain text, with t_j the angle to centre j, y the own class, z_j a logit, and
+    m1, m2, m3, s, K of the settings.
     """
     def add(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ValueError(f"loss family {name} is registered twice")
-        _BUILDERS[name], _OPTIONS[name] = builder, options
+        _BUILDERS[name], _OPTIONS[name], _FORMULAS[name] = builder, options, formula
         return builder
     return add
 
@@ -128,6 +131,13 @@ def register(name: str, options: Type[Any] = NoOptions) -> Callable[[Builder], B
 def families() -> List[str]:
     """The registered loss families, sorted."""
     return sorted(_BUILDERS)
+
+
+def formula(name: str) -> str:
+    """The formula of a loss family, as `register` describes it."""
+    if name not in _FORMULAS:
+        raise unknown("loss family", name, families())
+    return _FORMULAS[name]
 
 
 class HeadNames(sym.NameManager):

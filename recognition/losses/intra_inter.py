@@ -43,7 +43,8 @@ def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
     return total * (-1.0 / (math.pi * sizes.batch * (sizes.classes - 1)))
 
 
-@register("intra_inter", Weights)
+@register("intra_inter", Weights,
+          formula="margin softmax + mean t_y / π (intra) − mean over j ≠ y of angle(W_y, W_j) / π (inter)")
 def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """The margin softmax of the settings plus the weighted intra and inter terms."""
     weights: Weights = settings.options

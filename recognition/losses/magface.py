@@ -29,7 +29,7 @@ class Magnitude:
     weight: float = setting(35.0, "weight of the length's own term")
 
 
-@register("magface", Magnitude)
+@register("magface", Magnitude, formula="z_y = s cos(t_y + m(‖x‖)) + 35 mean(‖x‖ / 110² + 1 / ‖x‖)")
 def magface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s cos(theta + m(a)), m linear in the length a, plus weight * mean(a / longest^2 + 1 / a)."""
     rule: Magnitude = settings.options

@@ -24,7 +24,8 @@ class Mining:
     fixed: bool = setting(False, "raise a hard logit by a fixed amount")
 
 
-@register("mv_softmax", Mining)
+@register("mv_softmax", Mining,
+          formula="hard j (cos t_j above the target): z_j = s ((1 + t) cos t_j + t), fixed: s (cos t_j + t)")
 def mv_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s ((1 + t) cos + t), or s (cos + t) when fixed; SV-Softmax is the first with t - 1."""
     check_margins(settings)

@@ -41,7 +41,7 @@ def age_term(embedding: Any, years: Any, weight: float) -> Any:
     return sym.sum(square) / sym.maximum(sym.sum(known), 1.0) * (weight / 2.0)
 
 
-@register("age", Constants)
+@register("age", Constants, formula="margin softmax + λ/2 mean (k ‖x‖ + b − age)²")
 def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax on the direction, regression of the age on the length; ages are fed as `age_label`, in years."""
     label = label_variable()

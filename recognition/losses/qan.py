@@ -46,7 +46,7 @@ def identities_in(batch: int, images_per_identity: int) -> int:
     return identities
 
 
-@register("quality", Constants)
+@register("quality", Constants, formula="softmax + triplets of sets, set = Σ μ x / Σ μ, μ = sigmoid(w·x + b)")
 def quality(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax on each image, and triplets of sets: an identity's two halves against the next identity of the batch."""
     constants: Constants = settings.options

@@ -15,7 +15,7 @@ def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:
     return sym.FullyConnected(embedding, weight=weight, bias=bias, num_hidden=sizes.classes, name="fc7")
 
 
-@register("softmax")
+@register("softmax", formula="z_j = W_j·x + b_j")
 def softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Cross-entropy of inner products."""
     return classification_head(embedding, softmax_logits(embedding, settings, sizes), label_variable(), settings)

@@ -1,7 +1,7 @@
-"""SphereFace as published (Liu et al., CVPR 2017): integer m, free embedding norms, annealed lambda."""
+"""SphereFace (Liu et al., CVPR 2017): integer m, free embedding norms, annealed lambda; SphereFace+ (NeurIPS 2018)."""
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -9,9 +9,12 @@ from arcface_mxnet.recognition.losses.common import (
     add_to_targets,
     centre_variable,
     classification_head,
+    inside,
     label_variable,
+    objective,
     row_norms,
     statistic,
+    target_mask,
     unit_rows,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
@@ -30,6 +33,7 @@ class Annealing:
     lowest: float = setting(5.0, "lowest lambda")
     base: float = setting(1000.0, "lambda at iteration 0")
     gamma: float = setting(0.12, "how fast lambda falls")
+    energy: float = setting(0.0, "weight of the centres' hyperspherical energy; SphereFace+ has 1")
 
 
 def psi(cosine: Any, m: int) -> Any:
@@ -44,9 +48,25 @@ def psi(cosine: Any, m: int) -> Any:
     return sign * multiple - 2.0 * k
 
 
-@register("sphereface", Annealing)
+def energy(centres: Any, label: Any, sizes: Sizes) -> Any:
+    """Mean over the batch and all j != y of 1 / |W_y - W_j|^2, centres of length 1, as (1,): MHE with s = 2.
+
+    Liu et al., Learning towards Minimum Hyperspherical Energy (NeurIPS 2018), equation 5.
+    """
+    unit = unit_rows(centres)
+    cosine = sym.FullyConnected(sym.take(unit, label), weight=unit, no_bias=True, num_hidden=sizes.classes)
+    near = (1.0 - target_mask(label, sizes)) / (2.0 - 2.0 * inside(cosine))
+    return sym.sum(near) * (1.0 / (sizes.batch * (sizes.classes - 1)))
+
+
+@register("sphereface", Annealing,
+          formula="z_y = ‖x‖ (λ cos t + ψ(t)) / (1 + λ), ψ = (−1)^k cos(m t) − 2k, λ from 1000 to 5; + energy of "
+                  "the centres, mean 1/‖W_y − W_j‖² (SphereFace+)")
 def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
-    """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m."""
+    """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m.
+
+    With `energy` (SphereFace+) the centres repel one another.
+    """
     m = int(settings.loss_m1)
     if m != settings.loss_m1 or m < 1:
         raise InputError(f"loss_m1 {settings.loss_m1}: SphereFace as published takes 1, 2, 3, 4 ...; "
@@ -54,10 +74,13 @@ def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     annealing: Annealing = settings.options
     iteration, label = sym.Variable(STATE, shape=(1,)), label_variable()
     weight = sym.maximum(annealing.base / (1.0 + annealing.gamma * iteration), annealing.lowest)
-    logits = sym.FullyConnected(embedding, weight=unit_rows(centre_variable(settings, sizes)), no_bias=True,
-                                   num_hidden=sizes.classes, name="fc7")
+    centres = centre_variable(settings, sizes)
+    logits = sym.FullyConnected(embedding, weight=unit_rows(centres), no_bias=True, num_hidden=sizes.classes,
+                                name="fc7")
     target, norm = sym.pick(logits, label, axis=1), row_norms(embedding)
     moved = sym.broadcast_div(sym.broadcast_mul(weight, target) + norm * psi(target / norm, m), 1.0 + weight)
-    following = Term(f"state:{STATE}", statistic(iteration + 1.0, "iteration"))
+    extra: Tuple[Term, ...] = (Term(f"state:{STATE}", statistic(iteration + 1.0, "iteration")),)
+    if annealing.energy:
+        extra += (Term("objective:energy", objective(energy(centres, label, sizes) * annealing.energy, "energy")),)
     return classification_head(embedding, add_to_targets(logits, moved - target, label, sizes), label, settings,
-                               (following,), {STATE: np.zeros(1, np.float32)})
+                               extra, {STATE: np.zeros(1, np.float32)})

@@ -8,7 +8,7 @@ from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, reg
 from arcface_mxnet.runtime.errors import InputError
 
 
-@register("subcentre")
+@register("subcentre", formula="margin softmax with cos t_j = max over K centres of class j")
 def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over the maximum of K cosines; fc7_weight is (C * K, E), the K rows of an identity adjacent."""
     check_margins(settings)

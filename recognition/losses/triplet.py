@@ -80,19 +80,19 @@ def _alone(embedding: Any, settings: LossSettings, angular: bool, sizes: Sizes) 
     return make_head(outputs, {}, None, order, settings.images_per_identity)
 
 
-@register("triplet")
+@register("triplet", formula="mean max(0, ‖a−p‖² − ‖a−n‖² + α), unit embeddings")
 def triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Euclidean triplets alone."""
     return _alone(embedding, settings, False, sizes)
 
 
-@register("atriplet")
+@register("atriplet", formula="mean max(0, angle(a, p) − angle(a, n) + α)")
 def atriplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Angular triplets alone."""
     return _alone(embedding, settings, True, sizes)
 
 
-@register("margin_triplet", Added)
+@register("margin_triplet", Added, formula="margin softmax + triplets")
 def margin_triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """A margin softmax over all images, and triplets over the same embeddings (ArcFace + Triplet)."""
     added: Added = settings.options

@@ -194,15 +194,17 @@ _MS1MV2, _CASIA = ("r100", "emore"), ("r50", "webface")
 
 TABLE4: Dict[str, Subject] = {
     "FaceNet": Subject("facenet"), "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"),
-    "CosFace": Subject("cosface"), "MS1MV2, R100, ArcFace (v3)": Subject("arcface", paper=_MS1MV2),
+    "SphereFace+": Subject("sphereface_plus"), "CosFace": Subject("cosface"),
+    "MS1MV2, R100, ArcFace (v3)": Subject("arcface", paper=_MS1MV2),
 }
 TABLE5: Dict[str, Subject] = {
     "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"), "VGGFace2": Subject("softmax", "vgg"),
     "MS1MV2, R100, ArcFace": Subject("arcface", paper=_MS1MV2),
 }
 TABLE6: Dict[str, Subject] = {
-    "Softmax": Subject("softmax"), "Triplet": Subject("triplet"), "Center Loss": Subject("centre"),
-    "SphereFace": Subject("sphereface"), "CosFace": Subject("cosface"), "AM-Softmax": Subject("amsoftmax"),
+    "Softmax": Subject("softmax"), "Contrastive": Subject("contrastive"), "Triplet": Subject("triplet"),
+    "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"), "CosFace": Subject("cosface"),
+    "AM-Softmax": Subject("amsoftmax"), "SphereFace+": Subject("sphereface_plus"),
     "CASIA, R50, ArcFace": Subject("arcface", paper=_CASIA), "CASIA, R50, ArcFace, R": Subject("arcface", paper=_CASIA),
     "MS1MV2, R100, ArcFace": Subject("arcface", "union", _MS1MV2),
     "MS1MV2, R100, CosFace": Subject("cosface", "union", _MS1MV2),

@@ -165,7 +165,24 @@ def sphereface(values, settings, fixed):
         k = min(math.floor(m * theta / math.pi), m - 1)
         psi = (-1) ** k * math.cos(m * theta) - 2 * k
         logits[i, y] = norms[i] * (weight * math.cos(theta) + psi) / (1 + weight)
-    return {"loss": mean_entropy(logits, labels), "state:sphereface_iteration": np.array([iteration + 1])}
+    result = {"loss": mean_entropy(logits, labels), "state:sphereface_iteration": np.array([iteration + 1])}
+    if settings.options.energy:
+        centres = unit(values["fc7_weight"])
+        near = [1 / np.sum((centres[y] - centres[j]) ** 2) for y in labels for j in range(len(centres)) if j != y]
+        result["objective:energy"] = settings.options.energy * np.mean(near)
+    return result
+
+
+@reference("contrastive")
+def contrastive(values, settings, fixed):
+    labels, rows, margin = labels_of(values), unit(values["embedding"]), settings.options.margin
+    terms = []
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            if i != j:
+                distance = np.linalg.norm(rows[i] - rows[j])
+                terms.append(distance ** 2 / 2 if labels[i] == labels[j] else max(0.0, margin - distance) ** 2 / 2)
+    return {"loss": softmax_entropy(values), "objective:contrastive": settings.options.weight * np.mean(terms)}
 
 
 def changed_target(values, settings):

@@ -141,7 +141,8 @@ def install(python: Path, root: Path, requirements: str, gpus: Sequence[Gpu]) ->
             small.write_text(without(text, _CUDA_PACKAGE.match))
             chosen.write_text(pinned)
             _install_locked(python, root, small)
-            pip_install(python, root, ["--no-deps", "--index-url", TORCH_CPU_INDEX, "-r", str(chosen)], packages=1)
+            pip_install(python, root, ["--no-deps", "--index-url", TORCH_CPU_INDEX, "-r", str(chosen)],
+                        packages=pinned.count("\n"))
         else:
             _install_locked(python, root, root / requirements)
 

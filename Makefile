@@ -2,9 +2,12 @@
 #   make demo                     draw the built-in faces, train, validate, draw the curves
 #   make test                     run the tests
 #   make lint                     ruff and mypy
+#   make smoke                    the tests that another Python, NumPy or C library would fail first
 #   make docs                     the documentation site, into site/, warnings as errors
 #   make lock                     take the newest allowed versions into requirements*.txt, then run the tests;
 #                                 UPGRADE= only takes in what pyproject.toml has changed
+#   make sbom                     a bill of materials of what .venv holds, CycloneDX: sbom.json
+#   make audit                    what is known against the locked packages (asks PyPI's advisories)
 #   make gpu-requirements         install the GPU stack into .venv-gpu and import it with a stub for the driver; no GPU needed
 #   PYTHON=python3.9 make setup   choose the Python; ENGINE=torch or ENGINE="mxnet torch" chooses the engine,
 #                                 REQUIREMENTS=requirements-cpu.txt the file
@@ -20,7 +23,7 @@ DEMO_RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 CORES := $(shell nproc 2>/dev/null || echo 2)
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint docs lock gpu-requirements
+.PHONY: setup demo test smoke lint docs lock sbom audit gpu-requirements
 
 setup:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.14"; exit 2; }
@@ -35,6 +38,12 @@ demo: setup
 # One worker a core and one OpenMP thread a worker: MXNet's own threads would fight over the cores.
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(TESTS)
+
+SMOKE = tests/runtime $(addprefix tests/datasets/test_,align.py elementary.py recordio.py records.py synthetic.py) \
+	tests/graph tests/evaluation/test_metrics.py \
+	$(addprefix tests/recognition/test_,checkpoint.py train.py trainer.py)
+smoke: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slow" $(SMOKE)
 
 docs: setup
 	@$(BIN)/python -m mkdocs --version >/dev/null 2>&1 || $(BIN)/python -m pip install --disable-pip-version-check -q -e '.[docs]'
@@ -56,6 +65,16 @@ lock: setup
 	@echo mxnet-cu112==1.9.1 | $(LOCK) - --extra gpu -o requirements.txt
 	@$(LOCK) --extra torch -o requirements-torch.txt
 	@$(MAKE) test
+
+# The tools have environments of their own: what they need is no part of the project.
+sbom: setup
+	@test -x $(VENV)-tools/bin/cyclonedx-py || { $(PYTHON) -m venv $(VENV)-tools && $(VENV)-tools/bin/pip install -q cyclonedx-bom; }
+	@$(VENV)-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+	@echo sbom.json
+
+audit: setup
+	@test -x $(VENV)-tools/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-tools && $(VENV)-tools/bin/pip install -q pip-audit; }
+	@$(VENV)-tools/bin/pip-audit --no-deps --disable-pip -r requirements-cpu.txt
 
 gpu-requirements:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.8 to 3.14"; exit 2; }

@@ -89,6 +89,8 @@ def read_file(path: PathLike, remedy: str, most: int) -> bytes:
 def inside(folder: PathLike, name: str) -> Optional[Path]:
     """`folder/name` where `name` is relative and stays in the folder, links followed; None where it leads outside."""
     root = os.path.realpath(folder)
+    if "\0" in name:  # no name of a file; Python 3.8 resolves it all the same
+        return None
     try:
         place = os.path.realpath(os.path.join(root, name))
     except (OSError, ValueError):

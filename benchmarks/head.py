@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
-from arcface_mxnet.engines.mxnet.data_parallel import DataParallel, Program
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres
+from arcface_mxnet.engines.mxnet.partial_fc import SampledCentres
+from arcface_mxnet.engines.mxnet.program import executed
 from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
-from arcface_mxnet.recognition.engine.model import Model, backbone_program
+from arcface_mxnet.engines.sampling import Rule
+from arcface_mxnet.graph import symbol
+from arcface_mxnet.recognition.engine.model import Model, backbone_program, training_program
+from arcface_mxnet.recognition.engine.setup import centres_of
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import run_command
@@ -34,18 +38,19 @@ GIGABYTE = 2.0 ** 30
 def make(head: str, flags: argparse.Namespace) -> Any:
     """The step of a head whose network is the identity: images are the embeddings, (B, E, 1, 1)."""
     contexts = [mx.cpu(index) for index in range(flags.contexts)]
-    embedding, shape = mx.sym.Flatten(mx.sym.Variable("data")), (1, 1, flags.size)
-    loss = attach(embedding, ARCFACE, flags.classes, flags.batch // flags.contexts, flags.size)
-    program = Program(loss.symbol, loss.roles, {}, {}, loss.symbol.attr_dict())
+    embedding, shape = symbol.Flatten(symbol.Variable("data")), (1, 1, flags.size)
+    images = (flags.batch // flags.contexts, flags.size, 1, 1)
+    model = Model(embedding, attach(embedding, ARCFACE, flags.classes, images[0], flags.size))
     if head == "plain":
-        step: Any = DataParallel(program, contexts, flags.batch, shape)
+        step: Any = DataParallel(executed(training_program(model), images), contexts, flags.batch, shape)
         weights = [executor.arg_dict["fc7_weight"] for executor in step.executors]
     else:
-        network = DataParallel(backbone_program(Model(embedding, loss, program, False)), contexts, flags.batch, shape)
+        network = DataParallel(executed(backbone_program(model), images), contexts, flags.batch, shape)
         sizes = HeadSizes(flags.classes, 1, flags.batch, flags.size)
         centres = (ShardedCentres(sizes, ARCFACE.loss_s, contexts) if head == "sharded" else
                    SampledCentres(sizes, ARCFACE.loss_s, contexts, Rule(0, flags.sample_rate)))
-        step, weights = ClassParallel(network, centres, ARCFACE), centres.weights
+        given = centres_of(ARCFACE, flags.classes, flags.size, flags.batch)
+        step, weights = ClassParallel(network, centres, given.margin, given.scale, given.smallest), centres.weights
     for weight in weights:
         mx.nd.random.normal(0, 0.01, out=weight)
     step.set_optimizer(0.9, 5e-4, "uniform")
@@ -65,12 +70,12 @@ def needed(head: str, flags: argparse.Namespace) -> float:
 def measure(head: str, flags: argparse.Namespace) -> Dict[str, float]:
     """Median seconds of a step and the peak of memory above that of MXNet alone, of one head in this process."""
     rng = np.random.RandomState(0)
-    data = mx.nd.array(rng.randn(flags.batch, flags.size, 1, 1))
+    data = rng.randn(flags.batch, flags.size, 1, 1).astype(np.float32)
     mx.nd.dot(mx.nd.ones((64, 64)), mx.nd.ones((64, 64))).wait_to_read()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step, seconds = make(head, flags), []
     for _ in range(flags.rounds + 1):
-        label = mx.nd.array(rng.randint(0, flags.classes, flags.batch))
+        label = rng.randint(0, flags.classes, flags.batch).astype(np.float32)
         mx.nd.waitall()
         start = time.perf_counter()
         step.forward_backward(data, label)

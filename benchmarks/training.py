@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.mx import available_cores, contexts, mx
-from arcface_mxnet.engines.mxnet.workers import ALONE
+from arcface_mxnet.engines.base import place
+from arcface_mxnet.engines.mxnet.mx import available_cores, mx
 from arcface_mxnet.graph.describe import count_flops
 from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
-from arcface_mxnet.recognition.engine.setup import fresh, make_step
+from arcface_mxnet.recognition.engine.setup import make_step
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import run_command
@@ -32,15 +32,16 @@ def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None
     """A whole training step of the product on images of noise, to be called again and again, and its images."""
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
                                                    "mirror": flags.mirror, "bf16": flags.bf16})
-    where = contexts(flags.gpus)
-    model = compose(settings.network, settings.loss, settings.precision, flags.classes, flags.batch)
-    step = make_step(settings, model, where, flags.classes, ALONE)
+    where = place("mxnet", flags.gpus)
+    model = compose(settings.network, settings.loss, flags.classes, flags.batch)
+    step = make_step(settings, model, where, flags.classes, where.engine.workers(where.devices, "device"))
     shapes = parameter_shapes(model, flags.batch, settings.network.image_shape)
-    step.set_parameters(*fresh(model.head.symbol, shapes, settings.network.net_name, model.head.initializers, 0))
+    step.set_parameters(*where.engine.initial(model.head.symbol, shapes, settings.network.net_name,
+                                              model.head.initializers, 0))
     step.set_optimizer(0.9, 5e-4, "uniform")
     rng = np.random.RandomState(0)
-    data = mx.nd.array(rng.randint(0, 256, (step.batch_size, 3, 112, 112)))
-    label = mx.nd.array(rng.randint(0, flags.classes, step.batch_size))
+    data = rng.randint(0, 256, (step.batch_size, 3, 112, 112)).astype(np.float32)
+    label = rng.randint(0, flags.classes, step.batch_size).astype(np.float32)
 
     def run() -> None:
         step.forward_backward(data, label)

@@ -6,23 +6,19 @@ folder imports its library.
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, SupportsFloat, Tuple
 
 from arcface_mxnet.engines.sampling import Rule
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.symbol import Initial, Symbol
 from arcface_mxnet.runtime.errors import InputError, unknown
 
 import numpy as np
 
 DATA, LABEL = "data", "softmax_label"
 Arrays = Dict[str, np.ndarray]
+Shapes = Mapping[str, Tuple[int, ...]]
 Beside = Optional[Mapping[str, np.ndarray]]
-
-
-class SupportsFloat(Protocol):
-    """A number that may not be computed yet: float() waits for it."""
-
-    def __float__(self) -> float:
-        """The number."""
 
 
 class Outcome(NamedTuple):
@@ -39,18 +35,19 @@ class Outcome(NamedTuple):
 class Program(NamedTuple):
     """What a step runs: a stored training graph, and what its outputs and variables mean.
 
-    `graph` is the text of the symbol's JSON; `roles` names its outputs (recognition.losses.Head); `states` are
-    variables fed and replaced by the outputs "state:NAME" instead of being trained; `attributes` are the variables'
-    attributes (multipliers); `inputs` are the variables fed with each batch beside its labels; `network` is the node
-    that ends the network: reduced precision and loss scales reach up to it.
+    `roles` names its outputs (recognition.losses.Head); `states` are variables fed and replaced by the outputs
+    "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
+    variables fed with each batch beside its labels; `network` is the node that ends the network: reduced precision and
+    loss scales reach up to it; `original` asks for the published program's bits, where the engine has them.
     """
 
-    graph: str
+    symbol: Symbol
     roles: Tuple[str, ...]
     states: Mapping[str, np.ndarray]
     attributes: Mapping[str, Mapping[str, str]]
     inputs: Tuple[str, ...] = ()
     network: Optional[str] = None
+    original: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,14 +55,16 @@ class Centres:
     """A head beside the network: centres split over the replicas, all of them or a sample in each step.
 
     `margin`: the graph from logits (B, 1), named `logits`, of one class and `label` (B,) to the changed ones, None for
-    no margin. `sample`: the rule that chooses the classes of a step, None for all classes.
+    no margin; B is the batch of all workers. `smallest`: the probability that the printed loss stops at. `sample`: the
+    rule that chooses the classes of a step, None for all classes.
     """
 
     classes: int
     per_class: int
     embedding: int
     scale: float
-    margin: Optional[str] = None
+    smallest: float
+    margin: Optional[Symbol] = None
     sample: Optional[Rule] = None
 
 
@@ -150,8 +149,13 @@ class Network(Protocol):
 class Workers(Protocol):
     """This process's rank, and how many there are."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int:
+        """From 0."""
+
+    @property
+    def size(self) -> int:
+        """All processes of the run."""
 
     @property
     def part(self) -> Tuple[int, int]:
@@ -159,6 +163,25 @@ class Workers(Protocol):
 
     def agree(self, number: Optional[int]) -> Optional[int]:
         """The largest signal number any worker was sent by this step, None for none; all workers get the same."""
+
+
+class OneWorker(NamedTuple):
+    """A run of one process."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def part(self) -> Tuple[int, int]:
+        """(0, 1)."""
+        return self.rank, self.size
+
+    def agree(self, number: Optional[int]) -> Optional[int]:
+        """Its own signal number."""
+        return number
+
+
+ALONE = OneWorker()
 
 
 class Engine(Protocol):
@@ -172,20 +195,63 @@ class Engine(Protocol):
     def devices(self, text: Optional[str] = None) -> Any:
         """Where to compute, from the flag --gpus; None chooses. Raises InputError for what is not there."""
 
+    def on_gpu(self, devices: Any) -> int:
+        """How many GPUs these are; 0 for a CPU."""
+
+    def free_bytes(self, devices: Any) -> int:
+        """Memory that is free for one batch on each device now."""
+
     def describe(self, devices: Any, numerics: Numerics = FLOAT32) -> str:
         """Engine, version, device and precision in one line."""
+
+    def network(self, checkpoint: Checkpoint, devices: Any, exact: bool = False,
+                numerics: Numerics = FLOAT32) -> Network:
+        """A checkpoint that ends in its embedding, ready to embed. `exact`: the stored graph, operator by operator."""
+
+
+class TrainingEngine(Engine, Protocol):
+    """The further functions of an engine that trains."""
+
+    def check(self, numerics: Numerics, devices: Any) -> None:
+        """Raise InputError, naming the flag, for numbers that these devices do not have."""
+
+    def cautions(self, program: Program, devices: Any) -> List[str]:
+        """What a run should be told about its own arithmetic."""
 
     def replicas(self, devices: Any) -> int:
         """How many shares a batch of this process is split into."""
 
-    def step(self, program: Program, devices: Any, batch_size: int, image_shape: Tuple[int, int, int],
-             numerics: Numerics = FLOAT32, centres: Optional[Centres] = None,
-             workers: Optional[Workers] = None) -> Step:
-        """A training step; with `centres` the outputs of `program` are unit embeddings (B, E) alone."""
+    def workers(self, devices: Any, kvstore: str) -> Workers:
+        """The processes of the run; waits until all are there."""
 
-    def network(self, graph: str, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray],
-                devices: Any, numerics: Numerics = FLOAT32) -> Network:
-        """A checkpoint that ends in its embedding, ready to embed."""
+    def batch_parts(self, workers: Workers) -> int:
+        """In how many processes' batches the batch is that a head beside the network sees."""
+
+    def shards_by_itself(self, devices: Any, workers: Workers) -> bool:
+        """Whether many classes are better split over the replicas than held whole by each."""
+
+    def initial(self, symbol: Symbol, shapes: Tuple[Shapes, Shapes], family: str, special: Mapping[str, Initial],
+                seed: int) -> Tuple[Arrays, Arrays]:
+        """First (arguments, auxiliary), a function of `seed`; `special` goes before the network family's law."""
+
+    def step(self, program: Program, devices: Any, batch_size: int, image_shape: Tuple[int, int, int],
+             numerics: Numerics = FLOAT32, centres: Optional[Centres] = None, workers: Optional[Workers] = None,
+             kvstore: str = "device") -> Step:
+        """A training step on `batch_size` images (h, w, c) of this process.
+
+        With `centres` the outputs of `program` are unit embeddings (B, E) alone. `kvstore`: MXNet's way of summing.
+        """
+
+
+class Place(NamedTuple):
+    """An engine (its module) and where it computes."""
+
+    engine: Any
+    devices: Any
+
+    def describe(self, numerics: Numerics = FLOAT32) -> str:
+        """Engine, version, device and precision in one line."""
+        return str(self.engine.describe(self.devices, numerics))
 
 
 @dataclass(frozen=True)
@@ -199,6 +265,7 @@ class Entry:
 
 
 ENGINES: Dict[str, Entry] = {
+    "mxnet": Entry("arcface_mxnet.engines.mxnet.engine", "mxnet", "make setup ENGINE=mxnet"),
     "torch": Entry("arcface_mxnet.engines.torch.engine", "torch", "make setup ENGINE=torch"),
 }
 
@@ -224,3 +291,17 @@ def engine(name: str, trains: bool = False) -> Any:
         raise InputError(f"--engine {name}: {entry.package} is not installed; install it with '{entry.install}'"
                          + (f", or take --engine {there[0]}" if there else ""))
     return importlib.import_module(entry.module)
+
+
+def default_engine(trains: bool = False) -> str:
+    """MXNet, the reference, where it is installed, else the first engine that is; InputError where none is."""
+    there = installed(trains)
+    if not there:
+        raise InputError(f"no engine is installed; '{ENGINES['torch'].install}' brings PyTorch")
+    return there[0]
+
+
+def place(name: Optional[str] = None, devices: Optional[str] = None, trains: bool = False) -> Place:
+    """The engine `name` (None: the default) on the devices that a --gpus value asks for; raises InputError."""
+    chosen = engine(name or default_engine(trains), trains)
+    return Place(chosen, chosen.devices(devices))

@@ -32,6 +32,15 @@ class Law(NamedTuple):
         return (chance.random(shape, dtype=np.float32) * 2 - 1) * np.float32(scale)
 
 
+GAUSSIAN_FAMILIES = ("fresnet", "fmobilefacenet")
+
+
+def family_law(family: str) -> Law:
+    """N(0, sqrt(2 / fan_out)) for the residual and MobileFaceNet families, Xavier uniform for others (the original's).
+    """
+    return Law(True, "out") if family in GAUSSIAN_FAMILIES else Law(False, "in")
+
+
 def initial_values(shapes: Shapes, attributes: Mapping[str, Mapping[str, str]], law: Law,
                    seed: int) -> Dict[str, np.ndarray]:
     """Initial float32 values of all parameters and statistics, a function of `seed` and each one's name and shape.
@@ -57,9 +66,9 @@ def _value(name: str, shape: Tuple[int, ...], own: Any, law: Law, seed: int) -> 
 
 
 def _by_note(name: str, shape: Tuple[int, ...], own: str, seed: int) -> np.ndarray:
-    """Values after the JSON that MXNet's initializers leave on a variable, as ["normal", {"sigma": 0.01}]."""
+    """Values after what MXNet's initializers leave on a variable: ["normal", {"sigma": 0.01}], or a word alone."""
     try:
-        kind, options = json.loads(own)
+        kind, options = json.loads(own) if own.startswith("[") else (own, {})
         kind = str(kind).lower()
         if kind in ("zero", "zeros", "one", "ones"):
             return np.full(shape, 1.0 if kind.startswith("one") else 0.0, dtype=np.float32)

@@ -2,7 +2,8 @@
 import argparse
 from typing import Dict, List, Optional
 
-from arcface_mxnet.evaluation.embedder import Embedder, devices
+from arcface_mxnet.engines.base import ENGINES, Place, place
+from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
@@ -30,10 +31,22 @@ def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = No
 
 
 def add_network_flags(flags: argparse.ArgumentParser) -> None:
-    """--batch-size, --gpus, --exact."""
+    """--batch-size, --engine, --gpus, --exact."""
     flags.add_argument("--batch-size", type=int, default=32, help="images per forward pass and device (default 32)")
-    flags.add_argument("--gpus", help="0,1,... or cpu or cpu:N (default: every GPU, else the CPU)")
+    add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
+
+
+def add_place_flags(flags: argparse.ArgumentParser) -> None:
+    """--engine, --gpus."""
+    flags.add_argument("--engine", help=f"what runs the network: {', '.join(ENGINES)} (default: the first installed)")
+    flags.add_argument("--gpus", "--devices", help="0,1,... or cpu or cpu:N; with --engine torch cuda:N or mps too "
+                       "(default: every GPU, else the CPU)")
+
+
+def place_of(options: argparse.Namespace) -> Place:
+    """The engine and devices of add_place_flags; InputError for what is not there."""
+    return place(options.engine, options.gpus)
 
 
 def add_out_flag(flags: argparse.ArgumentParser) -> None:
@@ -43,7 +56,7 @@ def add_out_flag(flags: argparse.ArgumentParser) -> None:
 
 def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
     """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
-    return Embedder.load(models or options.model, devices(options.gpus), options.batch_size, options.exact)
+    return Embedder.load(models or options.model, place_of(options), options.batch_size, options.exact)
 
 
 def model_hashes(models: str) -> Dict[str, str]:

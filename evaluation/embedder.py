@@ -1,8 +1,8 @@
 """A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
-import importlib
 import math
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
+from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model
 from arcface_mxnet.graph.describe import require_image
@@ -20,29 +20,30 @@ FLIPS = ("none", "sum", "concatenate")
 class Embedder:
     """Embeddings of images by one or several checkpoints.
 
-    `context`: a device of the engine, several (batches are dealt round), or None for every GPU there is, else the CPU.
+    `where`: the engine and its devices, from engines.base.place; None for the default engine on the devices it chooses.
     `batch_size`: images per forward pass and context (on a CPU at most 8); the last may be smaller, and so may the set.
     `exact`: run the stored graph untouched instead of its faster equal (graph.inference: same values to about 1e-6).
+    `numerics`: reduced precision and the like, where the engine has them.
     """
 
-    def __init__(self, checkpoint: Union[Checkpoint, Sequence[Checkpoint]], context: Any = None,
-                 batch_size: int = 32, exact: bool = False) -> None:
+    def __init__(self, checkpoint: Union[Checkpoint, Sequence[Checkpoint]], where: Optional[Place] = None,
+                 batch_size: int = 32, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
         if batch_size < 1:
             raise InputError(f"--batch-size {batch_size}: at least 1")
         models = [checkpoint] if isinstance(checkpoint, Checkpoint) else list(checkpoint)
         if not models:
             raise InputError("no model given; use --model PREFIX,EPOCH")
-        engine = _engine()
-        where = engine.devices() if context is None else context if isinstance(context, (list, tuple)) else [context]
+        where = where or place()
         self.batch_size = batch_size
         self._models = [embedding_only(model) for model in models]
-        self._networks = [engine.network(model, where, exact) for model in self._models]
+        self._networks = [where.engine.network(model, where.devices, exact, numerics) for model in self._models]
         self._checked: Tuple[int, ...] = ()
 
     @classmethod
-    def load(cls, models: str, context: Any = None, batch_size: int = 32, exact: bool = False) -> "Embedder":
+    def load(cls, models: str, where: Optional[Place] = None, batch_size: int = 32, exact: bool = False,
+             numerics: Numerics = FLOAT32) -> "Embedder":
         """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
-        return cls([load(*parse_model(text)) for text in models.split("|")], context, batch_size, exact)
+        return cls([load(*parse_model(text)) for text in models.split("|")], where, batch_size, exact, numerics)
 
     def update(self, args: Arrays, aux: Arrays) -> None:
         """Give the only model new parameter values, as training does before each validation; nothing else changes."""
@@ -81,7 +82,7 @@ class Embedder:
 # How many images at once: from what a graph's activations take and what memory is free.
 
 
-_LARGEST = {"cpu": 64, "gpu": 256}
+_LARGEST_CPU, _LARGEST_GPU = 64, 256
 """Larger batches were not faster (docs/benchmarks.md has 1 to 32 on a CPU)."""
 _SHARE_OF_FREE_MEMORY = 0.25
 
@@ -93,23 +94,11 @@ def activation_bytes(symbol: Symbol, size: Tuple[int, int]) -> int:
                if node.name in shapes and (node.name == "data" or not node.is_variable))
 
 
-def fitting_batch_size(models: str, size: Tuple[int, int], gpus: Optional[str]) -> int:
+def fitting_batch_size(models: str, size: Tuple[int, int], where: Place) -> int:
     """The largest power of two (at most 64 on a CPU, 256 on a GPU) whose activations fit a quarter of free memory."""
-    engine = _engine()
-    where = engine.devices(gpus)
     each = sum(activation_bytes(embedding_only(load(*parse_model(text))).symbol, size) for text in models.split("|"))
-    free = min(engine.free_bytes(context) for context in where) / (len(where) if where[0].device_type == "cpu" else 1)
-    batch = _LARGEST[where[0].device_type]
+    free = where.engine.free_bytes(where.devices)
+    batch = _LARGEST_GPU if where.engine.on_gpu(where.devices) else _LARGEST_CPU
     while batch > 1 and batch * each > free * _SHARE_OF_FREE_MEMORY:
         batch //= 2
     return batch
-
-
-def devices(text: Optional[str] = None) -> Any:
-    """What a --gpus value asks for, as `Embedder` takes it; InputError for a device that is not there."""
-    return _engine().devices(text)
-
-
-def _engine() -> Any:
-    """The engine that runs networks; its library loads only where it is used."""
-    return importlib.import_module("arcface_mxnet.engines.mxnet.engine")

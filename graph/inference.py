@@ -38,19 +38,30 @@ def inference_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE, m
     meant to be run, not to be trained. `move` False keeps the activations at their own size (graph.fold), for
     eight-bit ranges.
     """
+    shapes = output_shapes(checkpoint.symbol, input_shape)
+    editing = _folded(checkpoint, shapes)
+    rewrite_prelus(editing, shapes, move)
+    _flatten_before_dense(editing.graph, output_shapes(editing.graph.symbol(), input_shape))
+    return editing.finish()
+
+
+def folded_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -> Checkpoint:
+    """The same with PReLUs left alone: for engines whose own PReLU is fast."""
+    return _folded(checkpoint, output_shapes(checkpoint.symbol, input_shape)).finish()
+
+
+def _folded(checkpoint: Checkpoint, shapes: Dict[str, Shape]) -> Editing:
+    """A checkpoint without what only training needs, its normalisations folded into the layers beside them."""
     foreign = left_alone(checkpoint.symbol)
     if foreign:
         warnings.warn(f"{', '.join(foreign)}: operators the rewriting of graphs does not know; they are left as they "
-                      "are (--exact leaves the whole graph so)", Notice, stacklevel=2)
-    shapes = output_shapes(checkpoint.symbol, input_shape)
+                      "are (--exact leaves the whole graph so)", Notice, stacklevel=3)
     editing = Editing(checkpoint)
     drop_training_only(editing)
     fold_norms_into_dense(editing, shapes)
     fold_batch_norms(editing)
     fold_input_scale(editing)
-    rewrite_prelus(editing, shapes, move)
-    _flatten_before_dense(editing.graph, output_shapes(editing.graph.symbol(), input_shape))
-    return editing.finish()
+    return editing
 
 
 def exact_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -> Checkpoint:

@@ -3,7 +3,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from arcface_mxnet.evaluation.command import embedder_of, model_hashes, parser
+from arcface_mxnet.evaluation.command import add_place_flags, embedder_of, model_hashes, parser, place_of
 from arcface_mxnet.evaluation.embedder import FLIPS, fitting_batch_size
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
 from arcface_mxnet.evaluation.sources import image_size, open_source
@@ -16,7 +16,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     size = image_size(options.image_size)
     source = open_source(options.images, options.root)
     if options.batch_size == 0:
-        options.batch_size = fitting_batch_size(options.model, size, options.gpus)
+        options.batch_size = fitting_batch_size(options.model, size, place_of(options))
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     result = extract(source, lambda images: embedder.embed(images, options.flip), options.out, settings, size,
@@ -38,7 +38,7 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--flip", default="none", choices=FLIPS, help="what is made of the mirror image (default none)")
     flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
     flags.add_argument("--batch-size", type=int, default=0, help="images per forward pass (default: by memory)")
-    flags.add_argument("--gpus", help="0,1,... or cpu or cpu:N (default: every GPU, else the CPU)")
+    add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
     flags.add_argument("--drop-unreadable", action="store_true", help="leave unreadable images out instead of NaN rows")
     flags.add_argument("--out", required=True, metavar="DIR", help="folder of the embeddings")

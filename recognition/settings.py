@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
 
 from arcface_mxnet.datasets import catalog
+from arcface_mxnet.engines.base import ENGINES, Numerics
 from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.networks import NetworkSettings
 from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
@@ -105,6 +106,9 @@ class ScheduleSettings:
 class ParallelismSettings:
     """How batches and classes are divided over contexts and machines."""
 
+    engine: str = setting("mxnet", "what runs the graph; without this flag the first of them that is installed",
+                          flag="--engine", choices=[name for name, entry in ENGINES.items() if entry.trains],
+                          resumable=True)
     kvstore: str = setting("device", "MXNet KVStore for several contexts or machines", flag="--kvstore",
                            choices=("local", "device", "nccl", "dist_sync", "dist_sync_device"))
     head: str = setting(AUTO, "plain: one graph; sharded: classes split over the contexts; sampled: only some of them "
@@ -125,11 +129,18 @@ class PrecisionSettings:
     """Fewer bits and less memory."""
 
     fp16: bool = setting(NetworkSettings.fp16, "half precision network, float32 master weights (GPU)", flag="--fp16")
-    bf16: bool = setting(False, "bfloat16 convolutions, float32 weights (CPU with AVX-512 BF16)", flag="--bf16")
+    bf16: bool = setting(False, "bfloat16 convolutions, float32 weights (CPU with AVX-512 BF16; with PyTorch GPUs too)",
+                         flag="--bf16")
     loss_scale: float = setting(65536.0, "first factor on the gradients of --fp16, halved when they overflow, doubled "
                                 "after 2000 steps without; 1: none", flag="--loss-scale", metavar="POWER_OF_TWO")
     mirror: bool = setting(False, "less memory for more time: activations are computed again in the backward pass",
                            flag="--mirror")
+    tf32: bool = setting(False, "PyTorch: products of 10 bits of mantissa on NVIDIA's tensor cores", flag="--tf32")
+    autotune: bool = setting(False, "PyTorch: cuDNN tries its algorithms; bits vary from run to run", flag="--autotune")
+    channels_last: str = setting(AUTO, "PyTorch: maps stored pixel by pixel; auto: where that was faster",
+                                 flag="--channels-last", choices=(AUTO, "on", "off"))
+    compile: bool = setting(False, "PyTorch: torch.compile; minutes at the start", flag="--compile")
+    cuda_graphs: bool = setting(False, "PyTorch: one launch for a whole step", flag="--cuda-graphs")
 
     def first_scale(self, original: bool) -> float:
         """What gradients are multiplied by at first: 1, not at all, where nothing can vanish or under --original."""
@@ -137,6 +148,7 @@ class PrecisionSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have, naming the flag."""
+        check(self)
         if self.fp16 and self.bf16:
             raise InputError("--fp16 --bf16: one of the two")
         if not (1 <= self.loss_scale <= 2.0 ** 24 and math.log2(self.loss_scale).is_integer()):
@@ -189,6 +201,14 @@ class Settings:
     def original(self) -> bool:
         """Whether the published program is followed where it is defective."""
         return self.loss.original
+
+    @property
+    def numerics(self) -> Numerics:
+        """How numbers are computed, in the engines' words."""
+        given = self.precision
+        return Numerics(bf16=given.bf16, fp16=given.fp16, loss_scale=given.first_scale(self.original), tf32=given.tf32,
+                        autotune=given.autotune, compile=given.compile, graphs=given.cuda_graphs, mirror=given.mirror,
+                        channels_last=None if given.channels_last == AUTO else given.channels_last == "on")
 
     def as_json(self) -> Dict[str, Any]:
         """Plain dictionaries, lists and numbers, the form of settings.json."""

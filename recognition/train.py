@@ -36,7 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--list", action="store_true", default=None, help="print every network, loss, dataset and recipe, and stop")
     add("--run-dir", help="where settings, log, metrics and checkpoints go (default runs/<network>-<loss>-<dataset>)")
-    add("--gpus", help="0,1,...; cpu; or cpu:N for N CPU contexts (default: every usable GPU, else the CPU)")
+    add("--gpus", "--devices", dest="gpus", help="0,1,...; cpu; cpu:N for N shares of a batch on the CPU; on PyTorch "
+        "cuda:N or mps too (default: every usable GPU, else the CPU)")
     add("--resume", action="store_true", default=None, help="continue the run in --run-dir from its last restart point")
     for name, kind in sections().items():
         add_flags(parser, kind, "presets" if name == "names" else name)

@@ -8,11 +8,12 @@ made. With G the gradient of the loss with respect to the cosines,
 Memory: weight, gradient, one block of cosines (B, rows), and scratch for one piece. The two products and their
 gradients are one FullyConnected a piece; softmax of a piece is oneDNN's, so exp is never taken elementwise.
 """
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 from arcface_mxnet.engines.mxnet.convert import put
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
+from arcface_mxnet.engines.sampling import split
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
 
@@ -170,12 +171,6 @@ def merge(summaries: List[Summary]) -> Summary:
     top = mx.nd.max(logs, axis=0)
     total = mx.nd.sum(mx.nd.exp(mx.nd.broadcast_sub(logs, top.expand_dims(0))), axis=0)
     return Summary(top + mx.nd.log(total), mx.nd.max(largest, axis=0))
-
-
-def split(classes: int, parts: int) -> List[Tuple[int, int]]:
-    """First and last + 1 class of each of `parts` shards of sizes that differ by one at most."""
-    edges = [classes * index // parts for index in range(parts + 1)]
-    return list(zip(edges, edges[1:]))
 
 
 # Where the centres of a class-parallel head live: `ShardedCentres` splits them over the contexts of a process.

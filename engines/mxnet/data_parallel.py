@@ -1,18 +1,17 @@
 """One training step on one or several contexts: split the batch, forward, backward, sum the gradients, update."""
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from arcface_mxnet.engines.base import Beside, Outcome
+from arcface_mxnet.engines.base import DATA, LABEL, Beside, Outcome
+from arcface_mxnet.engines.loss_scale import SCALE, SCALE_STATE, LossScale
 from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, put, to_mxnet, to_numpy
-from arcface_mxnet.engines.mxnet.mixed_precision import SCALE, LossScale
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
-from arcface_mxnet.engines.mxnet.program import DATA, LABEL, Program
+from arcface_mxnet.engines.mxnet.program import Program
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 
-SCALE_STATE = f"{SCALE}:state"
 CHECKED_TOGETHER = 200  # arrays that one call looks at for NaN
 
 
@@ -28,7 +27,7 @@ class DataParallel:
         if batch_size % len(contexts):
             raise InputError(f"a global batch of {batch_size} does not divide among {len(contexts)} contexts")
         self.program, self.contexts, self.batch_size = program, list(contexts), batch_size
-        self.replicas = len(contexts)
+        self.replicas = len(self.contexts)
         self._share = batch_size // len(contexts)
         height, width, channels = image_shape
         shapes: Dict[str, Tuple[int, ...]] = {DATA: (self._share, channels, height, width)}
@@ -174,7 +173,7 @@ class DataParallel:
         saved = {f"arg:{name}": array for name, array in arguments.items()}
         saved.update({f"aux:{name}": array for name, array in auxiliary.items()})
         if self._scale is not None:
-            saved[SCALE_STATE] = np.array([self._scale.value, self._scale.good], np.float32)
+            saved[SCALE_STATE] = self._scale.state()
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             if index == 0:
                 saved.update(to_numpy(optimizer.state))
@@ -190,7 +189,7 @@ class DataParallel:
         self.set_parameters(*({name[4:]: array for name, array in saved.items() if name.startswith(kind)}
                               for kind in ("arg:", "aux:")))
         if self._scale is not None and SCALE_STATE in saved:
-            self._scale.value, self._scale.good = (int(number) for number in saved[SCALE_STATE])
+            self._scale.restart(saved[SCALE_STATE])
             self._feed_scale()
         for index, (executor, optimizer) in enumerate(zip(self.executors, self._optimizers)):
             optimizer.load_state(saved)

@@ -1,19 +1,19 @@
 """The original's initial values, as MXNet draws them."""
 from typing import List, Mapping, Tuple
 
+from arcface_mxnet.engines.initial import family_law
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Initial, Symbol
 
 Shapes = Mapping[str, tuple]
-GAUSSIAN_FAMILIES = ("fresnet", "fmobilefacenet")
 
 
 def family_initializer(family: str) -> "mx.init.Initializer":
-    """N(0, sqrt(2 / fan_out)) for the residual and MobileFaceNet families, Xavier uniform for others."""
-    if family in GAUSSIAN_FAMILIES:
-        return mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2)
-    return mx.init.Xavier(rnd_type="uniform", factor_type="in", magnitude=2)
+    """MXNet's initializer for a network family's law."""
+    law = family_law(family)
+    return mx.init.Xavier(rnd_type="gaussian" if law.gaussian else "uniform", factor_type=law.fan,
+                          magnitude=law.magnitude)
 
 
 def fresh(symbol: Symbol, shapes: Tuple[Shapes, Shapes], family: str,

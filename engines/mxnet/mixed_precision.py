@@ -7,11 +7,11 @@ head is multiplied by a scale, which the optimizer divides out again.
 from pathlib import Path
 from typing import Any, Dict, Sequence, Set, Tuple
 
+from arcface_mxnet.engines.loss_scale import SCALE
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.nodes import Entry, Graph, Node
 from arcface_mxnet.runtime.errors import InputError
 
-SCALE = "loss_scale"  # the variable of `scaled_gradient`
 _LOW = ("Convolution",)
 _EITHER = {"BatchNorm": 1, "Activation": 1, "elemwise_add": 2}  # inputs that decide; BatchNorm's others stay float32
 _FLAG = "avx512_bf16"
@@ -62,30 +62,3 @@ def scaled_gradient(symbol: sym.Symbol) -> sym.Symbol:
     """
     scaled = sym.broadcast_mul(symbol, sym.Variable(SCALE, shape=(1, 1)))
     return sym.BlockGrad(symbol) + (scaled - sym.BlockGrad(scaled))
-
-
-class LossScale:
-    """The scale of a run: halved after a step that overflowed, doubled after 2,000 that did not (MXNet's AMP rule).
-
-    `value` is the scale, a power of two as long as the first is; `good` counts the steps since it last changed.
-    """
-
-    GROW_AFTER, LEAST, MOST = 2000, 1.0, 2.0 ** 24
-
-    def __init__(self, first: float) -> None:
-        self.value, self.good = float(first), 0
-
-    def after(self, finite: bool) -> bool:
-        """Note whether the gradients of a step were numbers; True when the scale changed."""
-        before = self.value
-        self.good = self.good + 1 if finite else 0
-        if not finite:
-            self.value = max(self.value / 2, self.LEAST)
-        elif self.good == self.GROW_AFTER:
-            self.value, self.good = min(self.value * 2, self.MOST), 0
-        return self.value != before
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether it is at its least, so that an infinite gradient is a defect and no overflow of the scale."""
-        return self.value <= self.LEAST

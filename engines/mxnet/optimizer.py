@@ -2,28 +2,13 @@
 import itertools
 from typing import Dict, List, Mapping, Sequence
 
+from arcface_mxnet.engines.multipliers import decay_multiplier, rate_multiplier
 from arcface_mxnet.engines.mxnet.convert import put
 from arcface_mxnet.engines.mxnet.mx import mx
 
 import numpy as np
 
 FUSED = 60  # arrays in one multi_sgd call; MXNet's own limit
-
-
-def decay_multiplier(name: str, attributes: Mapping[str, str], policy: str) -> float:
-    """Weight decay multiplier of one parameter.
-
-    "uniform": 1 for everything, as in the published runs (docs/original.md, section 4.3). "honoured": what MXNet does
-    for an optimizer that knows the symbol: names in _weight or _gamma decay, others do not, `__wd_mult__` overrides.
-    """
-    if policy == "uniform":
-        return 1.0
-    return float(attributes.get("__wd_mult__", 1.0 if name.endswith(("_weight", "_gamma")) else 0.0))
-
-
-def rate_multiplier(attributes: Mapping[str, str], policy: str) -> float:
-    """Learning rate multiplier of one parameter, by the same policies."""
-    return 1.0 if policy == "uniform" else float(attributes.get("__lr_mult__", 1.0))
 
 
 class MomentumSGD:

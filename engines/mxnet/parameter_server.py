@@ -1,16 +1,16 @@
 """Millions of identities: centres as row-sparse arrays on the parameter servers; a step moves only rows it needs."""
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
+from arcface_mxnet.engines.multipliers import decay_multiplier, rate_multiplier
 from arcface_mxnet.engines.mxnet.class_centres import (
     WEIGHT,
     HeadSizes,
     ShardedCentres,
-    split,
 )
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.optimizer import decay_multiplier, rate_multiplier
-from arcface_mxnet.engines.mxnet.partial_fc import STEP, Rule, places_of, rows_of
+from arcface_mxnet.engines.mxnet.partial_fc import STEP
 from arcface_mxnet.engines.mxnet.workers import CENTRE_KEYS, LABEL_KEY, LAST_KEY, Workers
+from arcface_mxnet.engines.sampling import Rule, places_of, rows_of, split
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.runtime.errors import InputError
 

@@ -1,6 +1,7 @@
 """Partial FC: a step sees the classes of its batch and a sample of the others (docs/original.md, section 3.9)."""
-from typing import List, Mapping, NamedTuple, Sequence
+from typing import List, Mapping, Sequence
 
+from arcface_mxnet.engines.multipliers import decay_multiplier, rate_multiplier
 from arcface_mxnet.engines.mxnet.class_centres import (
     WEIGHT,
     ClassBlock,
@@ -10,48 +11,12 @@ from arcface_mxnet.engines.mxnet.class_centres import (
     scatter,
 )
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.optimizer import decay_multiplier, rate_multiplier
+from arcface_mxnet.engines.sampling import Rule, places_of, rows_of
 from arcface_mxnet.graph.params_file import Arrays
 
 import numpy as np
 
 STEP = "sampler:step"
-
-
-class Rule(NamedTuple):
-    """What decides the classes of a step: the run's seed and the share of the classes."""
-
-    seed: int
-    rate: float
-
-    def size(self, classes: int, batch: int) -> int:
-        """How many of `classes` a step sees: the share, but never fewer than the images of the global batch."""
-        return max(int(classes * self.rate), min(classes, batch))
-
-    def choose(self, labels: np.ndarray, first: int, last: int, batch: int, step: int) -> np.ndarray:
-        """Classes of the shard [first, last) that step number `step` sees, sorted, int64 (count,), counted from first.
-
-        Those of the batch always; the others drawn without replacement, uniformly, by a generator of (seed, step,
-        first) alone, so that a resumed run draws them again.
-        """
-        classes, count = last - first, self.size(last - first, batch)
-        if count == classes:
-            return np.arange(classes)
-        positive = np.unique(labels[(labels >= first) & (labels < last)]) - first
-        drawn = np.random.default_rng([self.seed, step, first]).choice(classes, count, replace=False)
-        others = drawn[~np.isin(drawn, positive)][:count - positive.size]
-        return np.sort(np.concatenate([positive, others]))
-
-
-def places_of(labels: np.ndarray, chosen: np.ndarray, first: int) -> np.ndarray:
-    """Where each label stands in `chosen`, -1 where it does not."""
-    found = np.minimum(np.searchsorted(chosen, labels - first), chosen.size - 1)
-    return np.where(chosen[found] == labels - first, found, -1)
-
-
-def rows_of(chosen: np.ndarray, per_class: int) -> np.ndarray:
-    """Rows of the centre matrix of some classes, K adjacent ones each."""
-    return (chosen[:, None] * per_class + np.arange(per_class)).reshape(-1)
 
 
 class SampledCentres(ShardedCentres):

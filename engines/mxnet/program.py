@@ -1,12 +1,15 @@
-"""What a step of this engine executes; needs no MXNet."""
-from typing import List, Mapping, NamedTuple, Tuple
+"""The form of a stored program that MXNet executes; needs no MXNet."""
+from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
+from arcface_mxnet.engines import base
+from arcface_mxnet.engines.base import DATA, FLOAT32, LABEL, Numerics
+from arcface_mxnet.engines.mxnet.mixed_precision import SCALE, bfloat16_form, scaled_gradient
+from arcface_mxnet.graph.nodes import Graph
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.graph.training import TrainingForm, training_form
 
 import numpy as np
-
-DATA, LABEL = "data", "softmax_label"
 
 
 class Program(NamedTuple):
@@ -37,3 +40,43 @@ class Program(NamedTuple):
         """Arguments that SGD updates."""
         fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states}
         return [name for name in self.symbol.list_arguments() if name not in fed]
+
+
+def executed(program: base.Program, images: Sequence[int], numerics: Numerics = FLOAT32) -> Program:
+    """The form of `program` that runs on shares of `images`, (n, c, h, w).
+
+    PReLU is rewritten into operators with the right gradients (graph.training) unless the original's bits are wanted.
+    bf16 and a loss scale reach up to the network's last node.
+    """
+    scaled: Tuple[str, ...] = ()
+    rewritten = not program.original
+    form = TrainingForm(program.symbol, {})
+    if numerics.bf16 or numerics.loss_scale != 1.0:
+        reduced = _reduced(_network(program), images, numerics, rewritten)
+        form = reduced._replace(symbol=_spliced(program, reduced.symbol))
+        if SCALE in reduced.constants:
+            scaled = tuple(name for name in reduced.symbol.list_arguments() if name not in (DATA, *reduced.constants))
+    elif rewritten:
+        form = training_form(program.symbol, images)
+    return Program(form.symbol, program.roles, form.constants, program.states, program.attributes, program.inputs,
+                   scaled)
+
+
+def _network(program: base.Program) -> Symbol:
+    return Symbol([next((node, 0) for node in program.symbol.nodes() if node.name == program.network)])
+
+
+def _reduced(network: Symbol, images: Sequence[int], numerics: Numerics, rewritten: bool) -> TrainingForm:
+    """The network in bfloat16, or with the gradient it gets from the head scaled."""
+    form = training_form(network, images) if rewritten else TrainingForm(network, {})
+    if numerics.bf16:
+        return form._replace(symbol=bfloat16_form(form.symbol))
+    scale = np.full((1, 1), numerics.loss_scale, np.float32)
+    return TrainingForm(scaled_gradient(form.symbol), {**form.constants, SCALE: scale})
+
+
+def _spliced(program: base.Program, network: Symbol) -> Symbol:
+    """The program's graph with another network in the place of its own."""
+    graph = Graph.of(program.symbol)
+    graph.replace(lambda node: network.heads[0] if node.name == program.network else None)
+    return graph.symbol()

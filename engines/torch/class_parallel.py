@@ -18,6 +18,7 @@ from arcface_mxnet.engines.torch.group import Group
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.engines.torch.sgd import MomentumSGD
 from arcface_mxnet.engines.torch.step import DataParallel, all_finite, array
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -27,7 +28,6 @@ from torch import Tensor
 WEIGHT = "fc7_weight"
 STEP = "sampler:step"
 NORM_EPSILON = 1e-10  # L2Normalization's own, as in the graph's head
-SMALLEST_PROBABILITY = 1e-37  # that the printed loss takes the logarithm of, as the graph's head
 
 
 class Pass(NamedTuple):
@@ -71,7 +71,7 @@ class Block:
 class Margin:
     """Target cosines (B,) to target logits, and the way back."""
 
-    def __init__(self, graph: Optional[str], scale: float) -> None:
+    def __init__(self, graph: Optional[Symbol], scale: float) -> None:
         self._graph = Interpreter(graph) if graph is not None else None
         self._scale = scale
         self._given: Optional[Tensor] = None
@@ -200,6 +200,7 @@ class ClassParallel:
         self._total = self.replicas * self.group.size
         self.shards = Shards(centres, self.replicas, self.batch_size * self.group.size, self.group, backbone.device)
         self._margin = Margin(centres.margin, centres.scale)
+        self._highest_loss = -math.log(centres.smallest)
 
     def seed(self, number: int) -> None:
         """What the dropout masks of the next step are a function of."""
@@ -261,7 +262,7 @@ class ClassParallel:
         """An image counts as correct when its own, lowered logit is the largest; the loss is the cross-entropy."""
         rows = slice(self.group.rank * self.batch_size, (self.group.rank + 1) * self.batch_size)
         correct = (targets[rows] >= top[rows]).sum()
-        entropies = torch.clamp(log_sum - targets, max=-math.log(SMALLEST_PROBABILITY))[rows]
+        entropies = torch.clamp(log_sum - targets, max=self._highest_loss)[rows]
         losses = entropies.reshape(self.replicas, -1).mean(1)
         return Outcome([correct], list(losses), self.batch_size)
 

@@ -9,7 +9,8 @@ from arcface_mxnet.engines import draws
 from arcface_mxnet.engines.torch import operators
 from arcface_mxnet.engines.torch.attributes import Attributes
 from arcface_mxnet.graph.operators import state_inputs
-from arcface_mxnet.graph.symbol_json import Entry, Node, ordered, read_json
+from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.graph.symbol_json import Entry, Node
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -78,18 +79,17 @@ class _Step(NamedTuple):
 
 
 class Interpreter:
-    """The graph `stored` (the text of a symbol's JSON). Raises InputError for what is not implemented.
+    """The graph `symbol`. Raises InputError for what is not implemented.
 
     `arguments` and `auxiliary` are the names of its variables, in graph order, as MXNet lists them. `network` is the
     name of the node up to which reduced precision and the gradient's scale reach: the embedding.
     """
 
-    def __init__(self, stored: str, network: Optional[str] = None) -> None:
-        heads = read_json(stored, "the graph")
-        self.nodes = list(ordered(heads))
+    def __init__(self, symbol: Symbol, network: Optional[str] = None) -> None:
+        self.nodes = symbol.nodes()
         self._places = {id(node): place for place, node in enumerate(self.nodes)}
         self._inputs = [self._sources(node) for node in self.nodes]
-        self.heads = [self._place(head) for head in heads]
+        self.heads = [self._place(head) for head in symbol.heads]
         statistics = {self._inputs[place][position] for place, node in enumerate(self.nodes)
                       for position in state_inputs(node.op)}
         variables = [(place, node.name) for place, node in enumerate(self.nodes) if node.is_variable]
@@ -167,7 +167,7 @@ class Interpreter:
         def call(run: Run, given: List[Tensor]) -> Tensor:
             if run.keys is None or not dropped:
                 return given[0]
-            return given[0] * _mask(given[0], run.keys[number], dropped, run.first_row)
+            return given[0] * mask(given[0], run.keys[number], dropped, run.first_row)
         return call
 
     def _batch_norm(self, node: Node) -> Call:
@@ -224,7 +224,8 @@ class Interpreter:
         return [_full(_there(held[place])) if run.low is not None else _there(held[place]) for place in self.heads]
 
 
-def _mask(x: Tensor, keys: Tensor, dropped: float, first_row: int) -> Tensor:
+def mask(x: Tensor, keys: Tensor, dropped: float, first_row: int) -> Tensor:
+    """The mask that `engines.draws.dropout_mask` gives for a value `x` and keys (2,), on its device."""
     start = first_row * (x.numel() // x.shape[0])
     index = torch.arange(start, start + x.numel(), device=x.device, dtype=torch.int64) & _INDEX_BITS
     keep = draws.kept(index, keys[0], keys[1], 1.0 - dropped).reshape(x.shape)

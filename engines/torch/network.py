@@ -1,10 +1,11 @@
 """A checkpoint ready to embed, in PyTorch."""
-from typing import Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from arcface_mxnet.engines.base import DATA, FLOAT32, Numerics
 from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_numerics
 from arcface_mxnet.engines.torch.module import Interpreter, Run
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.graph.checkpoint import Checkpoint
+from arcface_mxnet.graph.inference import folded_form
 
 import numpy as np
 import torch
@@ -12,29 +13,25 @@ from torch import Tensor
 
 
 class TorchNetwork:
-    """One graph with its values on one device. A label left in the graph is fed with ones, as MXNet binds it."""
+    """One checkpoint on one device. A label left in the graph is fed with ones, as MXNet binds it.
 
-    def __init__(self, graph: str, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray],
-                 place: Where, numerics: Numerics = FLOAT32) -> None:
+    `exact`: the stored graph, operator by operator, instead of its faster equal: normalisations folded into the layers
+    beside them, same values to about 1e-6.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, place: Where, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
         set_numerics(numerics, place.device)
-        self.device, self._graph = place.device, Interpreter(graph)
+        self.device, self._checkpoint, self._exact, self._compile = place.device, checkpoint, exact, numerics.compile
         self._by_pixel, self._run = by_pixel(numerics, place.device), Run(low=low_type(numerics))
+        self._shape: Tuple[int, ...] = ()
         self._values: Dict[str, Tensor] = {}
-        self._forward = self._outputs
-        if numerics.compile:
-            self._forward = torch.compile(self._outputs, fullgraph=True, dynamic=False)
-        self.update(arguments, auxiliary)
+        self._fed: List[str] = []
+        self._forward: Callable[[Dict[str, Tensor]], Any] = lambda values: None
 
     def update(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
         """Take new parameter values."""
-        given = {**arguments, **auxiliary}
-        wanted = [*self._graph.arguments, *self._graph.auxiliary]
-        self._values = {name: self._tensor(np.asarray(given[name])) for name in wanted if name in given}
-        self._fed = [name for name in wanted if name not in given and name != DATA]
-
-    def _tensor(self, value: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device)
-        return tensor.contiguous(memory_format=torch.channels_last) if self._by_pixel and tensor.dim() == 4 else tensor
+        self._checkpoint = Checkpoint(self._checkpoint.symbol, dict(arguments), dict(auxiliary))
+        self._shape = ()
 
     def embed(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         """Raw embeddings (n, d) float32 of images (n, c, h, w), uint8 or float32.
@@ -52,19 +49,32 @@ class TorchNetwork:
 
     def start(self, images: np.ndarray) -> Tensor:
         """The embeddings (n, d) of one batch; on a GPU they may not be computed yet."""
+        self._bind(images.shape[1:])
         data = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True).float()
         if self._by_pixel:
             data = data.contiguous(memory_format=torch.channels_last)
         values = {**self._values, **{name: torch.ones(len(data), device=self.device) for name in self._fed}, DATA: data}
         with torch.inference_mode():
-            try:
-                found = self._forward(values)
-            except RuntimeError as error:
-                if "out of memory" in str(error):
-                    raise
-                raise InputError(f"the network does not take images of shape {images.shape[1:]} ({error}); "
-                                 "give --image-size as it was trained") from None
-        return found.reshape(len(data), -1)
+            return self._forward(values).reshape(len(data), -1)
 
-    def _outputs(self, values: Dict[str, Tensor]) -> Tensor:
-        return self._graph(values, self._run)[0]
+    def _bind(self, shape: Tuple[int, ...]) -> None:
+        """Make the fast form for images of one shape (c, h, w) and bring its values to the device."""
+        if shape == self._shape:
+            return
+        form = self._checkpoint if self._exact else folded_form(self._checkpoint, (1, *shape))
+        graph = Interpreter(form.symbol)
+        given = {**form.args, **form.aux}
+        wanted = [*graph.arguments, *graph.auxiliary]
+        self._values = {name: self._tensor(np.asarray(given[name])) for name in wanted if name in given}
+        self._fed = [name for name in wanted if name not in given and name != DATA]
+        run = self._run
+
+        def forward(values: Dict[str, Tensor]) -> Tensor:
+            return graph(values, run)[0]
+
+        self._forward = torch.compile(forward, fullgraph=True, dynamic=False) if self._compile else forward
+        self._shape = shape
+
+    def _tensor(self, value: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device)
+        return tensor.contiguous(memory_format=torch.channels_last) if self._by_pixel and tensor.dim() == 4 else tensor

@@ -42,9 +42,17 @@ class MomentumSGD:
                 if factor != 1.0:
                     given = list(torch._foreach_mul(given, factor))
                 momenta = [self.state[f"momentum:{name}"] for name in names]
-                torch._fused_sgd_(chosen, given, momenta, weight_decay=decay, momentum=self._momentum, lr=-1.0,
-                                  dampening=1.0 + rate * multiplier, nesterov=False, maximize=False,
-                                  is_first_step=False)
+                self._step(chosen, given, momenta, decay, rate * multiplier)
+
+    def _step(self, weights: List[Tensor], gradients: List[Tensor], momenta: List[Tensor], decay: float,
+              rate: float) -> None:
+        if self._momentum:
+            torch._fused_sgd_(weights, gradients, momenta, weight_decay=decay, momentum=self._momentum, lr=-1.0,
+                              dampening=1.0 + rate, nesterov=False, maximize=False, is_first_step=False)
+            return
+        for weight, gradient, momentum in zip(weights, gradients, momenta):  # the kernel refuses momentum 0
+            torch.add(gradient, weight, alpha=decay, out=momentum)
+            weight.add_(momentum.mul_(-rate))
 
 
 def _like(gradient: Optional[Tensor], weight: Tensor) -> Tensor:

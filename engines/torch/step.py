@@ -71,14 +71,14 @@ class DataParallel:
             raise InputError(f"a batch of {batch_size} does not divide among {self.replicas} replicas")
         set_numerics(numerics, self.device)
         self.share = batch_size // self.replicas
-        self.graph = Interpreter(program.graph, program.network)
+        self.graph = Interpreter(program.symbol, program.network)
+        self._by_pixel, self._low = by_pixel(numerics, self.device), low_type(numerics)
+        shapes = self._shapes((self.share, image_shape[2], image_shape[0], image_shape[1]))
         fed = {DATA, LABEL, *program.inputs, *program.states}
         self.trained = [name for name in self.graph.arguments if name not in fed]
-        self._image_shape = (self.share, image_shape[2], image_shape[0], image_shape[1])
-        self._by_pixel, self._low = by_pixel(numerics, self.device), low_type(numerics)
-        self.weights: Tensors = {}
+        self.weights = {name: self._tensor(np.zeros(shapes[name])).requires_grad_(True) for name in self.trained}
         self.gradients: Dict[str, Optional[Tensor]] = {}
-        self._replicas: List[Replica] = []
+        self._replicas = [self._replica(index, shapes) for index in range(self.replicas)]
         self._feed = Feed(self.device)
         self._optimizer: Optional[MomentumSGD] = None
         self._scale = LossScale(numerics.loss_scale) if numerics.loss_scale != 1.0 else None
@@ -93,21 +93,28 @@ class DataParallel:
     # Parameters.
 
     def set_parameters(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
-        """Give every replica the same parameters; missing ones are a defect of the caller."""
+        """Give every replica the same parameters; missing or misshapen ones are a defect of the caller.
+
+        In place: a recorded step (CUDA graph) and an optimizer made before hold the addresses.
+        """
         with torch.no_grad():
             for name in self.trained:
-                if name in self.weights:  # in place: a captured graph holds the addresses
-                    self.weights[name].copy_(self._tensor(arguments[name]))
-                else:
-                    self.weights[name] = self._tensor(arguments[name]).requires_grad_(True)
-            if not self._replicas:
-                self._replicas = [self._replica(index, auxiliary) for index in range(self.replicas)]
+                put(self.weights[name], arguments[name])
             for replica in self._replicas:
                 for name, value in replica.statistics.moving.items():
-                    value.copy_(torch.from_numpy(np.asarray(auxiliary[name])))
+                    put(value, auxiliary[name])
 
-    def _replica(self, index: int, auxiliary: Mapping[str, np.ndarray]) -> Replica:
-        moving = {name: self._tensor(auxiliary[name]) for name in self.graph.auxiliary}
+    def _shapes(self, images: Tuple[int, ...]) -> Dict[str, Tuple[int, ...]]:
+        """Shapes of all variables for a share of `images` (n, c, h, w)."""
+        program, symbol = self.program, self.program.symbol
+        given = {DATA: images, LABEL: images[:1], **{name: images[:1] for name in program.inputs},
+                 **{name: value.shape for name, value in program.states.items()}}
+        known = set(symbol.list_inputs())
+        arguments, _, states = symbol.infer_shape(**{name: shape for name, shape in given.items() if name in known})
+        return {**dict(zip(symbol.list_arguments(), arguments)), **dict(zip(symbol.list_auxiliary_states(), states))}
+
+    def _replica(self, index: int, shapes: Mapping[str, Tuple[int, ...]]) -> Replica:
+        moving = {name: self._tensor(np.zeros(shapes[name])) for name in self.graph.auxiliary}
         states = {name: self._tensor(value) for name, value in self.program.states.items()}
         row = (self.group.rank * self.replicas + index) * self.share
         return Replica(self.graph.statistics(moving), states, row)
@@ -320,16 +327,19 @@ class DataParallel:
             self._scale_value.fill_(self._scale.value)
         with torch.no_grad():
             for name, value in self.optimizer.state.items():
-                value.copy_(torch.from_numpy(np.asarray(saved[name], dtype=np.float32)))
+                put(value, saved[name])
+            for name in self.trained:  # MXNet keeps a float32 copy of what it stores in float16
+                if f"master:{name}" in saved:
+                    put(self.weights[name], saved[f"master:{name}"])
             for index, replica in enumerate(self._replicas):
                 number = self.group.rank * self.replicas + index
                 for name in self.program.states:
                     first = saved.get(f"fed:{number}:{name}", saved[f"fed:0:{name}"])
-                    replica.states[name].copy_(torch.from_numpy(np.asarray(first, dtype=np.float32)))
+                    put(replica.states[name], first)
                 for name, value in replica.statistics.moving.items():
                     own = saved.get(f"context:{number}:{name}")
                     if own is not None:
-                        value.copy_(torch.from_numpy(np.asarray(own)))
+                        put(value, own)
 
 
 class Captured:
@@ -382,6 +392,13 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     with torch.no_grad():
         largest = torch._foreach_norm([tensor.detach() for tensor in tensors], float("inf"))
         return bool(torch.isfinite(torch.stack([value.float() for value in largest])).all())
+
+
+def put(tensor: Tensor, value: np.ndarray) -> None:
+    """Write values into a tensor, in its type and layout; raises ValueError for another shape."""
+    if tuple(tensor.shape) != tuple(value.shape):
+        raise ValueError(f"an array of shape {tuple(value.shape)} for one of {tuple(tensor.shape)}")
+    tensor.copy_(torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32)))
 
 
 def array(tensor: Tensor) -> np.ndarray:

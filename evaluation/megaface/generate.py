@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.evaluation.command import model_hashes, parser
-from arcface_mxnet.evaluation.embedder import Embedder, devices
+from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, extract
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, write_tree
@@ -27,7 +28,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     shape = options.image_size.split(",")
     if len(shape) != 3 or not all(part.isdigit() and int(part) for part in shape):
         raise InputError(f"--image-size {options.image_size}: expected CHANNELS,HEIGHT,WIDTH, for example 3,112,112")
-    embedder = Embedder.load(options.model, devices(options.gpu), options.batch_size)
+    embedder = Embedder.load(options.model, place(None, options.gpu), options.batch_size)
     for kind in ("facescrub", "megaface"):
         root, listed = getattr(options, f"{kind}_root"), getattr(options, f"{kind}_lst")
         names = read_paths(listed)

@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-from arcface_mxnet.engines.mxnet.workers import Workers
+from arcface_mxnet.engines.base import Workers
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory

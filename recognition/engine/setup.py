@@ -1,36 +1,30 @@
 """From flags to a Trainer: settings, data, model, its first parameters or those of a restart."""
-import contextlib
 import dataclasses
-import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.recordio import missing_set
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.engines.base import Step
-from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
-from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
-from arcface_mxnet.engines.mxnet.engine import devices as contexts_of
-from arcface_mxnet.engines.mxnet.engine import version
-from arcface_mxnet.engines.mxnet.initial import fresh
-from arcface_mxnet.engines.mxnet.mixed_precision import require_bfloat16
-from arcface_mxnet.engines.mxnet.parameter_server import ServerCentres
-from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres
-from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
-from arcface_mxnet.engines.mxnet.workers import Workers, join
+from arcface_mxnet.engines.base import Centres, Place, Step, Workers, default_engine, place
+from arcface_mxnet.engines.sampling import Rule
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import DENSE_NAMES, Checkpoint, load, parse_model
 from arcface_mxnet.graph.describe import count_flops
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
-from arcface_mxnet.graph.training import has_prelu
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter
 from arcface_mxnet.recognition.engine.checkpoint import LOG, Position, RunDirectory
 from arcface_mxnet.recognition.engine.distributed import own_directory
-from arcface_mxnet.recognition.engine.model import Model, backbone_program, compose, parameter_shapes
+from arcface_mxnet.recognition.engine.model import (
+    Model,
+    backbone_program,
+    compose,
+    parameter_shapes,
+    training_program,
+)
 from arcface_mxnet.recognition.engine.sampler import make_batches
 from arcface_mxnet.recognition.engine.trainer import Trainer, start_lines
 from arcface_mxnet.recognition.engine.validation import PresentNetwork, Validation, read_packs, require_packs
@@ -46,6 +40,7 @@ from arcface_mxnet.recognition.settings import (
     Names,
     OptimizerSettings,
     ParallelismSettings,
+    PrecisionSettings,
     Settings,
     default_folder,
     resolve,
@@ -95,8 +90,6 @@ def overlay(arguments: Arrays, auxiliary: Arrays, pretrained: Checkpoint, source
 
 
 VALIDATION_BATCH = 32
-IN_PLACE = ("--original on a GPU: MXNet 1.9.1 computes the backward pass of PReLU in place, so the gradient of a slope "
-            "comes multiplied by that slope; without --original it does not")
 SET_FILES = ("train.rec", "train.idx", "property")
 
 
@@ -111,7 +104,7 @@ class Prepared(NamedTuple):
     missing_targets: List[str]
     manifest: Optional[str]  # short hash of the set's manifest, None where it has none
     workers: Workers
-    contexts: List[Any]  # where it runs
+    place: Place
 
 
 def require_files(folder: Path) -> None:
@@ -129,39 +122,36 @@ def require_files(folder: Path) -> None:
                          f"`python datasets/prepare.py index {folder}`")
 
 
-def prepare(settings: Settings, contexts: Sequence[Any]) -> Prepared:
-    """Open and check the data, build and bind the graph. Raises InputError for whatever does not fit."""
+def prepare(settings: Settings, where: Place) -> Prepared:
+    """Open and check the data, build the graph and its step. Raises InputError for whatever does not fit."""
     data = settings.data
-    if settings.precision.fp16 and any(context.device_type == "cpu" for context in contexts):
-        raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
-    if settings.precision.bf16:
-        require_bfloat16(contexts)
+    where.engine.check(settings.numerics, where.devices)
     folder = Path(data.folder)
     require_files(folder)
     size = settings.network.image_shape[:2]
     records = RecordSet.open(data.folder, min_images=data.data_images_filter)
     if not data.data_images_filter:
         records.check_expected(data.num_classes, data.images, size)
-    workers = join(settings.parallelism.kvstore)
+    workers = where.engine.workers(where.devices, settings.parallelism.kvstore)
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
-    model = compose(settings.network, settings.loss, settings.precision, records.num_classes, data.per_batch_size)
-    parallel = make_step(settings, model, contexts, records.num_classes, workers)
-    network = PresentNetwork(model, parallel, contexts, VALIDATION_BATCH)
-    batches = make_batches(data, settings.loss, size, records, model.head, len(contexts), workers.part, network)
-    return Prepared(records, model, parallel, batches, Validation(packs, contexts, VALIDATION_BATCH), missing,
-                    checked, workers, list(contexts))
+    model = compose(settings.network, settings.loss, records.num_classes, data.per_batch_size)
+    parallel = make_step(settings, model, where, records.num_classes, workers)
+    network = PresentNetwork(model, parallel, where, VALIDATION_BATCH)
+    batches = make_batches(data, settings.loss, size, records, model.head, parallel.replicas, workers.part, network)
+    return Prepared(records, model, parallel, batches, Validation(packs, where, VALIDATION_BATCH), missing, checked,
+                    workers, where)
 
 
-def begin(settings: Settings, contexts: Sequence[Any], run: RunDirectory) -> Trainer:
+def begin(settings: Settings, where: Place, run: RunDirectory) -> Trainer:
     """A new run: fresh parameters, or pretrained ones laid over them."""
-    ready = prepare(settings, contexts)
+    ready = prepare(settings, where)
     start = _start(settings, ready)
     run = own_directory(run, ready.workers)
     run.claim()
     run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
-    _say_start(settings, contexts, run, ready, log)
+    _say_start(settings, run, ready, log)
     if settings.checkpoint.pretrained:
         log(line.loading_pretrained(*parse_model(settings.checkpoint.pretrained)))
         log(line.parameters("loaded", len(start.loaded)))
@@ -172,9 +162,9 @@ def begin(settings: Settings, contexts: Sequence[Any], run: RunDirectory) -> Tra
     return _trainer(settings, ready, run, log, Position())
 
 
-def resume(contexts: Sequence[Any], run: RunDirectory, settings: Settings) -> Trainer:
+def resume(where: Place, run: RunDirectory, settings: Settings) -> Trainer:
     """Go on from the last restart point of `run`; a run killed before its first one starts again."""
-    ready = prepare(settings, contexts)
+    ready = prepare(settings, where)
     before = run.settings()[1].get("data_manifest")
     if ready.manifest != before:
         raise InputError(f"--resume: {settings.data.folder} is not the set this run was started on (manifest "
@@ -183,6 +173,7 @@ def resume(contexts: Sequence[Any], run: RunDirectory, settings: Settings) -> Tr
     run.claim()
     position, arrays = run.load_last()
     log = LogWriter(run.folder / LOG)
+    log(line.note(where.describe(settings.numerics)))
     log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
     if not arrays:
         start = _start(settings, ready)
@@ -199,10 +190,10 @@ def _set_optimizer(parallel: Step, optimizer: OptimizerSettings) -> None:
 
 
 def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
-    if ready.workers.store is not None:
+    if ready.workers.size > 1:
         log(line.note(f"worker {ready.workers.rank} of {ready.workers.size}"))
     classes = ready.records.num_classes
-    head = head_of(settings.parallelism, settings.loss, ready.contexts, classes, ready.workers)
+    head = head_of(settings.parallelism, settings.loss, ready.place, classes, ready.workers)
     if settings.parallelism.head == AUTO and head != PLAIN:
         log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
     return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
@@ -212,7 +203,8 @@ def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWri
 def _start(settings: Settings, ready: Prepared) -> Start:
     shapes = parameter_shapes(ready.model, settings.data.per_batch_size, settings.network.image_shape)
     head = ready.model.head
-    arguments, auxiliary = fresh(head.symbol, shapes, settings.network.net_name, head.initializers, settings.data.seed)
+    arguments, auxiliary = ready.place.engine.initial(head.symbol, shapes, settings.network.net_name,
+                                                      head.initializers, settings.data.seed)
     pretrained = settings.checkpoint.pretrained
     if not pretrained:
         return Start(arguments, auxiliary, [], sorted({**arguments, **auxiliary}), [])
@@ -222,16 +214,17 @@ def _start(settings: Settings, ready: Prepared) -> Start:
 def _facts(ready: Prepared) -> Dict[str, Any]:
     return {"identities": ready.records.identities, "images": ready.records.images,
             "data_manifest": ready.manifest, "contexts": ready.parallel.replicas,
-            "mxnet": version(), "validation_sets": list(ready.validation.packs)}
+            ready.place.engine.NAME: ready.place.engine.version(), "validation_sets": list(ready.validation.packs)}
 
 
-def _say_start(settings: Settings, contexts: Sequence[Any], run: RunDirectory, ready: Prepared,
-               log: LogWriter) -> None:
+def _say_start(settings: Settings, run: RunDirectory, ready: Prepared, log: LogWriter) -> None:
     height, width, channels = settings.network.image_shape
     flops = count_flops(ready.model.embedding, (1, channels, height, width))
-    for text in start_lines(settings, contexts, run.folder, ready.records, flops):
+    where = ready.place
+    log(line.note(where.describe(settings.numerics)))
+    for text in start_lines(settings, where.engine.on_gpu(where.devices), run.folder, ready.records, flops):
         log(text)
-    for text in cautions(ready.model, contexts):
+    for text in where.engine.cautions(training_program(ready.model), where.devices):
         log(line.note(text))
     if ready.manifest:
         log(line.data_manifest(ready.manifest))
@@ -239,12 +232,6 @@ def _say_start(settings: Settings, contexts: Sequence[Any], run: RunDirectory, r
         log(line.ver(target))
     for target in ready.missing_targets:
         log(line.note(f"{settings.data.folder}/{target}.bin is not there; {target} is not validated"))
-
-
-def cautions(model: Model, contexts: Sequence[Any]) -> List[str]:
-    """What a run should be told about its own arithmetic: MXNet's PReLU on a GPU (docs/original.md, section 2.12)."""
-    on_gpu = any(context.device_type == "gpu" for context in contexts)
-    return [IN_PLACE] if on_gpu and has_prelu(model.program.symbol) else []
 
 
 # The step a run asks for: the plain head in the network's graph, or classes split over contexts beside it.
@@ -275,79 +262,45 @@ def margin_graph(settings: LossSettings, batch: int) -> Optional[Symbol]:
         return changed_logits(logits, label, settings, Sizes(1, batch, 0))[0]
 
 
-MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
-LARGEST_LABEL = 2 ** 24
 MANY_CLASSES = 50_000  # from here on the plain head's copies of the centres outweigh the scratch of a shard
 
 
-def make_step(settings: Settings, model: Model, contexts: Sequence[Any], classes: int,
-              workers: Workers) -> Step:
-    """Bind what `settings` ask for on `contexts`; raises InputError where head, loss, contexts and workers do not
-    fit."""
-    kvstore, batch_size = settings.parallelism.kvstore, settings.data.per_batch_size * len(contexts)
-    head = head_of(settings.parallelism, settings.loss, contexts, classes, workers)
-    with mirroring(settings.precision.mirror):
-        program = model.program if head == PLAIN else backbone_program(model)
-        if head != PLAIN:
-            check_family(settings.loss, head)
-        network = DataParallel(program, contexts, batch_size, settings.network.image_shape,
-                               workers.store or kvstore)
-    if head == PLAIN:
-        return network
-    sizes = HeadSizes(classes, centres_per_class(settings.loss), batch_size, settings.network.emb_size)
-    return class_parallel(network, _centres(settings, head, sizes, contexts, workers), settings.loss)
+def make_step(settings: Settings, model: Model, where: Place, classes: int, workers: Workers) -> Step:
+    """The step that `settings` ask for on an engine's devices; raises InputError where head, loss, devices and workers
+    do not fit."""
+    engine, loss = where.engine, settings.loss
+    batch_size = settings.data.per_batch_size * engine.replicas(where.devices)
+    head = head_of(settings.parallelism, loss, where, classes, workers)
+    program, centres = training_program(model), None
+    if head != PLAIN:
+        check_family(loss, head)
+        program = backbone_program(model)
+        centres = centres_of(loss, classes, settings.network.emb_size, batch_size * engine.batch_parts(workers),
+                             Rule(settings.data.seed, settings.parallelism.sample_rate) if head == SAMPLED else None)
+    return engine.step(program, where.devices, batch_size, settings.network.image_shape, settings.numerics, centres,
+                       workers, settings.parallelism.kvstore)
 
 
-def class_parallel(network: DataParallel, centres: ShardedCentres, loss: LossSettings) -> ClassParallel:
-    """A step whose classes are in `centres`, beside a network that gives unit embeddings."""
-    return ClassParallel(network, centres, margin_graph(loss, network.batch_size), loss.loss_s, SMALLEST_PROBABILITY)
+def centres_of(loss: LossSettings, classes: int, embedding: int, batch: int, sample: Optional[Rule] = None) -> Centres:
+    """What an engine is told of a head beside the network: `batch` images meet there, of which `sample` may choose."""
+    return Centres(classes, centres_per_class(loss), embedding, loss.loss_s, SMALLEST_PROBABILITY,
+                   margin_graph(loss, batch), sample)
 
 
-def head_of(parallelism: ParallelismSettings, loss: LossSettings, contexts: Sequence[Any], classes: int,
+def head_of(parallelism: ParallelismSettings, loss: LossSettings, where: Place, classes: int,
             workers: Workers) -> str:
     """The head of a run: the requested one, or for "auto" plain or sharded.
 
     The plain head holds five matrices of the centres' size (weight, gradient, momentum, normalised weight and the
     gradient of that), the sharded one three, with the same parameters but for rounding. It is taken for MANY_CLASSES
-    and margins on the target logit, on CPU contexts of one process (on GPUs it has not been run), and never for
-    --original, whose bits are the published program's.
+    and margins on the target logit, where the engine would, and never for --original, whose bits are the published
+    program's.
     """
     if parallelism.head != AUTO:
         return parallelism.head
-    one_process_of_cpus = workers.store is None and all(context.device_type == "cpu" for context in contexts)
     margin = loss.loss_name in FAMILIES and not loss.original
-    return SHARDED if classes >= MANY_CLASSES and margin and one_process_of_cpus else PLAIN
-
-
-def _centres(settings: Settings, head: str, sizes: HeadSizes, contexts: Sequence[Any],
-             workers: Workers) -> ShardedCentres:
-    scale, parallelism = settings.loss.loss_s, settings.parallelism
-    if head == SHARDED:
-        if workers.store is not None:
-            raise InputError(f"--head {SHARDED} --kvstore {parallelism.kvstore}: shards live inside one machine; take "
-                             f"--head {SAMPLED} (centres on the servers) or {PLAIN}")
-        return ShardedCentres(sizes, scale, contexts)
-    rule = Rule(settings.data.seed, parallelism.sample_rate)
-    if workers.store is None:
-        return SampledCentres(sizes, scale, contexts, rule)
-    if sizes.classes > LARGEST_LABEL:
-        raise InputError(f"{sizes.classes} identities: labels are float32, exact up to {LARGEST_LABEL}")
-    return ServerCentres(sizes, scale, contexts, rule, workers, int(os.environ["DMLC_NUM_SERVER"]))
-
-
-@contextlib.contextmanager
-def mirroring(on: bool) -> Iterator[None]:
-    """While entered, graphs are bound so that cheap activations are computed again in the backward pass, not kept."""
-    before = os.environ.get(MIRROR)
-    if on:
-        os.environ[MIRROR] = "1"
-    try:
-        yield
-    finally:
-        if on and before is None:
-            del os.environ[MIRROR]
-        elif on and before is not None:
-            os.environ[MIRROR] = before
+    sharded = classes >= MANY_CLASSES and margin and where.engine.shards_by_itself(where.devices, workers)
+    return SHARDED if sharded else PLAIN
 
 
 # The flags of a run, as a mapping by name of those that were given: the presets' names, keys of any section, and gpus,
@@ -355,11 +308,13 @@ def mirroring(on: bool) -> Iterator[None]:
 
 
 ELSEWHERE = ("gpus", "run_dir", "resume")
+OF_ONE_ENGINE = ("tf32", "autotune", "channels_last", "compile", "cuda_graphs", "mirror")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
     """Settings from the flags given (values that are not None), presets filling the rest."""
-    flags = {name: value for name, value in given.items() if name not in ELSEWHERE}
+    flags = {"engine": given.get("engine") or default_engine(trains=True),
+             **{name: value for name, value in given.items() if name not in ELSEWHERE}}
     names = {kind: flags.pop(kind, getattr(Names, kind)) for kind in ("network", "loss", "dataset")}
     margins = flags.pop("margins", None)
     if margins is not None:
@@ -370,7 +325,10 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 
 
 def resumed_settings(run: RunDirectory, given: Mapping[str, Any]) -> Settings:
-    """Settings of the run to continue; only what is resumable (--max-steps, --head) and --gpus may differ."""
+    """Settings of the run to continue; only what is resumable (--max-steps, --head, --engine) and --gpus may differ.
+
+    On another engine, modes that only the first one has are left off.
+    """
     left = {name: value for name, value in given.items() if name not in ELSEWHERE}
     changed = {section: {each.name: left.pop(each.name) for each in dataclasses.fields(kind)
                          if each.metadata.get("resumable") and each.name in left}
@@ -379,19 +337,22 @@ def resumed_settings(run: RunDirectory, given: Mapping[str, Any]) -> Settings:
         raise InputError(f"--resume takes its settings from {run.folder / 'settings.json'}; "
                          f"leave out --{next(iter(left)).replace('_', '-')}")
     settings, _ = run.settings()
+    if changed["parallelism"].get("engine", settings.parallelism.engine) != settings.parallelism.engine:
+        changed["precision"].update({name: getattr(PrecisionSettings, name) for name in OF_ONE_ENGINE})
     return dataclasses.replace(settings, **{section: dataclasses.replace(getattr(settings, section), **values)
                                             for section, values in changed.items() if values})
 
 
 def make_trainer(given: Mapping[str, Any]) -> Trainer:
     """The Trainer for the given flags, new or resumed."""
-    where = contexts_of(given.get("gpus"))
     if given.get("resume"):
         if "run_dir" not in given:
             raise InputError("--resume: say which run with --run-dir DIR")
         run = RunDirectory(Path(given["run_dir"]))
-        return resume(where, run, resumed_settings(run, given))
+        settings = resumed_settings(run, given)
+        return resume(place(settings.parallelism.engine, given.get("gpus"), trains=True), run, settings)
     settings = settings_from(given)
+    where = place(settings.parallelism.engine, given.get("gpus"), trains=True)
     names = settings.names
     folder = given.get("run_dir") or Path("runs") / f"{names.network}-{names.loss}-{names.dataset}"
     if names.dataset == DEMO_DATASET and not (Path(settings.data.folder) / "train.rec").exists():

@@ -10,8 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
 
 from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.engines.base import Outcome, Step
-from arcface_mxnet.engines.mxnet.workers import ALONE, Workers
+from arcface_mxnet.engines.base import ALONE, Outcome, Step, Workers
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, decide
@@ -293,14 +292,12 @@ class Trainer:
         return bool(target) and self.position.step >= target
 
 
-def start_lines(settings: Settings, contexts: Sequence[Any], folder: Path, records: RecordSet,
-                flops: int) -> List[str]:
+def start_lines(settings: Settings, gpus: int, folder: Path, records: RecordSet, flops: int) -> List[str]:
     """What a run prints first, in the original's order (docs/original.md, section 4.4)."""
-    gpus = [context for context in contexts if context.device_type == "gpu"]
     height, width, _ = settings.network.image_shape
     shuffled = records.properties is not None and records.properties.shuffled
     ranges = [line.header_label(*records.header), line.id2range(records.identities)] if records.header else []
-    return [line.gpu_num(len(gpus)) if gpus else line.use_cpu(), line.prefix(str(folder / "model")),
+    return [line.gpu_num(gpus) if gpus else line.use_cpu(), line.prefix(str(folder / "model")),
             line.image_size(height, width), line.num_classes(records.num_classes), line.called_with(_flat(settings)),
             line.network_flops(flops), line.loading_records(str(Path(settings.data.folder) / "train.rec"), shuffled),
             *ranges, line.image_count(records.images), line.rand_mirror(settings.data.data_rand_mirror),

@@ -1,11 +1,11 @@
 """Verification during training: the same packs, embedder and protocol as evaluation/verification.py, in memory."""
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from arcface_mxnet.datasets.pair_folds import check_pack
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
-from arcface_mxnet.engines.base import Step
+from arcface_mxnet.engines.base import Place, Step
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.verification import evaluate_pack
@@ -27,9 +27,9 @@ class Validated(NamedTuple):
 class Validation:
     """The verification sets of a run, read once as encoded images; accuracies are those of the saved checkpoint."""
 
-    def __init__(self, packs: Dict[str, PairPack], contexts: Sequence[Any], batch_size: int) -> None:
+    def __init__(self, packs: Dict[str, PairPack], place: Place, batch_size: int) -> None:
         self.packs = packs
-        self._contexts, self._batch_size = list(contexts), batch_size
+        self._place, self._batch_size = place, batch_size
         self._embedder: List[Embedder] = []
 
     def run(self, model: Checkpoint) -> Iterator[Validated]:
@@ -37,7 +37,7 @@ class Validation:
         if self._embedder:
             self._embedder[0].update(model.args, model.aux)
         else:
-            self._embedder.append(Embedder(model, self._contexts, self._batch_size))
+            self._embedder.append(Embedder(model, self._place, self._batch_size))
         for target, pack in self.packs.items():
             started = time.monotonic()
             result = evaluate_pack(self._embed, pack)
@@ -97,12 +97,12 @@ def published(model: Model, step: Step) -> Checkpoint:
 class PresentNetwork:
     """Embeds by the parameters and BatchNorm statistics that `step` has when it is called."""
 
-    def __init__(self, model: Model, step: Step, contexts: Sequence[Any], batch_size: int) -> None:
-        self._model, self._step, self._contexts, self._batch_size = model, step, list(contexts), batch_size
+    def __init__(self, model: Model, step: Step, place: Place, batch_size: int) -> None:
+        self._model, self._step, self._place, self._batch_size = model, step, place, batch_size
 
     def __call__(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
         """Embeddings float32 (N, E), not normalised, of blocks of images (n, c, h, w); raises NotFinite."""
-        embedder = Embedder(published(self._model, self._step), self._contexts, self._batch_size)
+        embedder = Embedder(published(self._model, self._step), self._place, self._batch_size)
         rows: List[np.ndarray] = [embedder.embed(block) for block in blocks]
         if not all(np.isfinite(block).all() for block in rows):
             raise NotFinite

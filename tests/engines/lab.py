@@ -3,7 +3,7 @@ import dataclasses
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.engines.torch.module import Interpreter, Run
-from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.graph.symbol import Symbol, Variable
 from arcface_mxnet.recognition.losses import Head, LossSettings, attach
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.runtime.errors import InputError
@@ -22,8 +22,9 @@ class Found(NamedTuple):
     gradients: Values
 
 
-def run_torch(graph: str, values: Values, trained: Sequence[str], kind: torch.dtype = torch.float32) -> Found:
-    """Forward in training and backward from ones at every output; a missing gradient is 0."""
+def run_torch(graph: Symbol, values: Values, trained: Sequence[str], kind: torch.dtype = torch.float32,
+              signs: bool = False) -> Found:
+    """Forward in training and backward from ones (or signs by chance) at every output; a missing gradient is 0."""
     interpreter = Interpreter(graph)
     tensors = {name: torch.tensor(value, dtype=kind) for name, value in values.items()}
     for name in trained:
@@ -31,25 +32,31 @@ def run_torch(graph: str, values: Values, trained: Sequence[str], kind: torch.dt
     statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary})
     outputs = interpreter(tensors, Run(statistics))
     alive = [output for output in outputs if output.requires_grad]
-    found = torch.autograd.grad(alive, [tensors[name] for name in trained], [torch.ones_like(one) for one in alive],
+    towards = [torch.tensor(heads(tuple(one.shape), signs), dtype=kind) for one in alive]
+    found = torch.autograd.grad(alive, [tensors[name] for name in trained], towards,
                                 allow_unused=True)
     return Found([output.detach().numpy() for output in outputs],
                  {name: np.zeros(values[name].shape) if gradient is None else gradient.numpy()
                   for name, gradient in zip(trained, found)})
 
 
-def run_mxnet(graph: str, values: Values, trained: Sequence[str]) -> Found:
+def run_mxnet(graph: Symbol, values: Values, trained: Sequence[str], signs: bool = False) -> Found:
     """The same by MXNet in float32."""
     from arcface_mxnet.engines.mxnet.mx import mx
-    symbol = mx.sym.load_json(graph)
+    symbol = mx.sym.load_json(graph.tojson())
     arrays = {name: mx.nd.array(values[name]) for name in symbol.list_arguments()}
     gradients = {name: mx.nd.zeros(arrays[name].shape) for name in trained}
     executor = symbol.bind(mx.cpu(), arrays, args_grad=gradients,
                            grad_req={name: "write" if name in gradients else "null" for name in arrays},
                            aux_states={name: mx.nd.array(values[name]) for name in symbol.list_auxiliary_states()})
     outputs = executor.forward(is_train=True)
-    executor.backward([mx.nd.ones(output.shape) for output in outputs])
+    executor.backward([mx.nd.array(heads(output.shape, signs)) for output in outputs])
     return Found([output.asnumpy() for output in outputs], {name: one.asnumpy() for name, one in gradients.items()})
+
+
+def heads(shape: Tuple[int, ...], signs: bool) -> np.ndarray:
+    """The gradient of an output."""
+    return np.sign(np.random.RandomState(7).randn(*shape)) if signs else np.ones(shape)
 
 
 def apart(left: np.ndarray, right: np.ndarray) -> float:
@@ -63,7 +70,7 @@ class Case(NamedTuple):
     """One loss graph with values for all its variables."""
 
     name: str
-    graph: str
+    graph: Symbol
     values: Values
     trained: Tuple[str, ...]
 
@@ -76,18 +83,18 @@ def loss_cases() -> Iterator[Case]:
         for form in ({}, {"original": True}, {"head_2018": True}):
             settings = LossSettings(**{key: value for key, value in preset.items() if key in known}, **form)
             case = loss_case(f"{name}{''.join('-' + key for key in form)}", settings)
-            if case is not None and case.graph not in seen:
-                seen.add(case.graph)
+            if case is not None and case.graph.tojson() not in seen:
+                seen.add(case.graph.tojson())
                 yield case
 
 
 def loss_case(name: str, settings: LossSettings) -> Optional[Case]:
     """A head on 60 embeddings, half of them near their centres; None for forms that do not go together."""
     try:
-        head = attach(sym.Variable("embedding", shape=(IMAGES, SIZE)), settings, CLASSES, IMAGES, SIZE)
+        head = attach(Variable("embedding", shape=(IMAGES, SIZE)), settings, CLASSES, IMAGES, SIZE)
     except InputError:
         return None
-    return Case(name, head.symbol.tojson(), *_values(head, settings))
+    return Case(name, head.symbol, *_values(head, settings))
 
 
 def _values(head: Head, settings: LossSettings) -> Tuple[Values, Tuple[str, ...]]:

@@ -48,13 +48,13 @@ def program(share: int, dropped: float = 0.0) -> Program:
         target = sym.pick(sym.BlockGrad(softmax), label, axis=1)
         loss = sym.BlockGrad(0.0 - sym.mean(sym.log(sym.maximum(target, 1e-37))))
         head = sym.Group([sym.BlockGrad(network), softmax, loss])
-    return Program(head.tojson(), ("embedding", "probability", "loss"), {}, head.attr_dict(), (), "fc1")
+    return Program(head, ("embedding", "probability", "loss"), {}, head.attr_dict(), (), "fc1")
 
 
 def backbone(dropped: float = 0.0) -> Program:
     """The same network with embeddings of length 1 as its output."""
     whole = sym.L2Normalization(embedding(dropped), mode="instance")
-    return Program(whole.tojson(), ("embedding",), {}, whole.attr_dict(), (), "fc1")
+    return Program(whole, ("embedding",), {}, whole.attr_dict(), (), "fc1")
 
 
 def first(seed: int = 0) -> Tuple[Arrays, Arrays]:
@@ -82,14 +82,15 @@ def batch(number: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def torch_step(replicas: int = 1, numerics: Numerics = FLOAT32, centres: bool = False, sample=None, group=None,
-               dropped: float = 0.0, images: int = BATCH):
-    """A step of the PyTorch engine with first values and momentum."""
+               dropped: float = 0.0, images: int = BATCH, fresh: bool = True):
+    """A step of the PyTorch engine with first values (if `fresh`) and momentum."""
     place = Where(torch.device("cpu"), replicas)
     given = backbone(dropped) if centres else program(images // replicas, dropped)
     step = DataParallel(given, place, images, (SIDE, SIDE, 3), numerics, group)
     if centres:
-        step = ClassParallel(step, Centres(CLASSES, 1, SIZE, 8.0, None, sample))
-    step.set_parameters(*first())
+        step = ClassParallel(step, Centres(CLASSES, 1, SIZE, 8.0, 1e-37, None, sample))
+    if fresh:
+        step.set_parameters(*first())
     step.set_optimizer(0.9, 5e-4, "uniform")
     return step
 

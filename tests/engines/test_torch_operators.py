@@ -67,7 +67,7 @@ def test_operator_is_mxnets(name):
     pytest.importorskip("mxnet")
     symbol, values = CASES[name]
     trained = [variable for variable in values if variable != "y"]
-    found, expected = (run(symbol.tojson(), values, trained) for run in (lab.run_torch, lab.run_mxnet))
+    found, expected = (run(symbol, values, trained) for run in (lab.run_torch, lab.run_mxnet))
     assert found.outputs[0].shape == expected.outputs[0].shape
     assert lab.apart(found.outputs[0], expected.outputs[0]) < 2e-6
     for variable in trained:
@@ -83,10 +83,10 @@ def test_batch_norm_gives_mxnets_output_gradient_and_moving_statistics(shape, fi
     chance = np.random.RandomState(2)
     values = {name: chance.randn(3).astype(np.float32) for name in ("bn_gamma", "bn_beta", "bn_moving_mean")}
     values.update(x=chance.randn(*shape).astype(np.float32) * 2 + 1, bn_moving_var=np.float32([1, 2, 3]))
-    graph = (symbol * sym.Variable("weight")).tojson()
+    graph = symbol * sym.Variable("weight")
     values["weight"] = chance.randn(*shape).astype(np.float32)
     trained = ["x", "bn_gamma", "bn_beta"]
-    executor = mx.sym.load_json(graph).simple_bind(mx.cpu(), x=shape, weight=shape)
+    executor = mx.sym.load_json(graph.tojson()).simple_bind(mx.cpu(), x=shape, weight=shape)
     executor.copy_params_from({name: mx.nd.array(values[name]) for name in values if "moving" not in name},
                               {name: mx.nd.array(values[name]) for name in values if "moving" in name})
     output = executor.forward(is_train=True)[0].asnumpy()
@@ -108,7 +108,7 @@ def test_batch_norm_gives_mxnets_output_gradient_and_moving_statistics(shape, fi
 
 
 def test_dropout_is_a_function_of_keys_and_place_in_the_whole_batch():
-    graph = sym.Dropout(X, p=0.4, name="drop").tojson()
+    graph = sym.Dropout(X, p=0.4, name="drop")
     keys = mask_keys(11, 0)
     x = torch.ones(6, 500)
 
@@ -125,9 +125,9 @@ def test_dropout_is_a_function_of_keys_and_place_in_the_whole_batch():
 
 def test_what_is_not_implemented_is_said_with_the_node():
     with pytest.raises(InputError, match=r"node pool \(Pooling, pool_type=sum\)"):
-        Interpreter(sym.Pooling(X, kernel=(2, 2), pool_type="sum", name="pool").tojson())
+        Interpreter(sym.Pooling(X, kernel=(2, 2), pool_type="sum", name="pool"))
     with pytest.raises(InputError, match=r"node both \(topk, ret_typ=both\).*--engine mxnet"):
-        Interpreter(sym.topk(X, ret_typ="both", name="both")[0].tojson())
+        Interpreter(sym.topk(X, ret_typ="both", name="both")[0])
 
 
 def test_values_are_let_go_after_their_last_use():
@@ -136,7 +136,7 @@ def test_values_are_let_go_after_their_last_use():
     for _ in range(6):
         chain = chain * 2.0
     held = []
-    interpreter = Interpreter(chain.tojson())
+    interpreter = Interpreter(chain)
     original = interpreter._steps
     interpreter._steps = [step._replace(call=lambda run, given, step=step: held.append(1) or step.call(run, given))
                           for step in original]

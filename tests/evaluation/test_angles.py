@@ -2,7 +2,7 @@
 import json
 import math
 
-from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.evaluation import angles
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.graph import symbol as sym
@@ -12,6 +12,8 @@ from arcface_mxnet.runtime.errors import InputError
 import cv2
 import numpy as np
 import pytest
+
+CPU = place("mxnet", "cpu")
 
 
 def degrees(a, b):
@@ -122,7 +124,7 @@ def test_the_command_embeds_labelled_images_and_finds_the_centres(tmp_path, smal
     angles.main(["--model", f"{tmp_path}/m,0", "--images", str(tmp_path / "faces"), "--image-size", "16,16",
                  "--gpus", "cpu", "--negatives", "10", "--out", str(tmp_path / "out")])
     stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]
-    rows = Embedder(body, mx.cpu()).embed(pictures[..., ::-1].transpose(0, 3, 1, 2))
+    rows = Embedder(body, CPU).embed(pictures[..., ::-1].transpose(0, 3, 1, 2))
     expected = angles.angle_statistics(rows, np.arange(6) % 2, weights)
     assert stored["images"] == 6 and stored["w_ec"] == pytest.approx(expected.w_ec, abs=1e-3)
     assert stored["intra"] == pytest.approx(expected.intra, abs=1e-3)

@@ -3,6 +3,7 @@ import json
 
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet import engine
 from arcface_mxnet.evaluation import embedder, extraction
 from arcface_mxnet.evaluation.extraction import extract
@@ -40,8 +41,8 @@ def means(images):
 
 def expected(folder):
     rows = []
-    for place in sorted(folder.rglob("*.png")):
-        image = cv2.imread(str(place))
+    for path in sorted(folder.rglob("*.png")):
+        image = cv2.imread(str(path))
         rows.append(np.full(6, np.nan) if image is None else means(image[None, ..., ::-1].transpose(0, 3, 1, 2))[0])
     return np.array(rows, np.float32)
 
@@ -164,8 +165,8 @@ def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
     each = embedder.activation_bytes(checkpoint.symbol, (16, 16))
     assert each > 4 * (3 * 16 * 16 + 3 * 8 * 7 * 7)
     for free, batch in ((1 << 40, 64), (4 * each * 9, 8), (1, 1)):
-        monkeypatch.setattr(engine, "free_bytes", lambda context, free=free: free)
-        assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), "cpu") == batch
+        monkeypatch.setattr(engine, "free_bytes", lambda devices, free=free: free)
+        assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), place("mxnet", "cpu")) == batch
 
 
 def test_the_command_embeds_a_folder_with_two_models(folder, tmp_path, capsys, small):

@@ -3,7 +3,7 @@ import json
 
 from arcface_mxnet.datasets.align import REFERENCES, align
 from arcface_mxnet.datasets.images import decode_rgb
-from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.ijb import templates
 from arcface_mxnet.evaluation.ijb.__main__ import main
@@ -17,6 +17,8 @@ from tests.evaluation.small_network import network
 import cv2
 import numpy as np
 import pytest
+
+CPU = place("mxnet", "cpu")
 
 
 @pytest.fixture
@@ -185,7 +187,7 @@ def test_crops_are_aligned_by_their_points_and_embedded_both_ways(ijbc):
     aligned = [align(decode_rgb((root / "crops" / name).read_bytes()), points)
                for name, points in zip(faces.names[:9], faces.points)]
     images = np.stack(aligned).transpose(0, 3, 1, 2)
-    expected = Embedder.load(f"{root / 'model'},0", mx.cpu()).embed(images, "concatenate")
+    expected = Embedder.load(f"{root / 'model'},0", CPU).embed(images, "concatenate")
     np.testing.assert_allclose(stored[:9], expected, rtol=1e-4, atol=1e-5)
     (root / "crops/4.jpg").write_bytes(b"torn")
     with pytest.raises(InputError, match="1 images cannot be read, the first: 4.jpg"):

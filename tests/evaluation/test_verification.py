@@ -3,7 +3,7 @@ import json
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.pairs import PairPack, read_pack, write_pack
-from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.evaluation import verification
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.pairs import evaluate_distances, evaluate_pairs
@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
+
+CPU = place("mxnet", "cpu")
 
 
 def originals_numbers(plain, mirrored, same):
@@ -180,7 +182,7 @@ def test_the_command_compares_two_networks(tmp_path, small):
     results = []
     for seed in (0, 8):
         images = np.concatenate(list(pack.decoded()))
-        embedder = Embedder(small(seed), mx.cpu())
+        embedder = Embedder(small(seed), CPU)
         results.append(evaluate_pairs(embedder.embed(images, "sum"), same))
     assert stored["accuracy"] == results[0].accuracy and stored["against"]["accuracy"] == results[1].accuracy
     assert stored["against"]["only_first"] == np.sum(results[0].correct & ~results[1].correct)

@@ -1,14 +1,14 @@
 """A small network under any head, and the bookkeeping of runs that must end with the same parameters."""
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.program import Program
+from arcface_mxnet.engines.mxnet.program import executed
 from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.engine import setup
-from arcface_mxnet.recognition.engine.model import Model, backbone_program
+from arcface_mxnet.recognition.engine.model import Model, backbone_program, training_program
 from arcface_mxnet.recognition.engine.setup import centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings, attach
 
@@ -23,8 +23,7 @@ def model(loss: LossSettings, images: int, classes: int = CLASSES) -> Model:
     body = sym.Convolution(sym.Variable("data"), num_filter=8, kernel=(3, 3), name="conv")
     embedding = sym.FullyConnected(body, num_hidden=SIZE, name="fc1")
     head = attach(embedding, loss, classes, images, SIZE)
-    program = Program(head.symbol, head.roles, {}, head.states, head.symbol.attr_dict())
-    return Model(embedding, head, program, False)
+    return Model(embedding, head, original=True)  # the graph as it is: it has no PReLU to be rewritten
 
 
 def contexts(count: int) -> List[mx.Context]:
@@ -32,14 +31,27 @@ def contexts(count: int) -> List[mx.Context]:
 
 
 def plain(loss: LossSettings, count: int = 1, classes: int = CLASSES) -> DataParallel:
-    return DataParallel(model(loss, BATCH // count, classes).program, contexts(count), BATCH, SHAPE)
+    program = training_program(model(loss, BATCH // count, classes))
+    return DataParallel(executed(program, images(count)), contexts(count), BATCH, SHAPE)
 
 
 def class_parallel(loss: LossSettings, count: int = 1, classes: int = CLASSES, kind=ShardedCentres,
                    **options) -> ClassParallel:
-    network = DataParallel(backbone_program(model(loss, BATCH // count, classes)), contexts(count), BATCH, SHAPE)
+    program = backbone_program(model(loss, BATCH // count, classes))
+    network = DataParallel(executed(program, images(count)), contexts(count), BATCH, SHAPE)
     sizes = HeadSizes(classes, centres_per_class(loss), BATCH, SIZE)
-    return setup.class_parallel(network, kind(sizes, loss.loss_s, contexts(count), **options), loss)
+    return beside(network, kind(sizes, loss.loss_s, contexts(count), **options), loss)
+
+
+def images(count: int) -> Tuple[int, ...]:
+    """The shape of the share of one of `count` contexts."""
+    return (BATCH // count, SHAPE[2], SHAPE[0], SHAPE[1])
+
+
+def beside(network: DataParallel, centres: ShardedCentres, loss: LossSettings) -> ClassParallel:
+    """A step whose classes are in `centres`, beside a network that gives unit embeddings."""
+    given = setup.centres_of(loss, centres.sizes.classes, centres.sizes.embedding, network.batch_size)
+    return ClassParallel(network, centres, given.margin, given.scale, given.smallest)
 
 
 def parameters(loss: LossSettings, classes: int = CLASSES) -> Dict[str, np.ndarray]:

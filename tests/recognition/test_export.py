@@ -1,6 +1,7 @@
 """The export command: each form on disk, its card, and what it refuses."""
 import json
 
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.evaluation.embedder import Embedder
@@ -15,6 +16,8 @@ from arcface_mxnet.runtime.files import verify_checksum
 import cv2
 import numpy
 import pytest
+
+CPU = place("mxnet", "cpu")
 
 SMALL = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=16, net_multiplier=0.25,
                         net_blocks=(1, 1, 1, 1))
@@ -104,7 +107,7 @@ def test_reduced_precision_is_a_checkpoint_that_embeds(model, tmp_path, form, pr
     export.main([form, "--model", model, "--out", str(tmp_path / form), *options])
     assert precision in _card(tmp_path / f"{form}-0000.params")
     faces = calibration_images((3, 112, 112), None, 6, seed=5)
-    full, reduced = (Embedder.load(one, mx.cpu()).embed(faces).astype("float64")
+    full, reduced = (Embedder.load(one, CPU).embed(faces).astype("float64")
                      for one in (model, f"{tmp_path / form},0"))
     assert (full != reduced).any()
     cosine = (full * reduced).sum(1) / numpy.linalg.norm(full, axis=1) / numpy.linalg.norm(reduced, axis=1)

@@ -1,25 +1,21 @@
 import dataclasses
 from collections import Counter
 
+from arcface_mxnet.engines.loss_scale import SCALE, SCALE_STATE, LossScale
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
 from arcface_mxnet.engines.mxnet.convert import to_mxnet
-from arcface_mxnet.engines.mxnet.data_parallel import SCALE_STATE, DataParallel, Program
-from arcface_mxnet.engines.mxnet.mixed_precision import (
-    SCALE,
-    LossScale,
-    bfloat16_form,
-    require_bfloat16,
-    scaled_gradient,
-)
+from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
+from arcface_mxnet.engines.mxnet.mixed_precision import bfloat16_form, require_bfloat16, scaled_gradient
 from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.mxnet.program import Program, executed
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.engine.model import backbone_program, compose
-from arcface_mxnet.recognition.engine.setup import class_parallel
+from arcface_mxnet.recognition.engine.model import backbone_program, compose, training_program
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.common import unit_rows
 from arcface_mxnet.recognition.networks import NetworkSettings
 from arcface_mxnet.recognition.settings import PrecisionSettings, resolve
 from arcface_mxnet.runtime.errors import InputError
+from tests.recognition.head_lab import beside
 
 import numpy as np
 import pytest
@@ -67,7 +63,7 @@ def engine(scale, head="plain", contexts=1, strength=1.0):
         made = DataParallel(program, where, BATCH, SHAPE)
     else:
         network = DataParallel(program._replace(symbol=unit_rows(embedding), roles=("embedding",)), where, BATCH, SHAPE)
-        made = class_parallel(network, ShardedCentres(HeadSizes(CLASSES, 1, BATCH, SIZE), strength, where), loss)
+        made = beside(network, ShardedCentres(HeadSizes(CLASSES, 1, BATCH, SIZE), strength, where), loss)
     rng = np.random.RandomState(0)
     made.set_parameters({"factor": (1 + rng.rand(1, SIZE)).astype(np.float16),
                          "fc7_weight": rng.randn(CLASSES, SIZE).astype(np.float32)}, {})
@@ -187,21 +183,22 @@ def settings(loss="arcface", **flags):
     return dataclasses.replace(resolve("y1", loss, "own", {"per_batch_size": 4, **flags}), network=network)
 
 
-def composed(chosen, *rest, **more):
-    return compose(chosen.network, chosen.loss, chosen.precision, *rest, **more)
+def run_form(chosen, classes, images, program_of=training_program):
+    """What MXNet executes under the settings `chosen`."""
+    made = compose(chosen.network, chosen.loss, classes, images)
+    return executed(program_of(made), (images, 3, 112, 112), chosen.numerics)
 
 
 def test_a_float16_run_has_a_scale_unless_the_original_is_asked_for():
-    made = composed(settings(fp16=True), 30, 4)
-    assert made.program.constants[SCALE].item() == 65536.0
-    assert {name for name in made.program.trained if name not in made.program.scaled} == {"fc7_weight"}
-    assert backbone_program(made).scaled == made.program.scaled and SCALE in backbone_program(made).constants
-    for program in (made.program, backbone_program(made)):
+    whole, backbone = (run_form(settings(fp16=True), 30, 4, kind) for kind in (training_program, backbone_program))
+    assert whole.constants[SCALE].item() == 65536.0
+    assert {name for name in whole.trained if name not in whole.scaled} == {"fc7_weight"}
+    assert backbone.scaled == whole.scaled and SCALE in backbone.constants
+    for program in (whole, backbone):
         held = DataParallel(program, [mx.cpu()], 4, (112, 112, 3)).executors[0].arg_dict
         assert held["conv_1_conv2d_weight"].dtype is np.float16 and held[SCALE].dtype is np.float32
     for flags in ({"fp16": True, "original": True}, {"fp16": True, "loss_scale": 1.0}, {}):
-        made = composed(settings(**flags), 30, 4)
-        assert made.reduced is None and SCALE not in made.program.symbol.list_arguments()
+        assert SCALE not in run_form(settings(**flags), 30, 4).symbol.list_arguments()
 
 
 def kinds(symbol, **given):
@@ -215,30 +212,29 @@ def kinds(symbol, **given):
 
 
 def bfloat16_and_float32(images=4):
-    return [composed(settings("nsoftmax", bf16=flag, loss_s=4.0), 30, images) for flag in (True, False)]
+    return [run_form(settings("nsoftmax", bf16=flag, loss_s=4.0), 30, images) for flag in (True, False)]
 
 
 def test_bfloat16_covers_the_convolutions_and_float32_the_parameters_and_the_head():
     low, full = bfloat16_and_float32()
-    assert low.program.trained == full.program.trained and low.program.auxiliary == full.program.auxiliary
-    assert low.head.symbol.tojson() == full.head.symbol.tojson() and low.embedding.tojson() == full.embedding.tojson()
-    found = kinds(low.program.symbol, softmax_label="float32")
+    assert low.trained == full.trained and low.auxiliary == full.auxiliary
+    found = kinds(low.symbol, softmax_label="float32")
     assert found["Convolution", BFLOAT16] > 10 and not found["Convolution", str(np.float32)]
     assert found["Activation", BFLOAT16] > 10 and not found["FullyConnected", BFLOAT16]
 
 
 def filled(made, images):
-    """The program of a model on one CPU context, with He's initial weights."""
-    parallel = DataParallel(made.program, [mx.cpu()], images, (112, 112, 3))
+    """A program on one CPU context, with He's initial weights."""
+    parallel = DataParallel(made, [mx.cpu()], images, (112, 112, 3))
     rng, held = np.random.RandomState(0), parallel.executors[0]
     arrays = {}
-    for name in made.program.trained:
+    for name in made.trained:
         first = 0.25 if name.endswith("relu_gamma") else INITIAL.get(name.rsplit("_", 1)[-1])
         shape = held.arg_dict[name].shape
         arrays[name] = np.full(shape, first, np.float32) if first is not None else np.asarray(
             rng.randn(*shape) * np.sqrt(2 / np.prod(shape[1:])), np.float32)
     parallel.set_parameters(arrays, {name: np.ones(held.aux_dict[name].shape, np.float32)
-                                     for name in made.program.auxiliary})
+                                     for name in made.auxiliary})
     parallel.set_optimizer(0.9, 0.0, "uniform")
     return parallel
 

@@ -1,6 +1,7 @@
+from arcface_mxnet.engines.multipliers import decay_multiplier, rate_multiplier
 from arcface_mxnet.engines.mxnet.convert import to_mxnet, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.optimizer import FUSED, MomentumSGD, decay_multiplier, rate_multiplier
+from arcface_mxnet.engines.mxnet.optimizer import FUSED, MomentumSGD
 from arcface_mxnet.graph import symbol as sym
 
 import numpy as np

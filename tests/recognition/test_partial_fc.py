@@ -1,4 +1,5 @@
-from arcface_mxnet.engines.mxnet.partial_fc import Rule, SampledCentres, places_of
+from arcface_mxnet.engines.mxnet.partial_fc import SampledCentres
+from arcface_mxnet.engines.sampling import Rule, places_of
 from arcface_mxnet.recognition.losses import LossSettings
 from tests.recognition import head_lab as lab
 

@@ -2,6 +2,8 @@ import dataclasses
 import os
 import re
 
+from arcface_mxnet.engines.base import Place, place
+from arcface_mxnet.engines.mxnet import engine
 from arcface_mxnet.engines.mxnet.convert import to_mxnet
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
 from arcface_mxnet.engines.mxnet.mx import mx
@@ -10,8 +12,7 @@ from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
 from arcface_mxnet.engines.mxnet.workers import ALONE, Workers
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.engine import setup
-from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
-from arcface_mxnet.recognition.engine.setup import fresh
+from arcface_mxnet.recognition.engine.model import compose, parameter_shapes, training_program
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError
@@ -29,14 +30,14 @@ def settings(loss="arcface", **flags):
 
 
 def model_of(chosen):
-    return compose(chosen.network, chosen.loss, chosen.precision, CLASSES, 4)
+    return compose(chosen.network, chosen.loss, CLASSES, 4)
 
 
 def step_of(chosen, contexts=1, workers=ALONE):
     model = model_of(chosen)
-    made = setup.make_step(chosen, model, [mx.cpu(index) for index in range(contexts)], CLASSES, workers)
+    made = setup.make_step(chosen, model, place("mxnet", f"cpu:{contexts}"), CLASSES, workers)
     shapes = parameter_shapes(model, 4, chosen.network.image_shape)
-    made.set_parameters(*fresh(model.head.symbol, shapes, TINY.net_name, model.head.initializers, 0))
+    made.set_parameters(*engine.initial(model.head.symbol, shapes, TINY.net_name, model.head.initializers, 0))
     made.set_optimizer(0.9, 5e-4, "uniform")
     return made
 
@@ -52,7 +53,8 @@ def trained(made, steps=2):
 
 
 def test_only_the_original_on_a_gpu_is_told_of_mxnets_slope_gradients():
-    told = {(original, device.device_type): setup.cautions(model_of(settings(original=original)), [device])
+    programs = {original: training_program(model_of(settings(original=original))) for original in (True, False)}
+    told = {(original, device.device_type): engine.cautions(programs[original], [device])
             for original in (True, False) for device in (mx.cpu(), mx.gpu(0))}
     assert [case for case, lines in told.items() if lines] == [(True, "gpu")]
 
@@ -76,7 +78,7 @@ def test_each_head_is_made_with_the_same_initial_values():
 ])
 def test_the_leaner_head_is_taken_for_many_classes(loss, flags, workers, device, kind):
     chosen = settings(loss, **flags)
-    where = [device, mx.cpu()]
+    where = Place(engine, [device, mx.cpu()])
     assert setup.head_of(chosen.parallelism, chosen.loss, where, 85742, workers) == kind
     assert setup.head_of(chosen.parallelism, chosen.loss, where, 10572, workers) == flags.get("head", "plain")
 
@@ -93,13 +95,13 @@ def test_mirroring_lowers_planned_memory():
 
 
 def test_mirroring_changes_no_value(monkeypatch):
-    monkeypatch.delenv(setup.MIRROR, raising=False)
+    monkeypatch.delenv(engine.MIRROR, raising=False)
     seen = []
     bind = DataParallel.__init__
     monkeypatch.setattr(DataParallel, "__init__",
-                        lambda *given: (seen.append(os.environ.get(setup.MIRROR)), bind(*given))[1])
+                        lambda *given: (seen.append(os.environ.get(engine.MIRROR)), bind(*given))[1])
     left, right = trained(step_of(settings())), trained(step_of(settings(mirror=True)))
-    assert seen == [None, "1"] and setup.MIRROR not in os.environ
+    assert seen == [None, "1"] and engine.MIRROR not in os.environ
     for name in left:
         np.testing.assert_allclose(left[name], right[name], rtol=1e-4, atol=1e-5 * np.abs(left[name]).max())
 

@@ -1,6 +1,7 @@
+from arcface_mxnet.engines.base import engine, installed
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.recognition.engine.setup import fresh, overlay
+from arcface_mxnet.recognition.engine.setup import overlay
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -20,12 +21,17 @@ SHAPES = ({"conv0_weight": (64, 32, 3, 3), "bn0_gamma": (64,), "bn0_beta": (64,)
           {"bn0_moving_mean": (64,), "bn0_moving_var": (64,)})
 
 
-def start(seed=3, family="fresnet"):
-    return fresh(small_symbol(), SHAPES, family, {"fc7_weight": sym.Initial("normal", {"sigma": 0.01})}, seed)
+ENGINES = installed(trains=True)
 
 
-def test_initial_values_are_the_originals():
-    arguments, auxiliary = start()
+def start(seed=3, family="fresnet", name=ENGINES[0]):
+    special = {"fc7_weight": sym.Initial("normal", {"sigma": 0.01})}
+    return engine(name).initial(small_symbol(), SHAPES, family, special, seed)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_initial_values_are_the_originals(name):
+    arguments, auxiliary = start(name=name)
     value = {**arguments, **auxiliary}
     assert (value["bn0_gamma"] == 1).all() and (value["bn0_beta"] == 0).all() and (value["relu0_gamma"] == 0.25).all()
     assert (value["bn0_moving_mean"] == 0).all() and (value["bn0_moving_var"] == 1).all()
@@ -35,16 +41,18 @@ def test_initial_values_are_the_originals():
     assert value["fc7_weight"].std() == pytest.approx(0.01, rel=0.02)
 
 
-def test_other_families_are_uniform_over_the_inputs():
-    weight = start(family="fmobilenet")[0]["pre_fc1_weight"]
+@pytest.mark.parametrize("name", ENGINES)
+def test_other_families_are_uniform_over_the_inputs(name):
+    weight = start(family="fmobilenet", name=name)[0]["pre_fc1_weight"]
     bound = np.sqrt(2 * 3 / 512) / np.sqrt(3)
     assert np.abs(weight).max() == pytest.approx(bound, rel=0.01)
     assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
 
 
-def test_the_seed_decides():
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_seed_decides(name):
     def weights(seed):
-        return start(seed)[0]["conv0_weight"]
+        return start(seed, name=name)[0]["conv0_weight"]
 
     assert (weights(3) == weights(3)).all()
     assert (weights(3) != weights(4)).any()

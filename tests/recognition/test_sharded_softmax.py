@@ -1,6 +1,7 @@
 from arcface_mxnet.engines.mxnet import class_centres
-from arcface_mxnet.engines.mxnet.class_centres import ClassBlock, Summary, merge, split
+from arcface_mxnet.engines.mxnet.class_centres import ClassBlock, Summary, merge
 from arcface_mxnet.engines.mxnet.mx import mx
+from arcface_mxnet.engines.sampling import split
 from arcface_mxnet.recognition import presets
 from arcface_mxnet.recognition.engine.setup import FAMILIES, check_family
 from arcface_mxnet.recognition.losses import LossSettings

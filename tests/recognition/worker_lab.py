@@ -5,11 +5,11 @@ from pathlib import Path
 from arcface_mxnet.engines.mxnet import parameter_server
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
-from arcface_mxnet.engines.mxnet.partial_fc import Rule
+from arcface_mxnet.engines.mxnet.program import executed
 from arcface_mxnet.engines.mxnet.workers import join
+from arcface_mxnet.engines.sampling import Rule
 from arcface_mxnet.graph.params_file import read_arrays, write_arrays
-from arcface_mxnet.recognition.engine import setup
-from arcface_mxnet.recognition.engine.model import backbone_program
+from arcface_mxnet.recognition.engine.model import backbone_program, training_program
 from arcface_mxnet.recognition.engine.setup import centres_per_class
 from arcface_mxnet.recognition.losses import LossSettings
 from tests.recognition import head_lab as lab
@@ -21,13 +21,13 @@ LOSSES = {"plain": LossSettings(loss_m2=0.5), "sampled": LossSettings(loss_name=
 def engine(head: str, workers, contexts: int = 1):
     loss, share = LOSSES[head], lab.BATCH // workers.size
     made = lab.model(loss, share // contexts, CLASSES)
-    where = lab.contexts(contexts)
+    where, images = lab.contexts(contexts), (share // contexts, lab.SHAPE[2], *lab.SHAPE[:2])
     if head == "plain":
-        return DataParallel(made.program, where, share, lab.SHAPE, workers.store)
-    network = DataParallel(backbone_program(made), where, share, lab.SHAPE, workers.store)
+        return DataParallel(executed(training_program(made), images), where, share, lab.SHAPE, workers.store)
+    network = DataParallel(executed(backbone_program(made), images), where, share, lab.SHAPE, workers.store)
     sizes = HeadSizes(CLASSES, centres_per_class(loss), share, lab.SIZE)
     centres = parameter_server.ServerCentres(sizes, loss.loss_s, where, RULE, workers, 2)
-    return setup.class_parallel(network, centres, loss)
+    return lab.beside(network, centres, loss)
 
 
 def main(head: str, out: str, steps: int, restart: str = "") -> None:

@@ -29,6 +29,8 @@ class Figures(NamedTuple):
     accuracy: float
     loss: Optional[float]
     images_per_second: float
+    seconds: float
+    busy: Optional[float]  # processor seconds of this process a second; None where a validation fell into the window
 
     @property
     def finite(self) -> bool:
@@ -42,7 +44,11 @@ class Window:
     def __init__(self, first_device_loss: bool = False) -> None:
         self._first_device_loss = first_device_loss  # as the original: docs/original.md, section 3.4
         self._outcomes: List[Outcome] = []
-        self._started = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._outcomes.clear()
+        self._started, self._computed, self._paused = time.monotonic(), time.process_time(), False
 
     def __len__(self) -> int:
         return len(self._outcomes)
@@ -65,13 +71,31 @@ class Window:
             if values:
                 losses.append(sum(float(value) for value in values) / len(values))
         seconds = max(time.monotonic() - self._started, 1e-9)
-        self._outcomes = []
-        self._started = time.monotonic()
-        return Figures(correct / max(images, 1), sum(losses) / len(losses) if losses else None, images / seconds)
+        busy = None if self._paused else (time.process_time() - self._computed) / seconds
+        self._begin()
+        return Figures(correct / max(images, 1), sum(losses) / len(losses) if losses else None, images / seconds,
+                       seconds, busy)
 
     def pause(self, seconds: float) -> None:
         """Leave `seconds` that were not training (a validation) out of this window's speed."""
         self._started += seconds
+        self._paused = True
+
+
+SLOW_SECONDS, SLOW_BUSY = 20.0, 0.5
+
+
+def slowness(figures: Figures, steps: int) -> Optional[str]:
+    """What to say of a window in which this process, training on the CPU, hardly came to compute; None of others.
+
+    Beside other work the threads of OpenMP wait for whichever of them has no processor: twenty steps took 16 minutes
+    for 43 seconds of computing, and 12 seconds with one thread and half the batch.
+    """
+    if figures.busy is None or figures.seconds < SLOW_SECONDS or figures.busy >= SLOW_BUSY:
+        return None
+    return (f"{steps} steps took {figures.seconds:.0f} s, of which this process computed "
+            f"{figures.busy * figures.seconds:.0f} s: other work has the processors, or the disk is waited for; beside "
+            "other work OMP_NUM_THREADS=1 helps most, then a smaller --per-batch-size")
 
 
 # The learning rate as a function of the step, so that a resumed run misses no drop (docs/original.md, section 4.3).
@@ -145,10 +169,11 @@ class Trainer:
 
     def __init__(self, settings: Settings, model: Model, step: Step, batches: Batches,
                  validation: Validation, run: RunDirectory, log: LogWriter, position: Position,
-                 workers: Workers = ALONE) -> None:
+                 workers: Workers = ALONE, on_processors: bool = True) -> None:
         self.settings, self.model, self.parallel, self.batches = settings, model, step, batches
         self.validation, self.run, self.log, self.position = validation, run, log, position
         self.workers = workers
+        self._watch_speed = on_processors  # until it has been spoken of once
         self.signal: Optional[int] = None
         self.metrics = MetricsWriter(run.folder / "metrics.jsonl", position.step)
         self.window = Window(first_device_loss=settings.original)
@@ -254,7 +279,11 @@ class Trainer:
                                 result.std, result.xnorm, auc=result.auc, seconds=seconds)
 
     def _close_window(self) -> Figures:
-        figures = self.window.close()
+        steps, figures = len(self.window), self.window.close()
+        slow = slowness(figures, steps) if self._watch_speed else None
+        if slow:
+            self.log(line.note(slow))
+            self._watch_speed = False
         if not figures.finite:
             self._stop_not_finite("the loss")
         if not self.parallel.gradients_finite():

@@ -1,7 +1,9 @@
 import math
+import re
+import time
 
 from arcface_mxnet.engines.base import Outcome
-from arcface_mxnet.recognition.engine.trainer import Window
+from arcface_mxnet.recognition.engine.trainer import Window, slowness
 
 import pytest
 
@@ -56,3 +58,36 @@ def test_time_spent_validating_is_left_out_of_the_speed(monkeypatch):
     window.add(outcome([0], [0.0], images=40))
     window.pause(6.0)
     assert window.close().images_per_second == pytest.approx(10.0)
+
+
+@pytest.fixture()
+def clocks(monkeypatch):
+    """The wall's and the processor's clock, set by hand."""
+    now = {"wall": 100.0, "processor": 10.0}
+    monkeypatch.setattr(time, "monotonic", lambda: now["wall"])
+    monkeypatch.setattr(time, "process_time", lambda: now["processor"])
+    return now
+
+
+def test_a_window_knows_how_much_was_computed(clocks):
+    window = filled()
+    clocks.update(wall=140.0, processor=20.0)
+    figures = window.close()
+    assert (figures.seconds, figures.busy, figures.images_per_second) == (40.0, 0.25, 16 / 40)
+    window.add(outcome([1], [1.0]))
+    clocks.update(wall=150.0, processor=29.0)
+    assert window.close().busy == 0.9
+    window.add(outcome([1], [1.0]))
+    window.pause(3.0)
+    assert window.close().busy is None  # a validation's computing is not the steps'
+
+
+@pytest.mark.parametrize("wall, processor, said", [
+    (960.0, 43.0, "20 steps took 960 s, of which this process computed 43 s: .*OMP_NUM_THREADS=1"),
+    (960.0, 900.0, None), (12.0, 1.0, None)])
+def test_waiting_for_processors_is_spoken_of(clocks, wall, processor, said):
+    window = Window()
+    window.add(outcome([1], [1.0]))
+    clocks.update(wall=100.0 + wall, processor=10.0 + processor)
+    text = slowness(window.close(), 20)
+    assert text is None if said is None else re.match(said, text) and "\n" not in text

@@ -9,22 +9,21 @@ import warnings
 from typing import Any, Callable, Iterator, List, MutableMapping, NoReturn, Optional, Sequence
 
 from arcface_mxnet.runtime.environment import (
-    COMPILED_CAPABILITIES,
+    WHAT_SERVES,
     Gpu,
     available_cores,
     check_python,
-    installed_mxnet,
     machine_gpus,
     missing_library,
     missing_library_advice,
     preload_libraries,
-    wheel_needs_cuda,
 )
-from arcface_mxnet.runtime.errors import InputError, leave
+from arcface_mxnet.runtime.errors import InputError, Notice, leave
 
 import numpy
 
 CPU_HINT = "add '--gpus cpu' to go on with the CPU"
+CPU_BUILD = "MXNet here is the CPU build"
 _SUBGRAPHS_OFF = {"MXNET_SUBGRAPH_BACKEND": "NONE", "MXNET_SUBGRAPH_VERBOSE": "0"}
 
 
@@ -131,31 +130,63 @@ def contexts(text: Optional[str] = None) -> List[mx.Context]:
     """The contexts a `--gpus` value asks for.
 
     "0,1,2,3": those GPUs. "cpu": the CPU; "cpu:N": N CPU contexts, for checking data parallelism without a GPU.
-    None: every GPU the installed MXNet can use, else one CPU context. Raises InputError in one line where a GPU is
-    requested that is not there, or that this build holds no machine code for.
+    None: every GPU that the installed MXNet runs on, else one CPU context, with a notice about a GPU that stays idle.
+    Which MXNet it is tells MXNet itself, and whether it runs on a GPU a kernel there: a build of one's own or of a
+    vendor's container serves as well as the wheel. Raises InputError in one line where a GPU is requested that is not
+    there, or that this MXNet does not run on.
     """
     if text is not None and text.split(":")[0].strip().lower() == "cpu":
         return _cpu_contexts(text)
-    folder = installed_mxnet()
-    gpu_build = folder is not None and wheel_needs_cuda(folder)
-    return [mx.gpu(index) for index in gpu_indices(text, machine_gpus() if gpu_build else [], gpu_build)] or [mx.cpu()]
+    cuda = bool(mx.runtime.Features().is_enabled("CUDA"))
+    return [mx.gpu(index) for index in gpu_indices(text, machine_gpus(), _kernel_fault if cuda else None)] or [mx.cpu()]
 
 
-def gpu_indices(text: Optional[str], gpus: Sequence[Gpu], gpu_build: bool) -> List[int]:
-    """The GPU numbers to use out of those the machine has; empty means the CPU. Raises as `contexts` does."""
-    wanted = [gpu.number for gpu in gpus] if text is None else _numbers(text)
-    if wanted and not gpu_build:
-        raise InputError(f"--gpus {text}: MXNet here is the CPU build; {CPU_HINT}, or install requirements.txt")
+def _kernel_fault(index: int) -> Optional[str]:
+    """Why this MXNet does not compute on a GPU, out of one small kernel run there; None where it does."""
+    try:
+        total = float((mx.nd.ones((2, 3), ctx=mx.gpu(index)) + 1.0).sum().asscalar())
+    except mx.base.MXNetError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[-1] if lines else "no reason given"
+    return None if total == 12.0 else f"its sum of six twos is {total:g}"
+
+
+def gpu_indices(text: Optional[str], gpus: Sequence[Gpu], fault: Optional[Callable[[int], Optional[str]]]) -> List[int]:
+    """The GPU numbers to use out of those the machine has; empty means the CPU. Raises as `contexts` does.
+
+    `fault` tells why MXNet does not run on a GPU, None where it does; it is None itself for a build without CUDA.
+    """
+    if text is None:
+        return _usable(gpus, fault)
     by_index = {gpu.number: gpu for gpu in gpus}
+    wanted = _numbers(text)
     for index in wanted:
         if index not in by_index:
             raise InputError(f"--gpus {text}: no GPU {index} here (found {len(gpus)}); {CPU_HINT}")
-        gpu = by_index[index]
-        if not gpu.runs_wheel:
-            known = ", ".join(f"{major}.{minor}" for major, minor in COMPILED_CAPABILITIES)
-            raise InputError(f"GPU {index} ({gpu.name}) has compute capability "
-                             f"{gpu.capability[0]}.{gpu.capability[1]}, this MXNet has code for {known}; {CPU_HINT}")
+        why = CPU_BUILD if fault is None else fault(index)
+        if why is not None:
+            raise InputError(f"--gpus {text}: {by_index[index].description}: {why}; {CPU_HINT}. "
+                             f"{_remedy(by_index[index], fault is not None)}")
     return wanted
+
+
+def _usable(gpus: Sequence[Gpu], fault: Optional[Callable[[int], Optional[str]]]) -> List[int]:
+    """The GPUs that MXNet runs on; a notice about each that stays idle."""
+    usable = []
+    for gpu in gpus:
+        why = CPU_BUILD if fault is None else fault(gpu.number)
+        if why is None:
+            usable.append(gpu.number)
+        else:
+            warnings.warn(f"{gpu.description} stays idle: {why}. {_remedy(gpu, fault is not None)}", Notice)
+    return usable
+
+
+def _remedy(gpu: Gpu, gpu_build: bool) -> str:
+    """What makes use of a GPU that this MXNet does not run on."""
+    if gpu.runs_wheel and not gpu_build:
+        return "What serves it: MXNet's GPU wheel ('make setup REQUIREMENTS=requirements.txt')"
+    return WHAT_SERVES
 
 
 def _numbers(text: str) -> List[int]:

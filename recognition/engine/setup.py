@@ -197,7 +197,7 @@ def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWri
     if settings.parallelism.head == AUTO and head != PLAIN:
         log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
     return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
-                   ready.workers, all(str(context).startswith("cpu") for context in ready.contexts))
+                   ready.workers, ready.place.engine.on_gpu(ready.place.devices) == 0)
 
 
 def _start(settings: Settings, ready: Prepared) -> Start:

@@ -7,24 +7,24 @@ from arcface_mxnet.recognition.networks.registry import NetworkSettings
 from arcface_mxnet.runtime.errors import unknown
 
 Symbol = sym.Symbol
-_Head = Callable[[sym.Symbol, NetworkSettings, int], sym.Symbol]
+_Output = Callable[[sym.Symbol, NetworkSettings, int], sym.Symbol]
 
 
-def head(body: sym.Symbol, settings: NetworkSettings, channels: int = 512) -> sym.Symbol:
-    """Put the head `settings.net_output` on a feature map (n, c, 7, 7); the result is (n, emb_size).
+def embedding_output(body: sym.Symbol, settings: NetworkSettings, channels: int = 512) -> sym.Symbol:
+    """Put the output type `settings.net_output` on a feature map (n, c, 7, 7); the result is (n, emb_size).
 
     `channels` is what GDC takes for the groups of its 7x7 convolution; the original leaves it at 512 for fmobilenet
     too, whose map has 1,024 (so its weight is (512, 2, 7, 7)). Raises InputError on an unknown letter.
     """
-    known = known_heads()
+    known = output_types()
     if settings.net_output not in known:
         raise unknown("net_output", settings.net_output, list(known))
     return known[settings.net_output](body, settings, channels)
 
 
-def known_heads() -> Dict[str, _Head]:
+def output_types() -> Dict[str, _Output]:
     """Every output type: those of the last code, and A to D of 2018 (a second letter X: dropout 0.2 before the FC)."""
-    heads: Dict[str, _Head] = {
+    outputs: Dict[str, _Output] = {
         "E": lambda body, s, c: _embed(_dropped(norm(body, "bn1", s)), s),
         "FC": lambda body, s, c: _embed(norm(body, "bn1", s), s),
         "I": lambda body, s, c: _embed(norm(body, "bn1", s), s),
@@ -37,8 +37,8 @@ def known_heads() -> Dict[str, _Head]:
     }
     for letter in "ABCD":
         for extra in ("", "X"):
-            heads[letter + extra] = _of_2018
-    return heads
+            outputs[letter + extra] = _of_2018
+    return outputs
 
 
 def _dense(body: sym.Symbol, settings: NetworkSettings, name: str = "pre_fc1") -> sym.Symbol:

@@ -2,7 +2,7 @@
 from typing import Dict, Tuple
 
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.gluon_layers import GluonLayers
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
@@ -19,7 +19,7 @@ BOTTLENECK = 4
 
 @register("fdensenet")
 def fdensenet(settings: NetworkSettings) -> sym.Symbol:
-    """Four dense blocks behind a 3x3 stem of stride 1; the map before the head is 7x7, not pooled."""
+    """Four dense blocks behind a 3x3 stem of stride 1; the map before the output layer is 7x7, not pooled."""
     if settings.num_layers not in SPECIFICATIONS:
         raise unknown("num_layers of fdensenet", str(settings.num_layers), [str(depth) for depth in SPECIFICATIONS])
     first, growth, blocks = SPECIFICATIONS[settings.num_layers]
@@ -35,7 +35,7 @@ def fdensenet(settings: NetworkSettings) -> sym.Symbol:
             body = layers.convolution(layers.prelu(layers.norm(body, settings.bn_mom)), width, 1)
             body = layers.pool(body, "avg", 2, 2)
     body = layers.relu(layers.norm(body, settings.bn_mom))
-    return head(full_precision(body, settings), settings)
+    return embedding_output(full_precision(body, settings), settings)
 
 
 def _dense_block(body: sym.Symbol, number: int, count: int, growth: int, settings: NetworkSettings) -> sym.Symbol:

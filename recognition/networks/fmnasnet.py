@@ -2,7 +2,7 @@
 from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.gluon_layers import GluonLayers
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
@@ -31,7 +31,7 @@ def fmnasnet(settings: NetworkSettings) -> sym.Symbol:
         channels = width
     last = int(LAST * times)
     body = _convolved(body, f"{PREFIX}stage5_3_", momentum, (last, 1, 1, 1))
-    return head(full_precision(body, settings), settings, channels=last)
+    return embedding_output(full_precision(body, settings), settings, channels=last)
 
 
 def _expanded(data: sym.Symbol, prefix: str, momentum: float, inner: int, width: int, stride: int,

@@ -1,6 +1,6 @@
 """fmobilefacenet: MobileFaceNet, released as y1 and y2 (docs/original.md, section 2.4)."""
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import InputError
@@ -35,7 +35,7 @@ def fmobilefacenet(settings: NetworkSettings) -> sym.Symbol:
     body = _bottleneck(body, "dconv_45", wide(512), wide(128), 2, settings)
     body = _residuals(body, "res_5", fifth, wide(256), wide(128), settings)
     body = block(body, "conv_6sep", wide(512), 1, 1, 1, settings)
-    return head(full_precision(body, settings), settings, channels=wide(512))
+    return embedding_output(full_precision(body, settings), settings, channels=wide(512))
 
 
 def block(data: sym.Symbol, name: str, width: int, side: int, stride: int, groups: int,

@@ -1,6 +1,6 @@
 """fmobilenet: MobileNet v1 for 112x112 faces, m1 and m05 (docs/original.md, section 2.5)."""
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.fmobilefacenet import block
 from arcface_mxnet.recognition.networks.layers import full_precision, image, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
@@ -14,7 +14,7 @@ STRIDED = (3, 5, 7, 13)
 def fmobilenet(settings: NetworkSettings) -> sym.Symbol:
     """Thirteen pairs of a depthwise and a 1x1 convolution; every BatchNorm has a fixed scale.
 
-    The head takes its default of 512 channels although m1 ends with 1,024, as the original does.
+    The output layer takes its default of 512 channels although m1 ends with 1,024, as the original does.
     """
     base = int(BASE * settings.net_multiplier)
     body = _fixed(scaled(image(settings)), "conv_1", base, 3, 1 if settings.net_input == 1 else 2, 1, settings)
@@ -24,7 +24,7 @@ def fmobilenet(settings: NetworkSettings) -> sym.Symbol:
         body = _fixed(body, f"conv_{number}_dw", width, 3, stride, width, settings)
         width = base * times
         body = _fixed(body, f"conv_{number}", width, 1, 1, 1, settings)
-    return head(full_precision(body, settings), settings)
+    return embedding_output(full_precision(body, settings), settings)
 
 
 def _fixed(data: sym.Symbol, name: str, width: int, side: int, stride: int, groups: int,

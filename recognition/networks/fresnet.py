@@ -2,7 +2,7 @@
 from typing import Callable, Dict, Tuple
 
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 from arcface_mxnet.runtime.errors import InputError, unknown
@@ -24,7 +24,7 @@ Unit = Callable[[sym.Symbol, str, int, int, bool, NetworkSettings], sym.Symbol]
 
 @register("fresnet")
 def fresnet(settings: NetworkSettings) -> sym.Symbol:
-    """Stem, four stages whose first unit halves the map (112 to 7), and the head of `net_output`.
+    """Stem, four stages whose first unit halves the map (112 to 7), and the output type `net_output`.
 
     `net_multiplier` scales every width (to multiples of 8), our extension; 1.0 is the published graph.
     """
@@ -41,7 +41,7 @@ def fresnet(settings: NetworkSettings) -> sym.Symbol:
         for index in range(1, count + 1):
             first = index == 1
             body = unit(body, f"stage{stage}_unit{index}", scaled_width, 2 if first else 1, first, settings)
-    return head(body, settings)
+    return embedding_output(body, settings)
 
 
 def _scaled_width(width: int, settings: NetworkSettings) -> int:
@@ -139,11 +139,11 @@ SMALL_WIDTHS = (24, 48, 96)
 
 @register("fsmall")
 def fsmall(settings: NetworkSettings) -> sym.Symbol:
-    """Three times convolution 3x3, norm, activation and 2x2 maximum; then the head `net_output`."""
+    """Three times convolution 3x3, norm, activation and 2x2 maximum; then the output type `net_output`."""
     layer = scaled(image(settings))
     for number, width in enumerate(SMALL_WIDTHS, 1):
         layer = sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), no_bias=True, name=f"conv{number}",
                                    num_filter=max(1, int(width * settings.net_multiplier)))
         layer = activation(norm(layer, f"bn{number}_", settings), f"act{number}", settings)
         layer = sym.Pooling(layer, kernel=(2, 2), stride=(2, 2), pool_type="max", name=f"pool{number}")
-    return head(layer, settings)
+    return embedding_output(layer, settings)

@@ -1,6 +1,6 @@
 """vargfacenet: variable group convolutions, eight channels a group (docs/original.md, section 2.8)."""
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.networks.embedding_output import head
+from arcface_mxnet.recognition.networks.embedding_output import embedding_output
 from arcface_mxnet.recognition.networks.layers import activation, full_precision, image, norm, scaled
 from arcface_mxnet.recognition.networks.registry import NetworkSettings, register
 
@@ -13,7 +13,7 @@ EMBEDDED = 1024
 
 @register("vargfacenet")
 def vargfacenet(settings: NetworkSettings) -> sym.Symbol:
-    """Head block, three stages of grouped separable units, the 7x7 embedding block, and the head of `net_output`."""
+    """Head block, three stages of grouped separable units, 7x7 embedding block, and the output type `net_output`."""
     def wide(width: int) -> int:
         return int(width * settings.net_multiplier)
 
@@ -31,7 +31,7 @@ def vargfacenet(settings: NetworkSettings) -> sym.Symbol:
                 width = wide(nominal)
             else:
                 body = _normal(body, name, width, width, 1, 2, settings)
-    return head(full_precision(_embedding(body, width, settings), settings), settings)
+    return embedding_output(full_precision(_embedding(body, width, settings), settings), settings)
 
 
 def _separable(data: sym.Symbol, name: str, channels: int, width: int, stride: int, factor: int,

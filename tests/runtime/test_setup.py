@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from arcface_mxnet.runtime import setup
-from arcface_mxnet.runtime.environment import Gpu
+from arcface_mxnet.runtime.environment import Gpu, missing_library_advice
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.setup import (
     CPU,
@@ -195,3 +195,13 @@ def test_a_python_without_venv_names_its_package(tmp_path, monkeypatch):
 def test_an_unknown_requirements_file_is_one_line(tmp_path):
     with pytest.raises(InputError, match="--requirements nowhere.txt: not found"):
         main(["--requirements", "nowhere.txt", "--venv", str(tmp_path / "venv")])
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])
+def test_containers_are_made_from_the_lock(name):
+    text = (ROOT / name).read_text()
+    locks = re.findall(r"requirements[\w-]*\.txt", text)
+    assert locks and all((ROOT / lock).is_file() for lock in locks)
+    assert "--no-deps -r" in text and "--no-deps --no-build-isolation -e ." in text
+    for library in ("libgomp.so.1", "libquadmath.so.0"):
+        assert missing_library_advice(library).split("apt-get install ")[1].split(",")[0] in text

@@ -9,8 +9,6 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from arcface_mxnet.datasets.pairs import decode
 from arcface_mxnet.datasets.synthetic import people
-from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
-from arcface_mxnet.engines.mxnet.to_onnx import LARGEST_DIFFERENCE, OPSET, write_onnx
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph import checkpoint as checkpoints
@@ -61,6 +59,12 @@ def _slim(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], o
 
 def _onnx(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
     """ONNX, float32, any batch; kept only if ONNX Runtime agrees with MXNet."""
+    from arcface_mxnet.engines.mxnet.to_onnx import (  # MXNet loads only where it is used
+        LARGEST_DIFFERENCE,
+        OPSET,
+        write_onnx,
+    )
+
     about = {**description(given), "opset": str(OPSET)}
     difference = write_onnx(given, options.out, about)
     say(f"opset {OPSET}; largest difference to MXNet {difference:.1e} (limit {LARGEST_DIFFERENCE:.0e})")
@@ -88,12 +92,16 @@ def _from_torch(given: None, options: argparse.Namespace, say: Callable[[str], o
 
 def _int8(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
     """Eight-bit integers for the CPU, calibrated on --images or the built-in faces."""
+    from arcface_mxnet.engines.mxnet.quantise import int8_form  # MXNet loads only where it is used
+
     images = calibration_images(image_shape(given), options.images, options.count)
     _save_reduced(int8_form(given, images), f"int8, calibrated on {len(images)} images", given, options, say)
 
 
 def _bf16(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
     """bfloat16 for CPUs that have it (AVX-512 BF16)."""
+    from arcface_mxnet.engines.mxnet.quantise import bf16_form  # MXNet loads only where it is used
+
     _save_reduced(bf16_form(given), "bfloat16", given, options, say)
 
 

@@ -228,3 +228,8 @@ class CentreMomentum(mx.optimizer.Optimizer):
             return
         mx.nd.sgd_mom_update(weight, grad, self.states[index], out=weight, lr=1.0, momentum=self.momentum, wd=0.0,
                              lazy_update=True)
+
+
+def serve() -> None:
+    """Be the scheduler or a server of a job, as the environment says, until it ends."""
+    mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create("dist")).run()

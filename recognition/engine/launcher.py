@@ -13,8 +13,6 @@ import threading
 import time
 from typing import IO, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from arcface_mxnet.engines.mxnet import parameter_server  # noqa: F401  (the optimizer the workers send)
-from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.text import read_lines
 
@@ -313,7 +311,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                                             "DMLC_* say where")
     parser.add_argument("role", choices=ROLES)
     role = os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
-    mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create("dist")).run()
+    from arcface_mxnet.engines.mxnet.parameter_server import serve  # MXNet loads only where it is used
+
+    serve()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2.0 ** 20
     sys.stdout.write(f"{role} done, peak memory {peak:.2f} GB\n")
     return 0

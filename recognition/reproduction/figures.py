@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
-from arcface_mxnet.engines.mxnet.executor import forward
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
@@ -307,6 +306,8 @@ def target_logits(loss: str, degrees: Union[Sequence[float], np.ndarray]) -> np.
 
     The published SphereFace is drawn at its final lambda. Raises KeyError for a preset without a target curve.
     """
+    from arcface_mxnet.engines.mxnet.executor import forward  # MXNet loads only where it is used
+
     cosine = sym.Variable("cosine")
     preset = LOSSES[loss]
     if loss == "softmax":

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from arcface_mxnet.engines.mxnet.memory import step_cost
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach
@@ -29,6 +28,8 @@ COLOURS = {"plain": "#c62828", "sharded": "#2e7d32", "sampled": "#ef6c00"}
 
 def measure_head(settings: LossSettings, classes: int) -> Tuple[float, float]:
     """Gigabytes a head's arrays take (arguments, gradients, momentum, results), and images a second of its step."""
+    from arcface_mxnet.engines.mxnet.memory import step_cost  # MXNet loads only where it is used
+
     rng = np.random.default_rng(0)
     head = attach(sym.Variable("embedding"), settings, classes, BATCH, SIZE)
     shapes = dict(zip(head.symbol.list_arguments(),

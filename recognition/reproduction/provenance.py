@@ -1,14 +1,16 @@
 """What a reproduced figure or table came from: commit, versions, command; written beside it as JSON."""
+import contextlib
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from arcface_mxnet.engines.mxnet.engine import version
 from arcface_mxnet.evaluation.results import plain
 from arcface_mxnet.runtime.files import PathLike, write_json
 
+_ENGINE_PACKAGES = ("mxnet", "mxnet-cu112", "torch")
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,9 +35,18 @@ def commit() -> str:
     return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"
 
 
+def engine_versions() -> Dict[str, str]:
+    """The version of each engine that is installed, by its package; none is loaded for it."""
+    versions = {}
+    for name in _ENGINE_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
 def provenance() -> Dict[str, str]:
-    """Commit, versions of Python and MXNet, and the command line."""
-    return {"commit": commit(), "python": sys.version.split()[0], "mxnet": version(),
+    """Commit, versions of Python and of the engines that are here, and the command line."""
+    return {"commit": commit(), "python": sys.version.split()[0], **engine_versions(),
             "command": " ".join(["reproduce.py", *sys.argv[1:]])}
 
 

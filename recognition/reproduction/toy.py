@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Tuple
 
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.synthetic import people
-from arcface_mxnet.engines.mxnet.classifier import Classifier, Schedule
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.recognition.losses import LossSettings, attach
@@ -108,8 +107,10 @@ def train_both(toy: Toy, images: np.ndarray, labels: np.ndarray) -> Dict[str, Tr
 
 
 def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, start: Optional[Tuple[Arrays, Arrays]],
-         epochs: int, rate: float) -> Classifier:
+         epochs: int, rate: float) -> Any:
     """Train the toy network by SGD (momentum 0.9, a tenth of the rate in the last third)."""
+    from arcface_mxnet.engines.mxnet.classifier import Classifier, Schedule  # MXNet loads only where it is used
+
     np.random.seed(toy.seed)  # MXNet's initializers draw from NumPy's global generator
     rng = np.random.RandomState(toy.seed)
     head = attach(toy_network(), TOY_LOSSES[loss], toy.identities, toy.batch, 2)
@@ -126,7 +127,7 @@ def _fit(toy: Toy, loss: str, images: np.ndarray, labels: np.ndarray, start: Opt
     return classifier
 
 
-def _embedded(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Trained:
+def _embedded(classifier: Any, images: np.ndarray, labels: np.ndarray) -> Trained:
     embeddings, centres = classifier.outputs(images), classifier.parameters()[0]["fc7_weight"]
     return Trained(embeddings, labels, centres, float(np.mean(_nearest(embeddings, centres) == labels)))
 

@@ -6,7 +6,7 @@ from arcface_mxnet.engines.base import ENGINES, Place, place
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
-from arcface_mxnet.graph.checkpoint import params_path, parse_model, symbol_path
+from arcface_mxnet.graph.checkpoint import Trust, params_path, parse_model, symbol_path
 from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
@@ -31,10 +31,24 @@ def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = No
 
 
 def add_network_flags(flags: argparse.ArgumentParser) -> None:
-    """--batch-size, --engine, --gpus, --exact."""
+    """--batch-size, --engine, --gpus, --exact, and what the checkpoint may hold."""
     flags.add_argument("--batch-size", type=int, default=32, help="images per forward pass and device (default 32)")
     add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
+    add_trust_flags(flags)
+
+
+def add_trust_flags(flags: argparse.ArgumentParser) -> None:
+    """--allow-operator, --allow-nonfinite."""
+    flags.add_argument("--allow-operator", action="append", default=[], metavar="NAME",
+                       help="run this operator although nothing is known about it: for a graph you trust; may be "
+                       "given more than once")
+    flags.add_argument("--allow-nonfinite", action="store_true", help="take parameters that are NaN or infinite")
+
+
+def trust_of(options: argparse.Namespace) -> Trust:
+    """What add_trust_flags let through."""
+    return Trust(tuple(options.allow_operator), options.allow_nonfinite)
 
 
 def add_place_flags(flags: argparse.ArgumentParser) -> None:
@@ -56,7 +70,8 @@ def add_out_flag(flags: argparse.ArgumentParser) -> None:
 
 def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
     """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
-    return Embedder.load(models or options.model, place_of(options), options.batch_size, options.exact)
+    return Embedder.load(models or options.model, place_of(options), options.batch_size, options.exact,
+                         trust=trust_of(options))
 
 
 def model_hashes(models: str) -> Dict[str, str]:

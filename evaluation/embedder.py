@@ -4,7 +4,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
 from arcface_mxnet.evaluation.features import normalise
-from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, parse_model
+from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, load, parse_model
 from arcface_mxnet.graph.describe import require_image
 from arcface_mxnet.graph.nodes import output_shapes
 from arcface_mxnet.graph.params_file import Arrays
@@ -41,9 +41,10 @@ class Embedder:
 
     @classmethod
     def load(cls, models: str, where: Optional[Place] = None, batch_size: int = 32, exact: bool = False,
-             numerics: Numerics = FLOAT32) -> "Embedder":
+             numerics: Numerics = FLOAT32, trust: Trust = NO_TRUST) -> "Embedder":
         """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
-        return cls([load(*parse_model(text)) for text in models.split("|")], where, batch_size, exact, numerics)
+        loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
+        return cls(loaded, where, batch_size, exact, numerics)
 
     def update(self, args: Arrays, aux: Arrays) -> None:
         """Give the only model new parameter values, as training does before each validation; nothing else changes."""
@@ -94,9 +95,10 @@ def activation_bytes(symbol: Symbol, size: Tuple[int, int]) -> int:
                if node.name in shapes and (node.name == "data" or not node.is_variable))
 
 
-def fitting_batch_size(models: str, size: Tuple[int, int], where: Place) -> int:
+def fitting_batch_size(models: str, size: Tuple[int, int], where: Place, trust: Trust = NO_TRUST) -> int:
     """The largest power of two (at most 64 on a CPU, 256 on a GPU) whose activations fit a quarter of free memory."""
-    each = sum(activation_bytes(embedding_only(load(*parse_model(text))).symbol, size) for text in models.split("|"))
+    loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
+    each = sum(activation_bytes(embedding_only(one).symbol, size) for one in loaded)
     free = where.engine.free_bytes(where.devices)
     batch = _LARGEST_GPU if where.engine.on_gpu(where.devices) else _LARGEST_CPU
     while batch > 1 and batch * each > free * _SHARE_OF_FREE_MEMORY:

@@ -6,7 +6,7 @@ that is truncated, or whose symbol and parameters disagree, is refused with one 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Collection, Optional, Sequence, Tuple
+from typing import Callable, Collection, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.nodes import Graph, Node, disagreeing_shape, is_input
 from arcface_mxnet.graph.params_file import Arrays, as_float32, read_arrays, split_kinds, write_arrays
@@ -32,6 +32,16 @@ class Checkpoint:
     aux: Arrays
 
 
+class Trust(NamedTuple):
+    """What a user says a checkpoint may hold although it looks wrong: further operators by name, NaN and infinity."""
+
+    operators: Tuple[str, ...] = ()
+    nonfinite: bool = False
+
+
+NO_TRUST = Trust()
+
+
 def parse_model(text: str) -> Tuple[str, int]:
     """Split "PREFIX,EPOCH" (the original's --model) into its parts; raises InputError when it is of another form."""
     prefix, separator, epoch = text.rpartition(",")
@@ -51,31 +61,31 @@ def params_path(prefix: str, epoch: int) -> Path:
     return Path(f"{prefix}-{epoch:04d}.params")
 
 
-def load(prefix: str, epoch: int, symbol: Optional[Symbol] = None, allow: Collection[str] = ()) -> Checkpoint:
+def load(prefix: str, epoch: int, symbol: Optional[Symbol] = None, trust: Trust = NO_TRUST) -> Checkpoint:
     """Read PREFIX-symbol.json (or take `symbol`) and PREFIX-NNNN.params, and check that they belong together.
 
-    Nothing in either file is believed before it is checked (graph.symbol_json, graph.params_file); `allow` names
-    operators admitted beside the known ones. Graphs of MXNet 0.8 and later load. The last dense weight may be stored as
+    Nothing in either file is believed before it is checked (graph.symbol_json, graph.params_file); `trust` says what is
+    let through. Graphs of MXNet 0.8 and later load. The last dense weight may be stored as
     fc1_weight or pre_fc1_weight: it gets the name the symbol uses. An input of another name becomes `data`. Half
     precision, of parameters and of casts in the graph, becomes float32, which every device can run. Parameters of a
     classification head (fc7*) that the symbol lacks are left out.
     Raises InputError naming the file, or the parameter, for whatever is missing, damaged or does not fit.
     """
     if symbol is None:
-        symbol = load_symbol(symbol_path(prefix), allow)
+        symbol = load_symbol(symbol_path(prefix), trust)
     path = params_path(prefix, epoch)
-    args, aux = load_params(path, symbol.list_auxiliary_states())
+    args, aux = load_params(path, symbol.list_auxiliary_states(), trust)
     return align(in_float32(symbol), args, aux, str(path))
 
 
-def load_symbol(path: Path, allow: Collection[str] = ()) -> Symbol:
+def load_symbol(path: Path, trust: Trust = NO_TRUST) -> Symbol:
     """Read a graph; raises InputError naming the file when it is missing, or is no graph this program runs."""
     _require(path)
     verify_checksum(path)
-    return Symbol(read_file(path, allow))
+    return Symbol(read_file(path, trust.operators))
 
 
-def load_params(path: Path, states: Collection[str] = ()) -> Tuple[Arrays, Arrays]:
+def load_params(path: Path, states: Collection[str] = (), trust: Trust = NO_TRUST) -> Tuple[Arrays, Arrays]:
     """Read a parameter file into (args, aux), float32 for every floating type.
 
     `states`: the names of the auxiliary states, for a file whose names do not say what is one. Raises InputError when
@@ -83,7 +93,7 @@ def load_params(path: Path, states: Collection[str] = ()) -> Tuple[Arrays, Array
     """
     _require(path)
     verify_checksum(path)
-    args, aux = split_kinds(read_arrays(path), states, str(path))
+    args, aux = split_kinds(read_arrays(path, trust.nonfinite), states, str(path))
     for group in (args, aux):
         for name, value in group.items():
             if value.dtype.kind == "f":

@@ -246,5 +246,5 @@ def _check_finite(reader: _Reader, name: str, array: numpy.ndarray) -> None:
     finite = numpy.isfinite(array)
     if not finite.all():
         position: Optional[Tuple[int, ...]] = tuple(int(index) for index in numpy.argwhere(~finite)[0])
-        raise reader.fail(f"{name} has {int(array.size - finite.sum())} values that are not finite, "
-                          f"the first at {position}")
+        raise reader.fail(f"{name} has {int(array.size - finite.sum())} values that are not finite, the first at "
+                          f"{position} (--allow-nonfinite takes them)")

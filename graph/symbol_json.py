@@ -298,7 +298,7 @@ class _Reader:
             return
         if self.inside or op not in self.allow:
             raise InputError(f"{self.origin}: {where}: not an operator this program knows; if you trust the file, "
-                             f"--allow-operator {op[:80]} admits it")
+                             f"extract, export and the evaluation commands admit it by --allow-operator {op[:80]}")
 
     def _attributes(self, entry: Mapping[str, Any], where: str) -> Dict[str, str]:
         found: Dict[str, str] = {}

@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 from arcface_mxnet.datasets.pairs import decode
 from arcface_mxnet.datasets.synthetic import people
 from arcface_mxnet.evaluation import paper
+from arcface_mxnet.evaluation.command import add_trust_flags, trust_of
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
@@ -40,7 +41,9 @@ _EXAMPLE = """examples:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write the chosen form and, beside it, a model card; print where, how large, and how far it differs."""
     options = _flags().parse_args(argv)
-    given = None if options.form == "from-torch" else embedding_only(checkpoints.load(*parse_model(options.model)))
+    given = None
+    if options.form != "from-torch":
+        given = embedding_only(checkpoints.load(*parse_model(options.model), trust=trust_of(options)))
     _FORMS[options.form](given, options, lambda line: sys.stdout.write(f"{line}\n"))
 
 
@@ -148,6 +151,7 @@ def _flags() -> argparse.ArgumentParser:
             one.add_argument("--network", required=True, help="preset of the network it belongs to")
         else:
             one.add_argument("--model", required=True, metavar="PREFIX,EPOCH", help="the checkpoint")
+            add_trust_flags(one)
         if name == "int8":
             one.add_argument("--images", metavar="PATH", help=".bin, .rec or folder to calibrate on "
                                                               "(default: the built-in faces)")

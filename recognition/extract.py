@@ -3,7 +3,15 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from arcface_mxnet.evaluation.command import add_place_flags, embedder_of, model_hashes, parser, place_of
+from arcface_mxnet.evaluation.command import (
+    add_place_flags,
+    add_trust_flags,
+    embedder_of,
+    model_hashes,
+    parser,
+    place_of,
+    trust_of,
+)
 from arcface_mxnet.evaluation.embedder import FLIPS, fitting_batch_size
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
 from arcface_mxnet.evaluation.sources import image_size, open_source
@@ -16,7 +24,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     size = image_size(options.image_size)
     source = open_source(options.images, options.root)
     if options.batch_size == 0:
-        options.batch_size = fitting_batch_size(options.model, size, place_of(options))
+        options.batch_size = fitting_batch_size(options.model, size, place_of(options), trust_of(options))
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     result = extract(source, lambda images: embedder.embed(images, options.flip), options.out, settings, size,
@@ -40,6 +48,7 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--batch-size", type=int, default=0, help="images per forward pass (default: by memory)")
     add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
+    add_trust_flags(flags)
     flags.add_argument("--drop-unreadable", action="store_true", help="leave unreadable images out instead of NaN rows")
     flags.add_argument("--out", required=True, metavar="DIR", help="folder of the embeddings")
     return flags

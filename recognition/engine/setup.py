@@ -145,15 +145,17 @@ def prepare(settings: Settings, where: Place) -> Prepared:
 
 def begin(settings: Settings, where: Place, run: RunDirectory) -> Trainer:
     """A new run: fresh parameters, or pretrained ones laid over them."""
+    source = settings.checkpoint.pretrained
+    pretrained = load(*parse_model(source)) if source else None  # first of all: it may be refused
     ready = prepare(settings, where)
-    start = _start(settings, ready)
+    start = _start(settings, ready, pretrained)
     run = own_directory(run, ready.workers)
     run.claim()
     run.create(settings, _facts(ready))
     log = LogWriter(run.folder / LOG)
     _say_start(settings, run, ready, log)
-    if settings.checkpoint.pretrained:
-        log(line.loading_pretrained(*parse_model(settings.checkpoint.pretrained)))
+    if source:
+        log(line.loading_pretrained(*parse_model(source)))
         log(line.parameters("loaded", len(start.loaded)))
         for kind, names in (("new", start.new), ("ignored", start.ignored)):
             log(line.parameters(kind, len(names), names))
@@ -176,7 +178,8 @@ def resume(where: Place, run: RunDirectory, settings: Settings) -> Trainer:
     log(line.note(where.describe(settings.numerics)))
     log(line.resuming(str(run.folder), position.step, position.epoch, position.batch))
     if not arrays:
-        start = _start(settings, ready)
+        source = settings.checkpoint.pretrained
+        start = _start(settings, ready, load(*parse_model(source)) if source else None)
         ready.parallel.set_parameters(start.arguments, start.auxiliary)
     _set_optimizer(ready.parallel, settings.optimizer)
     if arrays:
@@ -200,15 +203,14 @@ def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWri
                    ready.workers, ready.place.engine.on_gpu(ready.place.devices) == 0)
 
 
-def _start(settings: Settings, ready: Prepared) -> Start:
+def _start(settings: Settings, ready: Prepared, pretrained: Optional[Checkpoint]) -> Start:
     shapes = parameter_shapes(ready.model, settings.data.per_batch_size, settings.network.image_shape)
     head = ready.model.head
     arguments, auxiliary = ready.place.engine.initial(head.symbol, shapes, settings.network.net_name,
                                                       head.initializers, settings.data.seed)
-    pretrained = settings.checkpoint.pretrained
-    if not pretrained:
+    if pretrained is None:
         return Start(arguments, auxiliary, [], sorted({**arguments, **auxiliary}), [])
-    return overlay(arguments, auxiliary, load(*parse_model(pretrained)), pretrained)
+    return overlay(arguments, auxiliary, pretrained, settings.checkpoint.pretrained)
 
 
 def _facts(ready: Prepared) -> Dict[str, Any]:

@@ -113,7 +113,7 @@ def test_texts_that_are_no_graph(text, said):
 
 def test_an_operator_can_be_admitted_by_name_but_not_one_that_runs_code():
     text = _put(("nodes", NORM, "op"), "LRN")
-    assert "--allow-operator LRN admits it" in _refusal(text)
+    assert "admit it by --allow-operator LRN" in _refusal(text)
     head, = read_json(text, "net-symbol.json", allow=["LRN"])
     assert [node.op for node in ordered([head]) if not node.is_variable] == ["Convolution", "LRN", "FullyConnected"]
     for op in FORBIDDEN:

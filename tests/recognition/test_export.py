@@ -81,7 +81,7 @@ def test_torch_and_back(tmp_path):
 
 def test_what_cannot_be_read_is_refused(model, tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
-    for state, message in (("missing.npz", "not found"), ("broken.npz", "not an .npz")):
+    for state, message in (("missing.npz", "not found"), ("broken.npz", "no whole .npz")):
         with pytest.raises(InputError, match=message):
             export.main(["from-torch", "--state", str(tmp_path / state), "--network", "y1", "--out",
                          str(tmp_path / "x")])

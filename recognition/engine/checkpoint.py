@@ -151,7 +151,7 @@ class RunDirectory:
         pointer = self.folder / LAST
         return int(read_json(pointer)["step"]) if pointer.exists() else 0
 
-    def publish(self, checkpoint: Checkpoint, number: int) -> Path:
+    def save_published(self, checkpoint: Checkpoint, number: int) -> Path:
         """Write model-symbol.json and model-NNNN.params; returns the path of the parameters."""
         save(checkpoint, str(self.folder / "model"), number)
         return self.folder / f"model-{number:04d}.params"

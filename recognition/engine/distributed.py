@@ -43,7 +43,7 @@ class FollowerDirectory(RunDirectory):
         """The step noted last."""
         return self._step
 
-    def publish(self, checkpoint: Checkpoint, number: int) -> Path:
+    def save_published(self, checkpoint: Checkpoint, number: int) -> Path:
         """Where the first worker writes it."""
         return self._run.folder / f"model-{number:04d}.params"
 

@@ -98,7 +98,7 @@ class Prepared(NamedTuple):
 
     records: RecordSet
     model: Model
-    parallel: Step
+    training_step: Step
     batches: Batches
     validation: Validation
     missing_targets: List[str]
@@ -136,11 +136,12 @@ def prepare(settings: Settings, where: Place) -> Prepared:
     packs, missing = read_packs(folder, data.val_targets if workers.rank == 0 else (), size)
     checked = manifest.check(folder)
     model = compose(settings.network, settings.loss, records.num_classes, data.per_batch_size)
-    parallel = make_step(settings, model, where, records.num_classes, workers)
-    network = PresentNetwork(model, parallel, where, VALIDATION_BATCH)
-    batches = make_batches(data, settings.loss, size, records, model.head, parallel.replicas, workers.part, network)
-    return Prepared(records, model, parallel, batches, Validation(packs, where, VALIDATION_BATCH), missing, checked,
-                    workers, where)
+    training_step = make_step(settings, model, where, records.num_classes, workers)
+    network = PresentNetwork(model, training_step, where, VALIDATION_BATCH)
+    batches = make_batches(data, settings.loss, size, records, model.head, training_step.replicas, workers.part,
+                           network)
+    return Prepared(records, model, training_step, batches, Validation(packs, where, VALIDATION_BATCH), missing,
+                    checked, workers, where)
 
 
 def begin(settings: Settings, where: Place, run: RunDirectory) -> Trainer:
@@ -159,8 +160,8 @@ def begin(settings: Settings, where: Place, run: RunDirectory) -> Trainer:
         log(line.parameters("loaded", len(start.loaded)))
         for kind, names in (("new", start.new), ("ignored", start.ignored)):
             log(line.parameters(kind, len(names), names))
-    ready.parallel.set_parameters(start.arguments, start.auxiliary)
-    _set_optimizer(ready.parallel, settings.optimizer)
+    ready.training_step.set_parameters(start.arguments, start.auxiliary)
+    _set_optimizer(ready.training_step, settings.optimizer)
     return _trainer(settings, ready, run, log, Position())
 
 
@@ -180,16 +181,16 @@ def resume(where: Place, run: RunDirectory, settings: Settings) -> Trainer:
     if not arrays:
         source = settings.checkpoint.pretrained
         start = _start(settings, ready, load(*parse_model(source)) if source else None)
-        ready.parallel.set_parameters(start.arguments, start.auxiliary)
-    _set_optimizer(ready.parallel, settings.optimizer)
+        ready.training_step.set_parameters(start.arguments, start.auxiliary)
+    _set_optimizer(ready.training_step, settings.optimizer)
     if arrays:
-        ready.parallel.restart(arrays)
+        ready.training_step.restart(arrays)
         ready.batches.restart(arrays)
     return _trainer(settings, ready, run, log, position)
 
 
-def _set_optimizer(parallel: Step, optimizer: OptimizerSettings) -> None:
-    parallel.set_optimizer(optimizer.mom, optimizer.wd, optimizer.multipliers)
+def _set_optimizer(training_step: Step, optimizer: OptimizerSettings) -> None:
+    training_step.set_optimizer(optimizer.mom, optimizer.wd, optimizer.multipliers)
 
 
 def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWriter, position: Position) -> Trainer:
@@ -199,7 +200,7 @@ def _trainer(settings: Settings, ready: Prepared, run: RunDirectory, log: LogWri
     head = head_of(settings.parallelism, settings.loss, ready.place, classes, ready.workers)
     if settings.parallelism.head == AUTO and head != PLAIN:
         log(line.note(f"--head {head} for {classes} identities: the plain head's parameters in less memory"))
-    return Trainer(settings, ready.model, ready.parallel, ready.batches, ready.validation, run, log, position,
+    return Trainer(settings, ready.model, ready.training_step, ready.batches, ready.validation, run, log, position,
                    ready.workers, ready.place.engine.on_gpu(ready.place.devices) == 0)
 
 
@@ -215,7 +216,7 @@ def _start(settings: Settings, ready: Prepared, pretrained: Optional[Checkpoint]
 
 def _facts(ready: Prepared) -> Dict[str, Any]:
     return {"identities": ready.records.identities, "images": ready.records.images,
-            "data_manifest": ready.manifest, "contexts": ready.parallel.replicas,
+            "data_manifest": ready.manifest, "contexts": ready.training_step.replicas,
             ready.place.engine.NAME: ready.place.engine.version(), "validation_sets": list(ready.validation.packs)}
 
 

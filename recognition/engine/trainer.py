@@ -15,7 +15,7 @@ from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
 from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, decide
 from arcface_mxnet.recognition.engine.model import Model
-from arcface_mxnet.recognition.engine.validation import NotFinite, Validated, Validation, published
+from arcface_mxnet.recognition.engine.validation import NotFinite, Validated, Validation, embedding_checkpoint
 from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.progress import bar
@@ -170,7 +170,7 @@ class Trainer:
     def __init__(self, settings: Settings, model: Model, step: Step, batches: Batches,
                  validation: Validation, run: RunDirectory, log: LogWriter, position: Position,
                  workers: Workers = ALONE, on_processors: bool = True) -> None:
-        self.settings, self.model, self.parallel, self.batches = settings, model, step, batches
+        self.settings, self.model, self.training_step, self.batches = settings, model, step, batches
         self.validation, self.run, self.log, self.position = validation, run, log, position
         self.workers = workers
         self._watch_speed = on_processors  # until it has been spoken of once
@@ -206,9 +206,9 @@ class Trainer:
             for text in self.batches.notes():
                 self.log(line.note(text))
             rate = self._rate(self.position.step + 1)
-            self.parallel.seed(self._seed(self.position.step + 1))
-            outcome = self.parallel.forward_backward(batch.data, batch.label, batch.beside)
-            self.parallel.update(rate)
+            self.training_step.seed(self._seed(self.position.step + 1))
+            outcome = self.training_step.forward_backward(batch.data, batch.label, batch.beside)
+            self.training_step.update(rate)
             self.window.add(outcome)
             self.position = dataclasses.replace(self.position, step=self.position.step + 1,
                                                 batch=self.position.batch + 1)
@@ -238,8 +238,8 @@ class Trainer:
             figures = self._close_window()
             self.log(line.epoch_batch(self.position.epoch, batch - frequent, batch,
                                       figures.images_per_second, figures.accuracy, figures.loss))
-            self.metrics.train(step, self.position.epoch, step * self.parallel.batch_size, figures.images_per_second,
-                               rate, figures.accuracy, figures.loss)
+            self.metrics.train(step, self.position.epoch, step * self.training_step.batch_size,
+                               figures.images_per_second, rate, figures.accuracy, figures.loss)
             shown.set_postfix_str(f"acc {figures.accuracy:.3f}")
         if step % RATE_LINE_STEPS == 0:
             self.log(line.lr_batch_epoch(rate, batch, self.position.epoch))
@@ -249,7 +249,7 @@ class Trainer:
     def _validate_and_save(self) -> None:
         self._check_finite()
         step, paused = self.position.step, time.monotonic()
-        checkpoint = published(self.model, self.parallel)
+        checkpoint = embedding_checkpoint(self.model, self.training_step)
         self.validated = []
         for validated in self.validation.run(checkpoint):
             self._report(validated)
@@ -258,7 +258,7 @@ class Trainer:
         self.position = dataclasses.replace(self.position, rules=decision.record)
         if decision.save_as is not None:
             self.log(line.saving(decision.save_as))
-            self.log(line.saved_checkpoint(str(self.run.publish(checkpoint, decision.save_as))))
+            self.log(line.saved_checkpoint(str(self.run.save_published(checkpoint, decision.save_as))))
         if decision.best:
             self.run.save_best(checkpoint, {"step": step, **dict(zip(self.validation.packs, accuracies))})
         if accuracies:
@@ -275,8 +275,8 @@ class Trainer:
         self.log(line.infer_time(seconds))
         self.log(line.xnorm(target, step, result.xnorm))
         self.log(line.accuracy_flip(target, step, result.accuracy, result.std))
-        self.metrics.validation(step, self.position.epoch, step * self.parallel.batch_size, target, result.accuracy,
-                                result.std, result.xnorm, auc=result.auc, seconds=seconds)
+        self.metrics.validation(step, self.position.epoch, step * self.training_step.batch_size, target,
+                                result.accuracy, result.std, result.xnorm, auc=result.auc, seconds=seconds)
 
     def _close_window(self) -> Figures:
         steps, figures = len(self.window), self.window.close()
@@ -286,14 +286,14 @@ class Trainer:
             self._watch_speed = False
         if not figures.finite:
             self._stop_not_finite("the loss")
-        if not self.parallel.gradients_finite():
+        if not self.training_step.gradients_finite():
             self._stop_not_finite("a gradient")
         self._good_step = self.position.step
         return figures
 
     def _check_finite(self) -> None:
         """Nothing is saved that is not finite: the restart point and the best checkpoint stay good."""
-        if not self.parallel.parameters_finite():
+        if not self.training_step.parameters_finite():
             self._stop_not_finite("a parameter")
 
     def _stop_not_finite(self, what: str) -> None:
@@ -304,7 +304,7 @@ class Trainer:
 
     def _save_last(self) -> None:
         self._check_finite()
-        self.run.save_last(self.position, {**self.parallel.restart_arrays(), **self.batches.restart_arrays()})
+        self.run.save_last(self.position, {**self.training_step.restart_arrays(), **self.batches.restart_arrays()})
         self.log(line.saved_last(self.position.step))
 
     def _saved_step(self) -> int:

@@ -89,7 +89,7 @@ class NotFinite(Exception):
     """The network gives embeddings that are not numbers: the run has diverged."""
 
 
-def published(model: Model, step: Step) -> Checkpoint:
+def embedding_checkpoint(model: Model, step: Step) -> Checkpoint:
     """The embedding network with the present values, as it is stored: published names, no head."""
     return embedding_only(Checkpoint(model.embedding, *step.parameters()))
 
@@ -102,7 +102,7 @@ class PresentNetwork:
 
     def __call__(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
         """Embeddings float32 (N, E), not normalised, of blocks of images (n, c, h, w); raises NotFinite."""
-        embedder = Embedder(published(self._model, self._step), self._place, self._batch_size)
+        embedder = Embedder(embedding_checkpoint(self._model, self._step), self._place, self._batch_size)
         rows: List[np.ndarray] = [embedder.embed(block) for block in blocks]
         if not all(np.isfinite(block).all() for block in rows):
             raise NotFinite

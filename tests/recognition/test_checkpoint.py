@@ -101,7 +101,7 @@ def test_published_and_best_checkpoints_load_as_published_ones(run):
     symbol = sym.FullyConnected(sym.Variable("data"), num_hidden=2, name="fc1")
     values = {"fc1_weight": np.ones((2, 3 * 112 * 112), np.float32), "fc1_bias": np.zeros(2, np.float32)}
     checkpoint = Checkpoint(symbol, values, {})
-    path = run.publish(checkpoint, 7)
+    path = run.save_published(checkpoint, 7)
     assert path == run.folder / "model-0007.params"
     run.save_best(checkpoint, {"step": 40, "lfw": 0.9})
     for prefix, epoch in ((run.folder / "model", 7), (run.folder / "best" / "model", 0)):

@@ -35,7 +35,7 @@ def test_multipliers_decide_what_decays(tiny_faces, tmp_path):
     for policy in ("uniform", "honoured"):
         made = trainer(tiny_faces, tmp_path / policy, multipliers=policy, wd=5.0, lr=0.01)
         made.train()
-        values[policy] = made.parallel.parameters()[0]["conv_1_batchnorm_beta"]
+        values[policy] = made.training_step.parameters()[0]["conv_1_batchnorm_beta"]
     assert abs(values["uniform"] - values["honoured"]).max() > 1e-6
     assert (abs(values["uniform"]) ** 2).sum() < (abs(values["honoured"]) ** 2).sum()
 
@@ -47,7 +47,7 @@ def test_multipliers_decide_what_decays(tiny_faces, tmp_path):
 def test_what_is_no_number_stops_the_run_with_its_steps_and_is_not_saved(tiny_faces, tmp_path, monkeypatch, check,
                                                                          frequent, said):
     made = trainer(tiny_faces, tmp_path / "run", max_steps=4, frequent=frequent)
-    monkeypatch.setattr(made.parallel, check, lambda: False)
+    monkeypatch.setattr(made.training_step, check, lambda: False)
     with pytest.raises(InputError, match=said):
         made.train()
     assert not (tmp_path / "run" / "last").exists()

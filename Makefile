@@ -46,7 +46,7 @@ smoke: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slow" $(SMOKE)
 
 docs: setup
-	@$(BIN)/python -m mkdocs --version >/dev/null 2>&1 || $(BIN)/python -m pip install --disable-pip-version-check -q -e '.[docs]'
+	@$(BIN)/python -m mkdocs --version >/dev/null 2>&1 || $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-docs.txt
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo site/index.html
 
@@ -58,12 +58,14 @@ lint: setup
 # could not resolve it; setting up installs without resolving.
 UPGRADE ?= --upgrade
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.8 --generate-hashes --no-annotate \
-	--custom-compile-command "make lock" --quiet $(UPGRADE) $(addprefix --extra ,onnxruntime search tensorboard dev)
+	--custom-compile-command "make lock" --quiet $(UPGRADE)
+LOCKED_EXTRAS = $(addprefix --extra ,onnxruntime openvino search tensorboard dev)
 lock: setup
 	@$(BIN)/python -m pip install --disable-pip-version-check -q uv
-	@echo mxnet==1.9.1 | $(LOCK) - --extra mxnet -o requirements-cpu.txt
-	@echo mxnet-cu112==1.9.1 | $(LOCK) - --extra gpu -o requirements.txt
-	@$(LOCK) --extra torch -o requirements-torch.txt
+	@echo mxnet==1.9.1 | $(LOCK) - $(LOCKED_EXTRAS) --extra mxnet -o requirements-cpu.txt
+	@echo mxnet-cu112==1.9.1 | $(LOCK) - $(LOCKED_EXTRAS) --extra gpu -o requirements.txt
+	@$(LOCK) $(LOCKED_EXTRAS) --extra torch -o requirements-torch.txt
+	@$(LOCK) --extra docs -c requirements-cpu.txt -o requirements-docs.txt
 	@$(MAKE) test
 
 # The tools have environments of their own: what they need is no part of the project.

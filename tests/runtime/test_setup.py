@@ -62,7 +62,7 @@ def test_without_a_wheel_of_mxnet_the_other_engine_is_installed(wheel):
         choose_requirements(["mxnet"], [])
 
 
-@pytest.mark.parametrize("name", [CPU, GPU, TORCH])
+@pytest.mark.parametrize("name", [CPU, GPU, TORCH, "requirements-docs.txt"])
 def test_every_locked_package_has_one_version_and_hashes(name):
     blocks = re.split(r"\n(?=[A-Za-z])", (ROOT / name).read_text())[1:]
     assert len(blocks) > 100

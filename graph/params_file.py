@@ -17,12 +17,13 @@ from typing import BinaryIO, Collection, Dict, List, Mapping, Optional, Tuple
 
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.reading import open_file
 
 import numpy
 
 Arrays = Dict[str, numpy.ndarray]
 
-LFS_START = b"version https://git-lfs.github.com/spec/"
+_REMEDY = "give the parameter file of a checkpoint"
 _LIST_MAGIC = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _MOST_DIMENSIONS = 8
@@ -100,11 +101,7 @@ def read_arrays(path: PathLike, allow_nonfinite: bool = False) -> Arrays:
     Raises InputError naming the file (and array) when it is missing, a Git LFS pointer, of another kind, damaged, has
     sparse, empty or unnamed arrays or two of one name, or, unless `allow_nonfinite`, a value that is not finite.
     """
-    try:
-        stream = open(path, "rb")
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from None
-    with stream:
+    with open_file(path, _REMEDY) as stream:
         reader = _Reader(stream, path)
         _check_start(reader)
         total = reader.count(_SMALLEST_ARRAY, "arrays")
@@ -169,19 +166,9 @@ def as_float32(array: numpy.ndarray, name: str, origin: str) -> numpy.ndarray:
     return narrowed
 
 
-def check_not_lfs_pointer(path: PathLike, start: bytes) -> None:
-    """Raise InputError when the first bytes of a file are those of a Git LFS pointer."""
-    if start.startswith(LFS_START):
-        raise InputError(f"{os.fspath(path)}: a Git LFS pointer, not the file: run git lfs pull")
-
-
 def _check_start(reader: _Reader) -> None:
-    start = reader.stream.read(len(LFS_START))
-    check_not_lfs_pointer(reader.path, start)
-    reader.stream.seek(0)
-    if len(start) < 16 or struct.unpack("<Q", start[:8])[0] != _LIST_MAGIC:
+    if reader.left < 16 or reader.numbers("QQ", "its head")[0] != _LIST_MAGIC:  # the second is reserved
         raise reader.fail("not an MXNet parameter file")
-    reader.numbers("QQ", "its head")  # the second is reserved
 
 
 def _array_header(reader: _Reader, what: str) -> _Stored:

@@ -24,9 +24,9 @@ from arcface_mxnet.graph.operators import (
     state_inputs,
     values,
 )
-from arcface_mxnet.graph.params_file import check_not_lfs_pointer
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.reading import read_file as read_bytes
 
 Entry = Tuple["Node", int]  # a node and which of its outputs
 
@@ -114,15 +114,7 @@ def read_file(path: PathLike, allow: Collection[str] = ()) -> List[Entry]:
     """The heads of the graph in a file; see `read_json`. InputError also when it is missing, a Git LFS pointer, or
     larger than any graph.
     """
-    try:
-        with open(path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            content = stream.read(min(size, _MOST_BYTES) + 1)
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from None
-    check_not_lfs_pointer(path, content)
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{os.fspath(path)}: {size} bytes; no graph has more than {_MOST_BYTES}")
+    content = read_bytes(path, "give the symbol file of a checkpoint", _MOST_BYTES)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

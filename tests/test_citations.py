@@ -132,7 +132,8 @@ def test_commands_and_modules_named_in_the_code_are_there():
         commands = [(line, match[1]) for line, match in found(rf"\bpython ((?:{packages})/[\w/]+\.py)\b", text)]
         missing += [f"{path}:{line}: {match[0]}: say arcface_mxnet.{match[1]}"
                     for line, match in found(rf"\bpython3? -m ((?:{'|'.join(INSTALLED)})(?:\.\w+)*)", text)]
-        names = [(line, match[1]) for line, match in found(r"(?<![\w/.])arcface_mxnet\.((?!__)\w+(?:\.[A-Za-z_]\w*)*)", text)]
+        names = [(line, match[1]) for line, match
+                 in found(r"(?<![\w/.])arcface_mxnet\.((?!__)\w+(?:\.[A-Za-z_]\w*)*)", text)]
         names += [(line, match[1]) for line, match in found(rf"`((?:{packages})(?:\.[A-Za-z_]\w*)+)`", text)
                   if not match[1].endswith((".py", ".json", ".csv", ".md"))]
         missing += [f"{path}:{line}: {name}" for line, name in commands if not (ROOT / name).exists()]

@@ -1,7 +1,9 @@
 from arcface_mxnet.engines.base import engine, installed
+from arcface_mxnet.engines.initial import GAUSSIAN_FAMILIES
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.recognition.engine.setup import overlay
+from arcface_mxnet.recognition.networks import families
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -42,6 +44,10 @@ def test_initial_values_are_the_originals(name):
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_gaussian_families_are_registered():
+    assert set(GAUSSIAN_FAMILIES) <= set(families())
+
+
 def test_other_families_are_uniform_over_the_inputs(name):
     weight = start(family="fmobilenet", name=name)[0]["pre_fc1_weight"]
     bound = np.sqrt(2 * 3 / 512) / np.sqrt(3)

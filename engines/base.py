@@ -88,6 +88,7 @@ class Numerics:
     compile: bool = False
     graphs: bool = False
     mirror: bool = False  # compute activations again in the backward pass instead of keeping them
+    shared_masks: bool = False  # dropout masks of engines.draws where an engine has a generator of its own
 
 
 FLOAT32 = Numerics()

@@ -140,6 +140,8 @@ class PrecisionSettings:
     channels_last: str = setting(AUTO, "PyTorch: maps stored pixel by pixel; auto: where that was faster",
                                  flag="--channels-last", choices=(AUTO, "on", "off"))
     compile: bool = setting(False, "PyTorch: torch.compile; minutes at the start", flag="--compile")
+    shared_masks: bool = setting(False, "MXNet: the dropout masks that the other engines draw, not its own",
+                                 flag="--shared-masks")
     cuda_graphs: bool = setting(False, "PyTorch: one launch for a whole step", flag="--cuda-graphs")
 
     def first_scale(self, original: bool) -> float:
@@ -208,6 +210,7 @@ class Settings:
         given = self.precision
         return Numerics(bf16=given.bf16, fp16=given.fp16, loss_scale=given.first_scale(self.original), tf32=given.tf32,
                         autotune=given.autotune, compile=given.compile, graphs=given.cuda_graphs, mirror=given.mirror,
+                        shared_masks=given.shared_masks,
                         channels_last=None if given.channels_last == AUTO else given.channels_last == "on")
 
     def as_json(self) -> Dict[str, Any]:

@@ -2,6 +2,7 @@
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.engines.base import DATA, LABEL, Beside, Outcome
+from arcface_mxnet.engines.draws import dropout_mask, mask_keys
 from arcface_mxnet.engines.loss_scale import SCALE, SCALE_STATE, LossScale
 from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, put, to_mxnet, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
@@ -35,6 +36,8 @@ class DataParallel:
             shapes[LABEL] = (self._share,)
         shapes.update({name: value.shape for name, value in program.states.items()})
         shapes.update({name: (self._share,) for name in program.inputs})
+        shapes.update({mask.name: mask.shape for mask in program.masks})
+        self._seed = 0
         self._trained, self._auxiliary = program.trained, program.auxiliary
         requests = {name: "null" for name in program.symbol.list_arguments()}
         requests.update({name: "write" for name in self._trained})
@@ -59,6 +62,7 @@ class DataParallel:
 
     def seed(self, number: int) -> None:
         """What the dropout masks of the next step are a function of."""
+        self._seed = number
         mx.random.seed(number)
 
     def set_parameters(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
@@ -109,7 +113,15 @@ class DataParallel:
                 executor.arg_dict[LABEL][:] = labels[rows]
             for name in self.program.inputs:
                 executor.arg_dict[name][:] = others[name][rows]
+            for mask in self.program.masks:
+                executor.arg_dict[mask.name][:] = dropout_mask(mask.shape, mask_keys(self._seed, mask.number),
+                                                               mask.dropped, self._first_row(index))
             executor.forward(is_train=True)
+
+    def _first_row(self, index: int) -> int:
+        """Where the share of a context begins in the batch of all workers."""
+        rank = self._store.rank if self._store is not None else 0
+        return (rank * self.replicas + index) * self._share
 
     def update(self, rate: float) -> bool:
         """Sum the gradients over contexts (and workers) and take one SGD step at `rate` on each.

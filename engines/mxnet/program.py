@@ -1,15 +1,24 @@
 """The form of a stored program that MXNet executes; needs no MXNet."""
-from typing import List, Mapping, NamedTuple, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.engines import base
 from arcface_mxnet.engines.base import DATA, FLOAT32, LABEL, Numerics
 from arcface_mxnet.engines.mxnet.mixed_precision import SCALE, bfloat16_form, scaled_gradient
-from arcface_mxnet.graph.nodes import Graph
+from arcface_mxnet.graph.nodes import Entry, Graph, Node, output_shapes
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.training import TrainingForm, training_form
 
 import numpy as np
+
+
+class Mask(NamedTuple):
+    """The variable `name` that takes the place of the dropout node number `number`: a mask of `shape`, fed."""
+
+    name: str
+    number: int
+    shape: Tuple[int, ...]
+    dropped: float
 
 
 class Program(NamedTuple):
@@ -19,7 +28,7 @@ class Program(NamedTuple):
     the run form that the stored form does not have; `states` are variables fed and replaced by the outputs
     "state:NAME" instead of being trained; `attributes` are the variables' attributes (multipliers); `inputs` are the
     variables fed with each batch beside its labels; `scaled` are the arguments whose gradients come multiplied by the
-    constant `loss_scale`, where there is one.
+    constant `loss_scale`, where there is one; `masks` are fed in the place of MXNet's own dropout.
     """
 
     symbol: Symbol
@@ -29,6 +38,7 @@ class Program(NamedTuple):
     attributes: Mapping[str, Mapping[str, str]]
     inputs: Tuple[str, ...] = ()
     scaled: Tuple[str, ...] = ()
+    masks: Tuple[Mask, ...] = ()
 
     @property
     def auxiliary(self) -> List[str]:
@@ -38,7 +48,7 @@ class Program(NamedTuple):
     @property
     def trained(self) -> List[str]:
         """Arguments that SGD updates."""
-        fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states}
+        fed = {DATA, LABEL, *self.inputs, *self.constants, *self.states, *(mask.name for mask in self.masks)}
         return [name for name in self.symbol.list_arguments() if name not in fed]
 
 
@@ -49,7 +59,10 @@ def executed(program: base.Program, images: Sequence[int], numerics: Numerics = 
     bf16 and a loss scale reach up to the network's last node.
     """
     scaled: Tuple[str, ...] = ()
+    masks: Tuple[Mask, ...] = ()
     rewritten = not program.original
+    if numerics.shared_masks:
+        program, masks = _masked(program, images)
     form = TrainingForm(program.symbol, {})
     if numerics.bf16 or numerics.loss_scale != 1.0:
         reduced = _reduced(_network(program), images, numerics, rewritten)
@@ -59,7 +72,25 @@ def executed(program: base.Program, images: Sequence[int], numerics: Numerics = 
     elif rewritten:
         form = training_form(program.symbol, images)
     return Program(form.symbol, program.roles, form.constants, program.states, program.attributes, program.inputs,
-                   scaled)
+                   scaled, masks)
+
+
+def _masked(program: base.Program, images: Sequence[int]) -> Tuple[base.Program, Tuple[Mask, ...]]:
+    """The program with a product with a fed mask in the place of each dropout, and what these masks are."""
+    shapes, graph = output_shapes(program.symbol, images), Graph.of(program.symbol)
+    masks: List[Mask] = []
+    numbers = {node.name: number for number, node in enumerate(
+        node for node in program.symbol.nodes() if node.op == "Dropout")}
+
+    def product(node: Node) -> Optional[Entry]:
+        if node.op != "Dropout":
+            return None
+        mask = Mask(f"{node.name}_mask", numbers[node.name], shapes[node.name], float(node.values()["p"]))
+        masks.append(mask)
+        return (Node("elemwise_mul", node.name, {}, [node.inputs[0], (Node("null", mask.name), 0)]), 0)
+
+    graph.replace(product)
+    return program._replace(symbol=graph.symbol()), tuple(masks)
 
 
 def _network(program: base.Program) -> Symbol:

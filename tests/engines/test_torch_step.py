@@ -16,11 +16,11 @@ from tests.engines import step_lab as lab  # noqa: E402
 WARM, STEPS, RATE = 30, 20, 0.001
 
 
-def mxnet_step(replicas):
+def mxnet_step(replicas, **more):
     """The same run on MXNet."""
     pytest.importorskip("mxnet")
     from tests.engines import mxnet_lab
-    return mxnet_lab.mxnet_step(replicas)
+    return mxnet_lab.mxnet_step(replicas, **more)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,18 @@ def test_parameters_after_twenty_steps_are_mxnets(trained, replicas):
     # A fixed scale is written 1 before each step and decays after it.
     np.testing.assert_allclose(left["arg:fc1_gamma"], right["arg:fc1_gamma"], atol=1e-7)
     assert left["arg:fc1_gamma"][0] < 1
+
+
+def test_with_dropout_and_shared_masks_parameters_are_mxnets(trained):
+    shared = mxnet_step(2, dropped=0.4, numerics=Numerics(shared_masks=True))
+    found, own = lab.torch_step(2, dropped=0.4), mxnet_step(2, dropped=0.4)
+    for step in (shared, found, own):
+        step.restart(trained)
+        lab.run(step, range(STEPS), RATE)
+    expected = shared.restart_arrays()
+    assert set(expected) == set(found.restart_arrays()) == set(own.restart_arrays())
+    assert lab.apart(found.restart_arrays(), expected, "arg:") < 1e-6
+    assert lab.apart(own.restart_arrays(), expected, "arg:") > 1e-5
 
 
 def test_a_run_goes_from_mxnet_to_pytorch_and_back(trained):
@@ -204,3 +216,14 @@ def launched(folder):
     running = [subprocess.Popen([sys.executable, "-m", "tests.engines.process_lab", str(folder)], cwd=root,
                                 env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_step(trained):
+    """torch.compile takes the whole interpreted graph, statistics and gradients included."""
+    expected, found = lab.torch_step(), lab.torch_step(numerics=Numerics(compile=True))
+    for step in (expected, found):
+        step.restart(trained)
+    assert lab.run(found, range(5), RATE) == pytest.approx(lab.run(expected, range(5), RATE), abs=1e-5)
+    for kind, tolerance in (("arg:", 1e-6), ("momentum:", 1e-4), ("aux:", 1e-6)):
+        assert lab.apart(found.restart_arrays(), expected.restart_arrays(), kind) < tolerance, kind

@@ -43,11 +43,11 @@ def test_initial_values_are_the_originals(name):
     assert value["fc7_weight"].std() == pytest.approx(0.01, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ENGINES)
 def test_gaussian_families_are_registered():
     assert set(GAUSSIAN_FAMILIES) <= set(families())
 
 
+@pytest.mark.parametrize("name", ENGINES)
 def test_other_families_are_uniform_over_the_inputs(name):
     weight = start(family="fmobilenet", name=name)[0]["pre_fc1_weight"]
     bound = np.sqrt(2 * 3 / 512) / np.sqrt(3)

@@ -9,7 +9,6 @@ from arcface_mxnet.runtime.files import PathLike
 
 import cv2
 import numpy as np
-import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -230,8 +229,12 @@ _STRIDES = (8, 16, 32)
 _ANCHORS = 2
 
 
-def open_session(path: PathLike) -> onnxruntime.InferenceSession:
+def open_session(path: PathLike) -> Any:
     """An ONNX file ready to run on the CPU; raises InputError naming the file when it is not one."""
+    try:
+        import onnxruntime  # only detectors in ONNX files need it
+    except ImportError:
+        raise InputError(f"{path}: needs onnxruntime, which is not installed; pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

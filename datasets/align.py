@@ -33,12 +33,12 @@ def align(image: np.ndarray, points: np.ndarray, size: Tuple[int, int] = (112, 1
     return cv2.warpAffine(image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR)
 
 
-def parse_size(text: str) -> Tuple[int, int]:
-    """"112x112" or "112x96" (height x width) -> (height, width); raises InputError naming the known ones."""
-    known = {f"{height}x{width}": (height, width) for height, width in REFERENCES}
-    if text not in known:
-        raise unknown("crop size", text, list(known))
-    return known[text]
+def known_crop(size: Tuple[int, int]) -> Tuple[int, int]:
+    """(height, width) again, where five points are defined for it; raises InputError naming those there are."""
+    if size not in REFERENCES:
+        raise InputError(f"--size {size[0]},{size[1]}: crops are of "
+                         + " or ".join(f"{height},{width}" for height, width in REFERENCES))
+    return size
 
 
 def open_detector(kind: str, model: PathLike) -> Detector:

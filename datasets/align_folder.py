@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, parse_size, read_points, rescale
+from arcface_mxnet.datasets.align import DETECTORS, align, known_crop, open_detector, read_points, rescale
 from arcface_mxnet.datasets.detect import Detector, Face, choose
 from arcface_mxnet.datasets.image_headers import image_suffixes
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, read_image
 from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -139,11 +140,12 @@ def _write_report(folder: Path, report: AlignReport) -> None:
         stream.writelines(f"{name}\t{reason}\n" for name, reason in report.missed)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("source", help="folder of photographs, or one photograph")
     parser.add_argument("output", help="folder to write; must not exist yet")
-    parser.add_argument("--size", default="112x112", help="height x width: 112x112 (default) or 112x96")
+    parser.add_argument("--size", type=height_and_width, default="112,112", metavar="H,W",
+                        help="height and width: 112,112 (default) or 112,96")
     parser.add_argument("--points", help="file of `path x1 y1 ... x5 y5`, paths relative to the source folder")
     parser.add_argument("--points-width", type=float, metavar="PIXELS",
                         help="width of the pictures the points were measured in, if they have been resized since")
@@ -164,7 +166,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
         raise InputError(f"--detector {args.detector}: needs --detector-model PATH")
     else:
         find = find_by_detector(open_detector(args.detector, args.detector_model), args.all_faces)
-    report = align_folder(args.source, args.output, find, parse_size(args.size), args.png, args.tiff)
+    report = align_folder(args.source, args.output, find, known_crop(args.size), args.png, args.tiff)
     sys.stdout.write(f"{len(report.crops)} crops in {args.output}; {len(report.missed)} pictures without one"
                      f"{f', listed in {Path(args.output) / MISSED_FILE}' if report.missed else ''}\n")
     for name, reason in report.missed[:10]:

@@ -26,6 +26,7 @@ from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit,
 from arcface_mxnet.datasets.record_writer import JOURNAL, PartialSet
 from arcface_mxnet.datasets.records import write_names
 from arcface_mxnet.datasets.whole_folder import must_be_free, put_in_place
+from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
@@ -191,12 +192,13 @@ def _write_skipped(partial: PartialSet) -> None:
             stream.write(f"{name}\t{reason}\n".encode("utf-8", "surrogateescape"))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The flags of the verb."""
     parser.add_argument("source", metavar="SOURCE", help="folder, .zip, .tar or .lst")
     parser.add_argument("out", metavar="OUT", help="folder of the new set; must not exist yet")
     parser.add_argument("--root", help="folder the paths of a .lst start from (default: the folder of the list)")
-    parser.add_argument("--size", default="112,112", metavar="H,W", help="height and width of the images (112,112)")
+    parser.add_argument("--size", type=height_and_width, default="112,112", metavar="H,W",
+                        help="height and width of the images (default 112,112)")
     parser.add_argument("--renumber", action="store_true", help="close gaps between the labels of a list")
     parser.add_argument("--resize", action="store_true", help="scale crops of another size")
     parser.add_argument("--points", metavar="FILE", help="align to the points of this file (`path x1 y1 ... x5 y5`)")
@@ -209,7 +211,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Optional[int]:
     """The verb."""
-    size = parse_size(args.size)
     must_be_free(args.out)
     if Path(args.source).suffix == ".lst":
         source = from_list(args.source, args.root, args.renumber, args.tiff)
@@ -220,7 +221,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
                          f"such as {source.passed_over[0]}\n")
     find, alignment = _alignment(args, source)
     try:
-        short = build(source, args.out, size, args.resize, find, alignment, args.skip, args.threads)
+        short = build(source, args.out, args.size, args.resize, find, alignment, args.skip, args.threads)
     except KeyboardInterrupt:
         sys.stderr.write(f"stopped; the same command goes on from {args.out}.partial\n")
         raise
@@ -238,11 +239,3 @@ def _alignment(args: argparse.Namespace, source: ImageList) -> Tuple[Optional[Fi
         return (find_by_detector(open_detector(args.detector, args.detector_model)),
                 f"five points by {args.detector}, {Path(args.detector_model).name}")
     return None, "five points of the list" if source.points else "as given"
-
-
-def parse_size(text: str) -> Tuple[int, int]:
-    """`H,W` as (height, width); raises InputError."""
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() and 0 < int(part) < 4096 for part in parts):
-        raise InputError(f"--size {text}: give height and width, such as 112,112")
-    return int(parts[0]), int(parts[1])

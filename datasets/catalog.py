@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.progress import bar
@@ -168,7 +169,7 @@ def find_set(name: str) -> PublishedSet:
 __all__ = ["PublishedSet", "TEST_SETS", "TRAINING_SETS", "find_set", "look", "test_set", "training_set"]
 
 EXAMPLE = ("  python datasets/prepare.py catalog\n"
-           "  python datasets/prepare.py catalog emore glint360k --root /data --verify")
+           "  python datasets/prepare.py catalog emore glint360k --data /data --verify")
 ROOT = "data"  # where the training program looks for a preset's folder
 
 
@@ -248,10 +249,12 @@ def _paragraph(entry: PublishedSet, here: Presence) -> List[str]:
     return lines
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("names", nargs="*", help="sets to describe (default: all)")
-    parser.add_argument("--root", default=ROOT, help=f"folder the sets' folders are in (default: {ROOT})")
+    parser.add_argument("--data", default=ROOT, metavar="DIR",
+                        help=f"folder the sets' folders are in (default: {ROOT})")
+    parser.renamed("--root", to="--data")
     parser.add_argument("--verify", action="store_true", help="hash the files whose hashes are known")
 
 
@@ -260,7 +263,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
     entries = [find_set(name) for name in args.names] or [*TRAINING_SETS.values(), *TEST_SETS.values()]
     different = False
     for entry in entries:
-        here = look(entry, args.root, args.verify)
+        here = look(entry, args.data, args.verify)
         different = different or "another edition" in here.checked.values()
         sys.stdout.write("\n".join(_paragraph(entry, here)) + "\n\n")
     return 1 if different else 0

@@ -1,7 +1,7 @@
 """Clean a record set as the paper did, half by machine and half by eye.
 
 Every image is ranked by its angle to the centre of its identity (or to the dominant one of several sub-centres); images
-beyond --max-angle are to be dropped, and identities whose centres are close are put to a person. --report writes ranks,
+beyond --degrees are to be dropped, and identities whose centres are close are put to a person. --report writes ranks,
 proposals and review.html, a page with the images in question; the decisions saved there are read back by --decisions.
 --out writes the cleaned set. The paper drops beyond 75 degrees from the dominant of three sub-centres.
 """
@@ -23,6 +23,7 @@ from arcface_mxnet.datasets.inspect_set import Decisions, Doubt, Question, read_
 from arcface_mxnet.datasets.records import RecordSet, read_names
 from arcface_mxnet.datasets.subset_merge import Group, positions_by_class, write_selected
 from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -30,8 +31,8 @@ from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
 
-EXAMPLE = ("  python datasets/prepare.py clean data/mine --embeddings mine.npy --report review/\n"
-           "  python datasets/prepare.py clean data/mine --embeddings mine.npy --decisions decisions.json "
+EXAMPLE = ("  python datasets/prepare.py clean data/mine --features mine.npy --report review/\n"
+           "  python datasets/prepare.py clean data/mine --features mine.npy --decisions decisions.json "
            "--out data/clean")
 MAX_ANGLE = 75.0  # degrees; v4 Table 3, row 7
 SAME_COSINE = 0.5
@@ -191,13 +192,15 @@ def write_report(records: RecordSet, findings: Findings, folder: PathLike, max_a
         write_page(staging / "review.html", str(records.folder.name), intro, asked, lambda key: records.read(key)[1])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("source", metavar="SET", help="record set to clean; it is only read")
-    parser.add_argument("--embeddings", required=True, metavar="NPY", help="its embeddings, one row an image, in order")
+    parser.add_argument("--features", required=True, metavar="NPY", help="its embeddings, one row an image, in order")
     parser.add_argument("--report", metavar="DIR", help="write ranks, proposals and the review page here")
     parser.add_argument("--out", metavar="SET", help="write the cleaned set here")
-    parser.add_argument("--max-angle", type=float, default=MAX_ANGLE, help="drop beyond so many degrees (75)")
+    parser.add_argument("--degrees", type=float, default=MAX_ANGLE, help="drop beyond so many degrees (75)")
+    parser.renamed("--max-angle", to="--degrees")
+    parser.renamed("--embeddings", to="--features")
     parser.add_argument("--sub-centres", type=int, default=1, metavar="K", help="sub-centres in each identity (1)")
     parser.add_argument("--centres", metavar="NPY", help="trained sub-centres instead, k rows to a class")
     parser.add_argument("--same-cosine", type=float, default=SAME_COSINE, help="ask about identities so close (0.5)")
@@ -215,20 +218,20 @@ def run(args: argparse.Namespace) -> Optional[int]:
         must_be_free(folder)
     decided = read_decisions(args.decisions) if args.decisions else None
     with RecordSet.open(args.source) as records:
-        findings = examine(records, args.embeddings, args.sub_centres, args.centres, args.same_cosine)
-        groups = select(records, findings, args.max_angle, decided, args.merge_cosine, args.min_images)
+        findings = examine(records, args.features, args.sub_centres, args.centres, args.same_cosine)
+        groups = select(records, findings, args.degrees, decided, args.merge_cosine, args.min_images)
         if args.report:
-            write_report(records, findings, args.report, args.max_angle, args.most, args.merge_cosine)
+            write_report(records, findings, args.report, args.degrees, args.most, args.merge_cosine)
             sys.stdout.write(f"{Path(args.report) / 'review.html'}: open it in a browser\n")
         left = sum(len(places) for _, places in groups)
         sys.stdout.write(f"{records.images} images of {records.identities} identities -> {left} of {len(groups)}\n")
         if args.out:
-            why = f"cleaned at {args.max_angle:g} degrees{f', decisions of {args.decisions}' if decided else ''}"
+            why = f"cleaned at {args.degrees:g} degrees{f', decisions of {args.decisions}' if decided else ''}"
             sys.stdout.write(f"{args.out}: manifest {write_selected(records, groups, args.out, why)}\n")
     return 0
 
 
-EXCLUDE_EXAMPLE = ("  python datasets/prepare.py exclude data/mine data/no_overlap --embeddings mine.npy "
+EXCLUDE_EXAMPLE = ("  python datasets/prepare.py exclude data/mine data/no_overlap --features mine.npy "
                    "--test facescrub.npy --test-ids facescrub_ids.txt")
 COSINE = 0.4
 LIST_FILE = "excluded.tsv"
@@ -296,12 +299,14 @@ def exclude(source: PathLike, out: PathLike, embeddings: PathLike, tests: Sequen
     return removed
 
 
-def add_exclude_arguments(parser: argparse.ArgumentParser) -> None:
+def add_exclude_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("source", metavar="SET", help="training set; it is only read")
     parser.add_argument("out", metavar="OUT", help="folder of the set without the overlap; must not exist yet")
-    parser.add_argument("--embeddings", required=True, metavar="NPY", help="embeddings of the set, one row an image")
-    parser.add_argument("--test", required=True, nargs="+", metavar="NPY", help="embeddings of the test sets")
+    parser.add_argument("--features", required=True, metavar="NPY", help="embeddings of the set, one row an image")
+    parser.add_argument("--test-features", required=True, nargs="+", metavar="NPY", help="embeddings of the test sets")
+    parser.renamed("--embeddings", to="--features")
+    parser.renamed("--test", to="--test-features")
     parser.add_argument("--test-ids", nargs="+", metavar="TXT",
                         help="identity of each of their rows, one a line (default: every row its own)")
     parser.add_argument("--cosine", type=float, default=COSINE, help="remove from this cosine up (0.4)")
@@ -314,9 +319,11 @@ def run_exclude(args: argparse.Namespace) -> Optional[int]:
     model.
     """
     must_be_free(args.out)
-    if args.test_ids and len(args.test_ids) != len(args.test):
-        raise InputError(f"--test-ids: {len(args.test_ids)} files for {len(args.test)} test sets; give one for each")
-    tests = [test_centres(path, ids) for path, ids in zip(args.test, args.test_ids or [None] * len(args.test))]
-    removed = exclude(args.source, args.out, args.embeddings, tests, args.cosine)
+    if args.test_ids and len(args.test_ids) != len(args.test_features):
+        raise InputError(f"--test-ids: {len(args.test_ids)} files for {len(args.test_features)} test sets; give one "
+                         "for each")
+    lists = args.test_ids or [None] * len(args.test_features)
+    tests = [test_centres(path, ids) for path, ids in zip(args.test_features, lists)]
+    removed = exclude(args.source, args.out, args.features, tests, args.cosine)
     sys.stdout.write(f"{args.out}: {len(removed)} identities removed, listed in {Path(args.out) / LIST_FILE}\n")
     return 0

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.datasets.align import parse_size
 from arcface_mxnet.datasets.image_headers import image_suffixes
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, read_image, suffix
 from arcface_mxnet.datasets.manifest import describe_pack
 from arcface_mxnet.datasets.pair_folds import FOLDS, dealt_order
 from arcface_mxnet.datasets.pairs import read_pack, write_pack
 from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.errors import InputError, unknown
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -265,14 +265,15 @@ def flatten_pack(pack: PathLike, output: PathLike) -> int:
     return len(read.same)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("source", help="pair list, CFP's folder, or with --flat a .bin pack")
     parser.add_argument("output", help=".bin pack to write, or with --flat a folder; must not exist yet")
     parser.add_argument("--images", help="folder of aligned images the list's paths are relative to")
     parser.add_argument("--form", default="auto", choices=["auto", *FORMS, "cfp-fp", "cfp-ff"],
                         help="form of the list (default: told by its lines)")
-    parser.add_argument("--size", default="112x112", help="height x width the images must have")
+    parser.add_argument("--size", type=height_and_width, default="112,112", metavar="H,W",
+                        help="height and width the images must have (default 112,112)")
     parser.add_argument("--flat", action="store_true", help="the other way: a pack to images and a list")
 
 
@@ -288,7 +289,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
     pairs = deal_into_folds(listed)
     if pairs != listed:
         sys.stdout.write(f"{args.source}: sorted by kind of pair; dealt into {FOLDS} folds of both kinds\n")
-    pack_pairs(pairs, args.images, args.output, parse_size(args.size))
+    pack_pairs(pairs, args.images, args.output, args.size)
     same = sum(pair.same for pair in pairs)
     sys.stdout.write(f"{args.output}: {len(pairs)} pairs, {same} genuine and {len(pairs) - same} impostor\n")
     return 0

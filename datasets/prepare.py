@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
+from arcface_mxnet.runtime.arguments import Parser, called
 from arcface_mxnet.runtime.errors import loading, run_command, unknown
 
 
@@ -51,31 +52,38 @@ VERBS: Dict[str, Verb] = {
 _EPILOG = "example:\n  python datasets/prepare.py build photos/ data/mine\n  python datasets/prepare.py VERB --help"
 
 
-def _overview() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line above the verbs."""
     lines = "\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items())
-    parser = argparse.ArgumentParser(prog="prepare.py", description="Prepare face data.\n\nverbs:\n" + lines,
-                                     epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("Prepare face data.\n\nverbs:\n" + lines, _EPILOG)
     parser.add_argument("verb", metavar="VERB", help="one of the verbs above")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def verb_module(name: str) -> ModuleType:
+    """The module of a verb; raises InputError for a verb that is not known."""
+    if name not in VERBS:
+        raise unknown("verb", name, list(VERBS))
+    with loading():
+        return importlib.import_module(f"arcface_mxnet.datasets.{VERBS[name].module}")
+
+
+def verb_parser(name: str, prog: Optional[str] = None) -> Parser:
+    """The command line of a verb."""
+    verb, module = VERBS[name], verb_module(name)
+    description = inspect.getdoc(verb.named(module, "run")) if verb.part else module.__doc__
+    parser = Parser(description, f"example:\n{verb.named(module, 'EXAMPLE')}", prog or f"{called()} {name}")
+    verb.named(module, "add_arguments")(parser)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
     """Run one verb; returns its exit status (None and 0 are success, 1 means "checked and found wanting")."""
     given = list(sys.argv[1:] if argv is None else argv)
-    chosen = _overview().parse_args(given[:1])
-    if chosen.verb not in VERBS:
-        raise unknown("verb", chosen.verb, list(VERBS))
-    verb = VERBS[chosen.verb]
-    with loading():
-        module = importlib.import_module(f"arcface_mxnet.datasets.{verb.module}")
-    run = verb.named(module, "run")
-    parser = argparse.ArgumentParser(prog=f"prepare.py {chosen.verb}",
-                                     description=inspect.getdoc(run) if verb.part else module.__doc__,
-                                     epilog=f"example:\n{verb.named(module, 'EXAMPLE')}",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    verb.named(module, "add_arguments")(parser)
-    return run(parser.parse_args(given[1:]))
+    name = build_parser().parse_args(given[:1]).verb
+    module = verb_module(name)
+    return VERBS[name].named(module, "run")(verb_parser(name).parse_args(given[1:]))
 
 
 if __name__ == "__main__":

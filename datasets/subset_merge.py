@@ -11,13 +11,15 @@ from arcface_mxnet.datasets.embedding_angles import load_embeddings
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet, read_names, write_names
 from arcface_mxnet.datasets.whole_folder import must_be_free, whole_folder
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
 
 import numpy as np
 
-SUBSET_EXAMPLE = "  python datasets/prepare.py subset data/faces_emore data/emore_10k --identities 10000 --images 50"
+SUBSET_EXAMPLE = ("  python datasets/prepare.py subset data/faces_emore data/emore_10k --identities 10000 "
+                  "--images-per-identity 50")
 
 
 def subset(source: PathLike, out: PathLike, identities: Optional[int] = None, images: Optional[int] = None,
@@ -59,12 +61,13 @@ def _choose(records: RecordSet, counts: np.ndarray, wanted: Optional[int], chanc
     return np.sort(by_images[places.astype(np.int64)])
 
 
-def add_subset_arguments(parser: argparse.ArgumentParser) -> None:
+def add_subset_arguments(parser: Parser) -> None:
     """The flags of the verb."""
     parser.add_argument("source", metavar="SET", help="folder or .rec of the set")
     parser.add_argument("out", metavar="OUT", help="folder of the subset; must not exist yet")
     parser.add_argument("--identities", type=int, metavar="N", help="how many identities (all)")
-    parser.add_argument("--images", type=int, metavar="M", help="at most so many images of each (all)")
+    parser.add_argument("--images-per-identity", type=int, metavar="M", help="at most so many images of each (all)")
+    parser.renamed("--images", to="--images-per-identity")
     parser.add_argument("--min-images", type=int, default=1, metavar="K", help="identities with so many images (1)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another choice (0)")
 
@@ -77,14 +80,14 @@ def run_subset(args: argparse.Namespace) -> Optional[int]:
     identities.tsv says who they were.
     """
     must_be_free(Path(args.out))
-    if args.images is not None and args.images < 1:
-        raise InputError(f"--images {args.images}: give 1 or more")
-    short = subset(args.source, args.out, args.identities, args.images, args.min_images, args.seed)
+    if args.images_per_identity is not None and args.images_per_identity < 1:
+        raise InputError(f"--images-per-identity {args.images_per_identity}: give 1 or more")
+    short = subset(args.source, args.out, args.identities, args.images_per_identity, args.min_images, args.seed)
     sys.stdout.write(f"{args.out}: a subset, manifest {short}\n")
     return 0
 
 
-MERGE_EXAMPLE = ("  python datasets/prepare.py merge data/both data/one data/two --embeddings one.npy two.npy\n"
+MERGE_EXAMPLE = ("  python datasets/prepare.py merge data/both data/one data/two --features one.npy two.npy\n"
                  "  python datasets/prepare.py merge data/both data/one data/two --no-match")
 JOINED = "joined.tsv"
 THRESHOLD = 0.5
@@ -220,11 +223,12 @@ def _without_ages(sources: Sequence[str]) -> List[str]:
     return without if len(without) < len(sources) else []
 
 
-def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
+def add_merge_arguments(parser: Parser) -> None:
     """The flags of the verb."""
     parser.add_argument("out", metavar="OUT", help="folder of the merged set; must not exist yet")
     parser.add_argument("sources", metavar="SET", nargs="+", help="folders of the sets, the most trusted first")
-    parser.add_argument("--embeddings", metavar="NPY", nargs="+", help="embeddings of each set, in the same order")
+    parser.add_argument("--features", metavar="NPY", nargs="+", help="embeddings of each set, in the same order")
+    parser.renamed("--embeddings", to="--features")
     parser.add_argument("--threshold", type=float, default=THRESHOLD,
                         help=f"cosine from which two identities are one ({THRESHOLD})")
     parser.add_argument("--no-match", action="store_true", help="join nothing: every identity stays its own")
@@ -240,11 +244,11 @@ def run_merge(args: argparse.Namespace) -> Optional[int]:
     says what was joined.
     """
     must_be_free(args.out)
-    if args.no_match == bool(args.embeddings):
-        raise InputError("give --embeddings with an .npy for each set, or --no-match to join no identities")
-    if args.embeddings and len(args.embeddings) != len(args.sources):
-        raise InputError(f"--embeddings names {len(args.embeddings)} files for {len(args.sources)} sets; one for each")
-    short, joined = merge(args.sources, args.out, args.embeddings, args.threshold)
+    if args.no_match == bool(args.features):
+        raise InputError("give --features with an .npy for each set, or --no-match to join no identities")
+    if args.features and len(args.features) != len(args.sources):
+        raise InputError(f"--features names {len(args.features)} files for {len(args.sources)} sets; one for each")
+    short, joined = merge(args.sources, args.out, args.features, args.threshold)
     matched = sum(one.cosine is not None for one in joined)
     without = _without_ages(args.sources)
     if without:

@@ -20,6 +20,7 @@ from arcface_mxnet.datasets.pair_folds import FOLDS
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
 from arcface_mxnet.datasets.whole_folder import whole_folder
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
 from arcface_mxnet.runtime.progress import progress
@@ -119,9 +120,10 @@ def _description(identities: int, images_per_identity: int, pairs: int, seed: in
 # Nobody real is depicted. The same seed draws the same bytes; the people of different kinds are never the same.
 
 
-EXAMPLE = ("  python datasets/prepare.py synthetic --out data/demo --identities 200 --images 40\n"
+EXAMPLE = ("  python datasets/prepare.py synthetic --out data/demo --identities 200 --images-per-identity 40\n"
            "  python datasets/prepare.py synthetic --out data/mf --kind megaface --identities 80 --distractors 1000\n"
-           "  python datasets/prepare.py synthetic --out data/ijb --kind templates --identities 100 --images 6")
+           "  python datasets/prepare.py synthetic --out data/ijb --kind templates --identities 100 "
+           "--images-per-identity 6")
 PHOTOGRAPH_SIZE = 320
 
 
@@ -243,30 +245,34 @@ def contact_sheet(people_count: int, images: int, seed: int) -> np.ndarray:
 SET_SIZE, SHEET_SIZE = (200, 40), (8, 8)  # identities, images of each
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Flags of the verb."""
     parser.add_argument("--out", required=True, metavar="DIR",
                         help="folder to write (for --kind sheet a picture file)")
     parser.add_argument("--kind", default="dataset", choices=sorted(_KINDS), help="what to draw (default: dataset)")
     parser.add_argument("--identities", type=int, help="people: of training, probes, templates (default 200; sheet 8)")
-    parser.add_argument("--images", type=int, help="pictures of each person or template (default 40; sheet 8)")
+    parser.add_argument("--images-per-identity", type=int, metavar="N",
+                        help="pictures of each person or template (default 40; sheet 8)")
     parser.add_argument("--pairs", type=int, default=600, help="pairs in each pack (dataset)")
     parser.add_argument("--distractors", type=int, default=1000, help="distractors (megaface)")
     parser.add_argument("--seed", type=int, default=1, help="another seed is another world (default 1)")
-    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    parser.add_argument("--processes", type=int, help="processes (default: all cores)")
+    parser.renamed("--images", to="--images-per-identity")
+    parser.renamed("--workers", to="--processes")
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    sheet = cv2.cvtColor(contact_sheet(args.identities, args.images, args.seed), cv2.COLOR_RGB2BGR)
+    sheet = cv2.cvtColor(contact_sheet(args.identities, args.images_per_identity, args.seed), cv2.COLOR_RGB2BGR)
     with atomic_open(args.out) as stream:
         stream.write(cv2.imencode(Path(args.out).suffix or ".png", sheet)[1].tobytes())
 
 
 _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
-    "dataset": lambda a: write_dataset(a.out, a.identities, a.images, a.pairs, a.seed, a.workers),
-    "megaface": lambda a: write_megaface(a.out, a.identities, a.images, a.distractors, a.seed, a.workers),
-    "templates": lambda a: write_templates(a.out, a.identities, a.images, a.seed, a.workers),
-    "photographs": lambda a: write_photographs(a.out, a.identities, a.images, a.seed),
+    "dataset": lambda a: write_dataset(a.out, a.identities, a.images_per_identity, a.pairs, a.seed, a.processes),
+    "megaface": lambda a: write_megaface(a.out, a.identities, a.images_per_identity, a.distractors, a.seed,
+                                         a.processes),
+    "templates": lambda a: write_templates(a.out, a.identities, a.images_per_identity, a.seed, a.processes),
+    "photographs": lambda a: write_photographs(a.out, a.identities, a.images_per_identity, a.seed),
     "sheet": _sheet,
 }
 
@@ -274,7 +280,7 @@ _KINDS: Dict[str, Callable[[argparse.Namespace], object]] = {
 def run(args: argparse.Namespace) -> Optional[int]:
     """Draw what was requested and say where it is."""
     identities, images = SHEET_SIZE if args.kind == "sheet" else SET_SIZE
-    args.identities, args.images = args.identities or identities, args.images or images
+    args.identities, args.images_per_identity = args.identities or identities, args.images_per_identity or images
     _KINDS[args.kind](args)
     sys.stdout.write(f"{args.kind} drawn: {args.out}\n")
     return 0

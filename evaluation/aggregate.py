@@ -10,6 +10,7 @@ from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path
 from arcface_mxnet.runtime.progress import progress
@@ -56,38 +57,45 @@ def rule_weights(rule: str, embeddings: np.ndarray, scores: Optional[np.ndarray]
         return np.clip(scores, 0, None)
     if rule == "quality":
         if quality is None:
-            raise InputError("--rule quality needs --quality PREFIX,EPOCH, or --train-features and --train-labels")
+            raise InputError("--rule quality needs --quality-model PREFIX,EPOCH or --train-features and --train-labels")
         return predict_quality(quality, embeddings)
     return None
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Aggregate saved features by group."""
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("One embedding per set of images.",
                    "python evaluation/aggregate.py --features f/embeddings.npy --groups templates.txt --rule norm "
                    "--out results/templates")
     flags.add_argument("--features", required=True, metavar="FILE.npy", help="embeddings (n, d), not normalised")
     flags.add_argument("--groups", required=True, metavar="FILE", help="name of each image's set, one a line")
-    flags.add_argument("--rule", default="mean", choices=RULES, help="default mean")
+    flags.add_argument("--rule", default="mean", choices=RULES, help="weights of the images of a set (default mean)")
     flags.add_argument("--scores", metavar="FILE", help="detector score of each image, one a line")
-    flags.add_argument("--quality", metavar="PREFIX,EPOCH", help="a quality network trained before")
+    flags.add_argument("--quality-model", metavar="PREFIX,EPOCH", help="a quality network trained before")
     flags.add_argument("--train-features", metavar="FILE.npy", help="embeddings to learn quality from")
     flags.add_argument("--train-labels", metavar="FILE", help="their classes")
-    flags.add_argument("--steps", type=int, default=QualityPlan.steps, help="of learning quality (default 300)")
+    flags.add_argument("--max-steps", type=int, default=QualityPlan.steps, help="of learning quality (default 300)")
     flags.add_argument("--seed", type=int, default=0, help="of learning quality")
+    flags.renamed("--quality", to="--quality-model")
+    flags.renamed("--steps", to="--max-steps")
     add_out_flag(flags)
-    options = flags.parse_args(argv)
+    return flags
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Aggregate saved features by group."""
+    options = build_parser().parse_args(argv)
     features = load_features(options.features)
     groups = read_ids(options.groups, len(features))
     scores = read_scores(options.scores, len(features)) if options.scores else None
     quality: Optional[Checkpoint] = None
     model: Dict[str, str] = {}
-    if options.rule == "quality" and options.quality:
-        quality, model = load(*parse_model(options.quality)), model_hashes(options.quality)
+    if options.rule == "quality" and options.quality_model:
+        quality, model = load(*parse_model(options.quality_model)), model_hashes(options.quality_model)
     elif options.rule == "quality" and options.train_features and options.train_labels:
         known = load_features(options.train_features, dimensions=features.shape[1])
         labels = read_labels(options.train_labels, len(known))
-        quality = train_quality(np.asarray(known), labels, QualityPlan(steps=options.steps, seed=options.seed))
+        quality = train_quality(np.asarray(known), labels, QualityPlan(steps=options.max_steps, seed=options.seed))
         save(quality, f"{options.out}/quality", 0)
         model = model_hashes(f"{options.out}/quality,0")
     names, templates = aggregate(features, groups, rule_weights(options.rule, features, scores, quality))

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import (
+    add_flip_flag,
     add_model_flags,
     add_out_flag,
+    add_size_flag,
     embedder_of,
     load_features,
     model_hashes,
@@ -20,14 +22,14 @@ from arcface_mxnet.evaluation.command import (
     read_ids,
     source_hashes,
 )
-from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.extraction import embed_source
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.paper import ANGLES
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
-from arcface_mxnet.evaluation.sources import image_size, open_source
+from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph.checkpoint import load_params, params_path, parse_model
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
 import numpy as np
@@ -164,14 +166,14 @@ def angle_entry(statistics: AngleStatistics, about: About, samples: Tuple[np.nda
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Table 3 of a network on labelled images, or of saved embeddings."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     features, labels, data = _inputs(options)
     centres = options.centres or (options.model if options.model and has_centres(options.model) else None)
     statistics = angle_statistics(features, labels, read_weights(centres) if centres else None)
     samples = pair_angle_samples(features, labels, options.negatives, options.seed)
     about = About("angles", "Table 3; histogram of all genuine and random impostor pairs", _hashes(options, centres),
                   data, {"negatives": options.negatives, "seed": options.seed})
-    entry = angle_entry(statistics, about, samples, options.loss, 1 if options.on == "train" else 2)
+    entry = angle_entry(statistics, about, samples, options.paper_column, 1 if options.on == "train" else 2)
     for row in entry.rows:
         sys.stdout.write(f"{row.what}: {row.ours:.2f} degrees\n")
     sys.stdout.write(f"{write_results(options.out, {'angles': entry})}\n")
@@ -192,25 +194,27 @@ def _inputs(options: argparse.Namespace) -> Tuple[np.ndarray, np.ndarray, Dict[s
                          "or a list of PATH<TAB>CLASS")
     embedder = embedder_of(options)
     features, broken = embed_source(source, lambda images: embedder.embed(images, options.flip),
-                                    image_size(options.image_size))
+                                    options.size)
     kept = np.delete(np.arange(len(source)), broken)
     place = Path(options.images)
     return features[kept], source.labels[kept], file_hashes([place] if place.is_file() else [])
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Angle statistics of Table 3, in degrees.",
                    "python evaluation/angles.py --model runs/last/model,1 --images faces_webface_112x112 "
                    "--out results/angles")
     add_model_flags(flags, "embeddings (n, d); with --labels")
     flags.add_argument("--labels", metavar="FILE", help="one integer class a line, for --features")
     flags.add_argument("--images", metavar="PATH", help="labelled images for --model: .rec, folder or list")
-    flags.add_argument("--flip", default="none", choices=FLIPS, help="what is made of the mirror image (default none)")
-    flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
+    add_flip_flag(flags, "none")
+    add_size_flag(flags)
     flags.add_argument("--centres", metavar="FILE.npy|PREFIX,EPOCH",
                        help="weights (c, d), or fc7_weight of a checkpoint (default: of --model, where it has one)")
-    flags.add_argument("--loss", default="ArcFace", choices=sorted(ANGLES["W-EC"]) + ["Triplet-L"],
+    flags.add_argument("--paper-column", default="ArcFace", choices=sorted(ANGLES["W-EC"]) + ["Triplet-L"],
                        help="column of Table 3 to stand beside (default ArcFace)")
+    flags.renamed("--loss", to="--paper-column")
     flags.add_argument("--on", default="train", choices=("train", "test"),
                        help="what the images are: beside Intra1, Inter1 (CASIA) or Intra2, Inter2 (LFW)")
     flags.add_argument("--negatives", type=int, default=500_000, help="impostor pairs of the histogram (default 0.5M)")

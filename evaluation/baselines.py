@@ -1,5 +1,4 @@
 """What raw pixels and a principal component analysis reach on verification packs: the floor a network must clear."""
-import argparse
 import sys
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
@@ -7,6 +6,7 @@ from typing import Callable, Dict, Optional, Sequence
 from arcface_mxnet.datasets.pairs import decode, read_pack
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.verification import evaluate_pack
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import write_json
 
@@ -65,14 +65,18 @@ def measure(folder: str, targets: Sequence[str]) -> Dict[str, Dict[str, float]]:
     return figures
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Print the accuracies, and write them as JSON with --out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="example:\n  python evaluation/baselines.py --data-dir data/synthetic")
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(description=__doc__, epilog="example:\n  python evaluation/baselines.py --data-dir data/synthetic")
     parser.add_argument("--data-dir", required=True, help="folder with train.rec and the .bin packs")
     parser.add_argument("--target", default="lfw,cfp_fp,agedb_30", help="packs, separated by commas")
     parser.add_argument("--out", help="write the figures to this JSON file")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Print the accuracies, and write them as JSON with --out."""
+    given = build_parser().parse_args(argv)
     figures = measure(given.data_dir, given.target.split(","))
     for target, reached in figures.items():
         sys.stdout.write(f"{target}: " + ", ".join(f"{name} {value:.4f}" for name, value in reached.items()) + "\n")

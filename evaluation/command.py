@@ -3,10 +3,11 @@ import argparse
 from typing import Dict, List, Optional
 
 from arcface_mxnet.engines.base import ENGINES, Place, place
-from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import Trust, params_path, parse_model, symbol_path
+from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
@@ -15,10 +16,9 @@ from arcface_mxnet.runtime.text import read_lines
 import numpy as np
 
 
-def parser(description: str, example: str) -> argparse.ArgumentParser:
+def parser(description: str, example: str) -> Parser:
     """A parser whose --help ends with an example."""
-    return argparse.ArgumentParser(description=description, epilog=f"example:\n  {example}",
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(description, f"example:\n  {example}")
 
 
 def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = None) -> None:
@@ -30,7 +30,7 @@ def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = No
     add_network_flags(flags)
 
 
-def add_network_flags(flags: argparse.ArgumentParser) -> None:
+def add_network_flags(flags: argparse._ActionsContainer) -> None:
     """--batch-size, --engine, --gpus, --exact, and what the checkpoint may hold."""
     flags.add_argument("--batch-size", type=int, default=32, help="images per forward pass and device (default 32)")
     add_place_flags(flags)
@@ -38,7 +38,7 @@ def add_network_flags(flags: argparse.ArgumentParser) -> None:
     add_trust_flags(flags)
 
 
-def add_trust_flags(flags: argparse.ArgumentParser) -> None:
+def add_trust_flags(flags: argparse._ActionsContainer) -> None:
     """--allow-operator, --allow-nonfinite."""
     flags.add_argument("--allow-operator", action="append", default=[], metavar="NAME",
                        help="run this operator although nothing is known about it: for a graph you trust; may be "
@@ -51,7 +51,7 @@ def trust_of(options: argparse.Namespace) -> Trust:
     return Trust(tuple(options.allow_operator), options.allow_nonfinite)
 
 
-def add_place_flags(flags: argparse.ArgumentParser) -> None:
+def add_place_flags(flags: argparse._ActionsContainer) -> None:
     """--engine, --gpus."""
     flags.add_argument("--engine", help=f"what runs the network: {', '.join(ENGINES)} (default: the first installed)")
     flags.add_argument("--gpus", "--devices", help="0,1,... or cpu or cpu:N; with --engine torch cuda:N or mps too "
@@ -61,6 +61,26 @@ def add_place_flags(flags: argparse.ArgumentParser) -> None:
 def place_of(options: argparse.Namespace) -> Place:
     """The engine and devices of add_place_flags; InputError for what is not there."""
     return place(options.engine, options.gpus)
+
+
+def add_size_flag(flags: Parser, group: Optional[argparse._ArgumentGroup] = None) -> None:
+    """--size, once --image-size; in a group of the flags where one is given."""
+    (group or flags).add_argument("--size", type=height_and_width, default="112,112", metavar="H,W",
+                                  help="height and width the network takes (default 112,112)")
+    flags.renamed("--image-size", to="--size")
+
+
+def add_flip_flag(flags: argparse._ActionsContainer, default: str = "sum") -> None:
+    """--flip."""
+    flags.add_argument("--flip", default=default, choices=FLIPS,
+                       help=f"what is made of the mirror image (default {default})")
+
+
+def add_algorithm_flag(flags: Parser) -> None:
+    """--algorithm, once --algo."""
+    flags.add_argument("--algorithm", default="insightface",
+                       help="name in the devkit's file names, FILE_ALGORITHM.bin (default insightface)")
+    flags.renamed("--algo", to="--algorithm")
 
 
 def add_out_flag(flags: argparse.ArgumentParser) -> None:

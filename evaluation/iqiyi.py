@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import (
+    add_flip_flag,
     add_network_flags,
     add_out_flag,
+    add_size_flag,
     embedder_of,
     load_features,
     model_hashes,
     parser,
     read_ids,
 )
-from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.features import check_embeddings, normalise
 from arcface_mxnet.evaluation.ijb.templates import pool
 from arcface_mxnet.evaluation.paper import IQIYI
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
-from arcface_mxnet.evaluation.sources import image_size
 from arcface_mxnet.evaluation.video import features_from_frames
 from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.progress import progress
@@ -104,8 +105,8 @@ def read_labels(path: PathLike) -> Dict[str, str]:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Every step of Table 9 that the given features allow."""
-    options = _flags().parse_args(argv)
-    for flag in ("hidden", "epochs", "mlp_batch"):
+    options = build_parser().parse_args(argv)
+    for flag in ("hidden", "epochs", "mlp_batch_size"):
         if getattr(options, flag) < 1:
             raise InputError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least 1")
     labels = [read_labels(path) for path in (options.train_labels, options.test_labels)]
@@ -116,7 +117,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     weights = _weights(options.weights, faces, len(sets))
     for training, test in sets:
         check_embeddings(test.features, "test features", dimensions=training.features.shape[1])
-    settings = MlpSettings(hidden=options.hidden, epochs=options.epochs, batch=options.mlp_batch, seed=options.seed)
+    settings = MlpSettings(hidden=options.hidden, epochs=options.epochs, batch=options.mlp_batch_size,
+                           seed=options.seed)
     truth = sets[0][1].classes
     steps = {"centre": mean_average_precision(centre_scores(sets[0][0], sets[0][1].features, len(persons)), truth)}
     softmax = [train(training.features, training.classes, len(persons) + 1, settings).outputs(test.features)[:, 1:]
@@ -180,7 +182,7 @@ def _from_frames(options: argparse.Namespace, model: str, labels: Sequence[Dict[
     for root, known in zip((options.train_frames, options.test_frames), labels):
         names = sorted(known)
         features = features_from_frames(root, names, lambda images: embedder.embed(images, options.flip),
-                                        image_size(options.image_size), "centre")
+                                        options.size, "centre")
         made.append(Videos(features.astype(np.float32), _classes(names, known, number)))
     return made[0], made[1]
 
@@ -201,7 +203,8 @@ def _classes(names: Sequence[str], labels: Dict[str, str], number: Dict[str, int
     return np.array([number.get(labels[name], 0) for name in names], np.int64)
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("MAP of person retrieval among test videos.",
                    "python evaluation/iqiyi.py --train-features A.npy B.npy --train-ids train.txt --train-labels "
                    "train_labels.txt --test-features A2.npy B2.npy --test-ids test.txt --test-labels test_labels.txt "
@@ -218,10 +221,11 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--weights", nargs="+", type=float, help="of each model, then each context (default 1 each)")
     flags.add_argument("--epochs", type=int, default=40, help="of the MLP (default 40)")
     flags.add_argument("--hidden", type=int, default=1024, help="width of the MLP (default 1024)")
-    flags.add_argument("--mlp-batch", type=int, default=1024, help="videos a step of the MLP (default 1024)")
-    flags.add_argument("--seed", type=int, default=0)
-    flags.add_argument("--flip", default="sum", choices=FLIPS)
-    flags.add_argument("--image-size", default="112,112", metavar="H,W")
+    flags.add_argument("--mlp-batch-size", type=int, default=1024, help="videos a step of the MLP (default 1024)")
+    flags.renamed("--mlp-batch", to="--mlp-batch-size")
+    flags.add_argument("--seed", type=int, default=0, help="of the MLP (default 0)")
+    add_flip_flag(flags)
+    add_size_flag(flags)
     add_network_flags(flags)
     add_out_flag(flags)
     return flags

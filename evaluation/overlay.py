@@ -2,7 +2,6 @@
 
 Each run's curve is read from the CSV it wrote beside its picture; original and refined, or several models, go together.
 """
-import argparse
 import csv
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import parser
 from arcface_mxnet.evaluation.plots import Curve, draw_curves
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.text import TextStream
@@ -64,7 +64,7 @@ def inside(curve: Curve, window: Window) -> Curve:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draw the curves that the arguments name into one picture."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     window = FIGURES[options.figure]
     curves: List[Curve] = []
     for given in options.curves:
@@ -76,13 +76,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sys.stdout.write(f"{options.out}\n")
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Curves of several runs in one picture.",
                    "python evaluation/overlay.py --figure 8-roc --out figure8.png "
                    "\"ArcFace=results/a/1000000_roc.csv\" \"ArcFace, R=results/b/1000000_roc.csv\"")
-    flags.add_argument("curves", nargs="+", metavar="LABEL=FILE.csv")
+    flags.add_argument("curves", nargs="+", metavar="LABEL=FILE.csv", help="curves, as written beside a result.json")
     flags.add_argument("--figure", default="whole", choices=sorted(FIGURES), help="the paper's axes (default whole)")
-    flags.add_argument("--out", required=True, metavar="FILE.png")
+    flags.add_argument("--out", required=True, metavar="FILE.png", help="the picture")
     return flags
 
 

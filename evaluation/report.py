@@ -24,6 +24,7 @@ from arcface_mxnet.evaluation.results import (
     markdown_table,
     read_results,
 )
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
 from arcface_mxnet.runtime.reading import inside, shown
@@ -157,14 +158,19 @@ def flatten(figures: Mapping[str, Any], prefix: str = "") -> List[Tuple[str, str
     return lines
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Make a report of result folders."""
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("One HTML page and one Markdown file from folders written by the evaluation commands.",
                    "python evaluation/report.py --results results/pairs results/ytf --title y1 --out results/report")
     flags.add_argument("--results", required=True, nargs="+", metavar="DIR", help="folders that hold a result.json")
     flags.add_argument("--title", default="Evaluation", help="title of the page")
     flags.add_argument("--out", required=True, metavar="DIR", help="folder for report.html and report.md")
-    options = flags.parse_args(argv)
+    return flags
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Make a report of result folders."""
+    options = build_parser().parse_args(argv)
     sections = read_sections(options.results)
     for name, text in (("report.html", html_report(options.title, sections)),
                        ("report.md", markdown_report(options.title, sections))):

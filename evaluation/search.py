@@ -13,6 +13,7 @@ from typing import Any, Iterator, Optional, Sequence, Tuple
 from arcface_mxnet.evaluation.command import add_out_flag, load_features, parser, read_ids
 from arcface_mxnet.evaluation.features import normalise, rounding
 from arcface_mxnet.evaluation.results import About, Entry, file_hashes, write_results
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -124,26 +125,33 @@ def _products(unit: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.einsum("qd,qcd->qc", unit, vectors)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Search a gallery of saved features."""
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("The k nearest gallery features of each query, by cosine.",
-                   "python evaluation/search.py --queries q/embeddings.npy --gallery g/embeddings.npy "
+                   "python evaluation/search.py --query-features q/embeddings.npy --gallery-features g/embeddings.npy "
                    "--gallery-ids g/ids.txt --k 10 --out results/search")
-    flags.add_argument("--queries", required=True, metavar="FILE.npy", help="embeddings (q, d)")
-    flags.add_argument("--gallery", required=True, metavar="FILE.npy", help="embeddings (g, d), memory-mapped")
+    flags.add_argument("--query-features", required=True, metavar="FILE.npy", help="embeddings (q, d)")
+    flags.add_argument("--gallery-features", required=True, metavar="FILE.npy", help="embeddings (g, d), memory-mapped")
     flags.add_argument("--query-ids", metavar="FILE", help="one id a line (default: row numbers)")
     flags.add_argument("--gallery-ids", metavar="FILE", help="one id a line (default: row numbers)")
     flags.add_argument("--k", type=int, default=10, help="neighbours of each query (default 10)")
     flags.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: FAISS if it is installed")
+    flags.renamed("--queries", to="--query-features")
+    flags.renamed("--gallery", to="--gallery-features")
     add_out_flag(flags)
-    options = flags.parse_args(argv)
-    queries, gallery = load_features(options.queries), load_features(options.gallery)
+    return flags
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Search a gallery of saved features."""
+    options = build_parser().parse_args(argv)
+    queries, gallery = load_features(options.query_features), load_features(options.gallery_features)
     query_ids = read_ids(options.query_ids, len(queries)) if options.query_ids else range(len(queries))
     gallery_ids = read_ids(options.gallery_ids, len(gallery)) if options.gallery_ids else range(len(gallery))
     found = search(queries, gallery, options.k, options.backend)
     backend = "faiss" if use_faiss(options.backend) else "blocks"
-    about = About("search", f"cosine, k = {options.k}", file_hashes([options.gallery]),
-                  file_hashes([options.queries]), {"backend": backend})
+    about = About("search", f"cosine, k = {options.k}", file_hashes([options.gallery_features]),
+                  file_hashes([options.query_features]), {"backend": backend})
     figures = {"queries": len(queries), "gallery": len(gallery), "k": options.k,
                "mean_best_cosine": float(found.cosines[:, 0].mean())}
     path = write_results(options.out, {"search": Entry(figures, about)})

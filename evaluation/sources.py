@@ -1,7 +1,7 @@
 """Where images come from: a record set, a pair pack, a list of paths or a folder, all read by position."""
 import os
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 from arcface_mxnet.datasets.image_headers import image_suffixes
 from arcface_mxnet.datasets.images import read_image
@@ -114,10 +114,3 @@ def open_source(path: PathLike, root: Optional[PathLike] = None) -> Source:
         return folder_source(place)
     return list_source(place, root)
 
-
-def image_size(text: str) -> Tuple[int, int]:
-    """Read "112,112" as (height, width); raises InputError."""
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
-        raise InputError(f"--image-size {text}: expected HEIGHT,WIDTH, for example 112,112")
-    return int(parts[0]), int(parts[1])

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import (
+    add_flip_flag,
     add_network_flags,
     add_out_flag,
+    add_size_flag,
     embedder_of,
     load_features,
     model_hashes,
     parser,
     read_ids,
 )
-from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.extraction import complete_embeddings
 from arcface_mxnet.evaluation.features import check_embeddings, normalise, pair_cosines, rounding
 from arcface_mxnet.evaluation.megaface.devkit_files import HEADER
@@ -39,7 +40,8 @@ from arcface_mxnet.evaluation.scoring import (
     score_blocks,
     sieve,
 )
-from arcface_mxnet.evaluation.sources import image_size, list_source
+from arcface_mxnet.evaluation.sources import list_source
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
@@ -163,7 +165,7 @@ def write_submission(path: PathLike, parts: Sequence[np.ndarray]) -> Tuple[int, 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Score saved features or a checkpoint, and write the submission if asked."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     probes, gallery = (_features(options, kind) for kind in ("probe", "gallery"))
     if options.submission:
         height, width = write_submission(options.submission, [probes, gallery])
@@ -201,10 +203,11 @@ def _features(options: argparse.Namespace, kind: str) -> np.ndarray:
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     return complete_embeddings(list_source(images, options.images), lambda batch: embedder.embed(batch, options.flip),
-                               Path(options.out) / f"{kind}_embeddings", settings, image_size(options.image_size))
+                               Path(options.out) / f"{kind}_embeddings", settings, options.size)
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Identification and verification over all probe-gallery pairs.",
                    "python evaluation/trillion_pairs.py --probe-features P.npy --probe-ids P.txt --gallery-features "
                    "G.npy --out results/trillion_pairs")
@@ -214,12 +217,14 @@ def _flags() -> argparse.ArgumentParser:
         flags.add_argument(f"--{kind}-list", metavar="FILE", help=f"aligned {kind} images, one path a line")
     flags.add_argument("--probe-ids", required=True, metavar="FILE", help="the person of each probe, one a line")
     flags.add_argument("--images", metavar="DIR", help="root of the listed images")
-    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
-    flags.add_argument("--image-size", default="112,112", metavar="H,W")
+    add_flip_flag(flags)
+    add_size_flag(flags)
     add_network_flags(flags)
     flags.add_argument("--submission", metavar="FILE", help="also write the server's matrix, probes then gallery")
-    flags.add_argument("--verification-fpr", type=float, default=VERIFICATION_FPR)
-    flags.add_argument("--identification-fpr", type=float, default=IDENTIFICATION_FPR)
+    flags.add_argument("--verification-fpr", type=float, default=VERIFICATION_FPR,
+                       help=f"false accept rate of verification (default {VERIFICATION_FPR:g})")
+    flags.add_argument("--identification-fpr", type=float, default=IDENTIFICATION_FPR,
+                       help=f"false accept rate of identification (default {IDENTIFICATION_FPR:g})")
     flags.add_argument("--training-set", default="MS1MV2", choices=sorted(TRILLION_PAIRS),
                        help="row of Table 8 to stand beside")
     add_out_flag(flags)

@@ -9,6 +9,7 @@ from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.pair_folds import check_pack
 from arcface_mxnet.datasets.pairs import PairPack, decode, read_pack
 from arcface_mxnet.evaluation.command import (
+    add_flip_flag,
     add_model_flags,
     add_out_flag,
     embedder_of,
@@ -20,6 +21,7 @@ from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
 from arcface_mxnet.evaluation.pairs import FOLDS, PairResult, evaluate_pairs
 from arcface_mxnet.evaluation.report import pair_entry
 from arcface_mxnet.evaluation.results import About, Entry, bootstrap_accuracy, file_hashes, mcnemar, write_results
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command, unknown
 from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
@@ -140,22 +142,27 @@ def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Em
     return result, pair_entry(target, result, about, extra)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Evaluate a checkpoint, or saved features, on pair packs."""
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Accuracy of a face embedding on image pairs (.bin packs).",
                    "python evaluation/verification.py --model models/model,0 --data-dir faces_emore "
                    "--target lfw,cfp_fp,agedb_30 --out results/pairs")
     add_model_flags(flags, "embeddings (2 P, d) in the order of the pack's images, for one --target")
     flags.add_argument("--data-dir", required=True, metavar="DIR", help="folder of the .bin packs")
     flags.add_argument("--target", default="lfw,cfp_fp,agedb_30", help="names of packs, without .bin")
-    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
+    add_flip_flag(flags)
     flags.add_argument("--folds", type=int, default=FOLDS, help="contiguous folds (default 10)")
     flags.add_argument("--deal", action="store_true", help="deal genuine and impostor pairs evenly into the folds")
     flags.add_argument("--against", metavar="PREFIX,EPOCH", help="another model on the same pairs: McNemar's test")
     flags.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates of the interval (0: none)")
     flags.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     add_out_flag(flags)
-    options = flags.parse_args(argv)
+    return flags
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Evaluate a checkpoint, or saved features, on pair packs."""
+    options = build_parser().parse_args(argv)
     targets = [name.strip() for name in options.target.split(",") if name.strip()]
     for target in targets:
         pack_path(options.data_dir, target)

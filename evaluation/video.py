@@ -4,28 +4,29 @@
 "facenet" is FaceNet's: the mean squared distance of all pairs of the first 100 unit frame embeddings of both videos;
 it needs no double loop: the mean of |a - b|^2 over all pairs is mean|a|^2 + mean|b|^2 - 2 mean(a).mean(b).
 """
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import (
+    add_flip_flag,
     add_model_flags,
     add_out_flag,
+    add_size_flag,
     embedder_of,
     load_features,
     parser,
     read_ids,
     source_hashes,
 )
-from arcface_mxnet.evaluation.embedder import FLIPS
 from arcface_mxnet.evaluation.extraction import BLOCK, decoded_blocks
 from arcface_mxnet.evaluation.features import normalise, squared_distances
 from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
 from arcface_mxnet.evaluation.report import pair_entry
 from arcface_mxnet.evaluation.results import About, file_hashes, write_results
-from arcface_mxnet.evaluation.sources import folder_source, image_size
+from arcface_mxnet.evaluation.sources import folder_source
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.reading import file_status, shown
@@ -164,7 +165,7 @@ def features_from_frames(root: str, videos: Sequence[str], embed: Callable[[np.n
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Evaluate a checkpoint on frame folders, or saved frame embeddings."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     pairs = read_splits(options.splits)
     if options.model:
         if not options.frames:
@@ -172,7 +173,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         embedder = embedder_of(options)
         features = features_from_frames(options.frames, pairs.videos,
                                         lambda images: embedder.embed(images, options.flip),
-                                        image_size(options.image_size), options.variant)
+                                        options.size, options.variant)
     else:
         if not options.ids:
             raise InputError("--features needs --ids FILE with PERSON/NUMBER/FRAME a line")
@@ -189,7 +190,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sys.stdout.write(f"{write_results(options.out, {'ytf': entry})}\n")
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Accuracy on YouTube Faces video pairs.",
                    "python evaluation/video.py --model models/model,0 --frames YTF/aligned --splits "
                    "YTF/meta_and_splits.mat --out results/ytf")
@@ -198,8 +200,8 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--frames", metavar="DIR", help="folder of PERSON/NUMBER/*.jpg, aligned")
     flags.add_argument("--splits", required=True, metavar="FILE", help="meta_and_splits.mat or splits.txt")
     flags.add_argument("--variant", default="centre", choices=VARIANTS, help="the paper's centre, or FaceNet's pairs")
-    flags.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
-    flags.add_argument("--image-size", default="112,112", metavar="H,W", help="input of the network (default 112,112)")
+    add_flip_flag(flags)
+    add_size_flag(flags)
     add_out_flag(flags)
     return flags
 

@@ -23,7 +23,7 @@ def image_shape(checkpoint: Checkpoint) -> Shape:
 
 
 def require_image(checkpoint: Checkpoint, image: Sequence[int]) -> None:
-    """Raise InputError where the network cannot take images of shape (c, h, w); --image-size only where that helps."""
+    """Raise InputError where the network cannot take images of shape (c, h, w); --size only where that helps."""
     given = {name: value.shape for name, value in {**checkpoint.args, **checkpoint.aux}.items()}
     try:
         ShapeInference(checkpoint.symbol.heads).run({**given, "data": (1, *image)})
@@ -34,7 +34,7 @@ def require_image(checkpoint: Checkpoint, image: Sequence[int]) -> None:
     if made_for is None:
         raise InputError(f"the network does not take images of shape {tuple(image)}: {why}")
     hint = f"it takes {made_for[0]} channel(s)" if made_for[0] != image[0] else (
-        f"give --image-size as it was trained: {made_for[1]},{made_for[2]} fits")
+        f"give --size as it was trained: {made_for[1]},{made_for[2]} fits")
     raise InputError(f"the network does not take images of shape {tuple(image)}; {hint}")
 
 

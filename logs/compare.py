@@ -3,7 +3,6 @@
 Exit status: 0 on the published course or above it on every verification set, 1 below it on one of them, 2 bad input,
 3 nothing to compare yet. The last three validations of a set decide, by majority.
 """
-import argparse
 import math
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from arcface_mxnet.logs.catalogue import PublishedRun, names, published_run
 from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import Recipe, differences, distance, recipe
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import notice, run_command
 from arcface_mxnet.runtime.files import PathLike, write_json
 
@@ -311,17 +311,22 @@ def against(path: PathLike, name: Optional[str] = None, number: Optional[int] = 
     return compare(run, published_run(name) if name else closest(recipe(run)))
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Compare a run with a published one."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        description=__doc__,
         epilog=f"example:\n  python logs/compare.py runs/y1-arcface-emore --with y1\n\npublished: {', '.join(names())}")
     parser.add_argument("run", help="a run directory, a training log, or a metrics.jsonl")
     parser.add_argument("--with", dest="name", metavar="NAME", help="the published run (default: the closest)")
     parser.add_argument("--last", type=int, default=SHOWN, metavar="N", help=f"validations to show (default {SHOWN})")
     parser.add_argument("--out", metavar="FILE", help="write everything as JSON here")
     add_run_flag(parser)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Compare a run with a published one."""
+    arguments = build_parser().parse_args(argv)
     comparison = against(arguments.run, arguments.name, arguments.number)
     sys.stdout.write(report(comparison, arguments.last) + "\n")
     if arguments.out:

@@ -15,6 +15,7 @@ from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs import original_format
 from arcface_mxnet.logs.format import Line
 from arcface_mxnet.logs.split_runs import Span, chosen, listed, printed, runs_of
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.text import read_json
@@ -399,15 +400,20 @@ def add_run_flag(parser: argparse.ArgumentParser) -> None:
                         help="which run of a log that holds several (default: the last)")
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Read a log, say what is in it, list what was not understood, and write its table."""
-    parser = argparse.ArgumentParser(
-        description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        description=main.__doc__,
         epilog="example:\n  python logs/parse.py runs/demo --csv demo.csv")
     parser.add_argument("log", help="a run directory, a training log, or a metrics.jsonl")
     parser.add_argument("--csv", metavar="FILE", help="write the table here")
     add_run_flag(parser)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Read a log, say what is in it, list what was not understood, and write its table."""
+    arguments = build_parser().parse_args(argv)
     run = load(arguments.log, arguments.number)
     if run.others:
         notice(run.others)

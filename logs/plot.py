@@ -2,7 +2,6 @@
 
 Writes PNG and SVG. --live redraws a running run into one HTML page that refreshes itself, until the run stops.
 """
-import argparse
 import html
 import io
 import sys
@@ -16,6 +15,7 @@ from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, report
 from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import recipe
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path
 
@@ -275,10 +275,10 @@ def _published(name: str) -> Curves:
     return Curves(f"{name} (published)", entry.run, entry.released_step)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Draw a run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        description=__doc__,
         epilog="examples:\n  python logs/plot.py runs/y1-arcface-emore --with y1,moli-arcface\n"
                "  python logs/plot.py runs/demo --with none\n  python logs/plot.py runs/demo --live\n"
                f"\npublished: {', '.join(names())}")
@@ -291,7 +291,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help=f"how often --live redraws (default {EVERY_SECONDS:g})")
     parser.add_argument("--tensorboard", metavar="DIR", help="also write the figures as TensorBoard event files")
     add_run_flag(parser)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Draw a run."""
+    arguments = build_parser().parse_args(argv)
     others = None if arguments.others is None else arguments.others.split(",")
     for name in others or ():
         if name != NONE:

@@ -2,7 +2,6 @@
 
 The logs themselves carry no licence and stay out of the repository; each is known by its SHA-256.
 """
-import argparse
 import dataclasses
 import io
 import json
@@ -16,6 +15,7 @@ from arcface_mxnet.logs.catalogue import FOLDER, PROVENANCE, PublishedRun, names
 from arcface_mxnet.logs.compare import against, report
 from arcface_mxnet.logs.parse import Run, load
 from arcface_mxnet.logs.recipe import ARCFACE_2018, recipe
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 
@@ -112,13 +112,18 @@ def make(name: str, log_folder: PathLike) -> "tuple[str, Dict[str, Any]]":
     return csv_text(run), provenance(name, path, run)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Make logs/published/ anew from a folder of published logs."""
-    parser = argparse.ArgumentParser(
-        description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        description=main.__doc__,
         epilog="example:\n  python logs/publish.py $ARCFACE_FIXTURES/logs")
     parser.add_argument("folder", help="where the published logs are")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Make logs/published/ anew from a folder of published logs."""
+    arguments = build_parser().parse_args(argv)
     made = {name: make(name, arguments.folder) for name in SOURCES}
     for name, (text, _) in made.items():
         with atomic_open(FOLDER / f"{name}.csv", "w") as stream:

@@ -15,9 +15,10 @@ from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.losses.dp_softmax import imprint
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
-EXAMPLE = "example: python recognition/cvc.py --web-dir data/faces_emore --data-dir data/id_spot --run-dir runs/cvc"
+EXAMPLE = "example:\n  python recognition/cvc.py --web-dir data/faces_emore --data-dir data/id_spot --run-dir runs/cvc"
 STAGES = ("amsoftmax", "facenet", "dpsoftmax")
 PAIR_IMAGES = 2
 
@@ -54,10 +55,9 @@ def without_centres(checkpoint: Checkpoint, prefix: Path) -> str:
     return f"{prefix},0"
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the three stages one after another."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--web-dir", required=True, help="set with many images a person")
     parser.add_argument("--data-dir", required=True, help="set with two images a person")
     parser.add_argument("--run-dir", required=True, help="folder of the three runs")
@@ -66,7 +66,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--max-steps", type=int, default=20000, help="steps of each stage")
     parser.add_argument("--per-batch-size", type=int, default=128, help="images of a device; even, for whole pairs")
     parser.add_argument("--lr", type=float, default=0.05, help="rate of each stage")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the three stages one after another."""
+    flags = build_parser().parse_args(argv)
     first = stage(flags, 0, flags.web_dir, "")
     _, network, _ = network_of(first)
     second = stage(flags, 1, flags.data_dir, without_centres(network, first / "network"))

@@ -3,7 +3,6 @@
 The same rule as `prepare.py clean --centres`, with embeddings and centres taken from the run. Identities that lose
 every image are left out and the others renumbered; plain ArcFace is then trained on what is left.
 """
-import argparse
 import sys
 from pathlib import Path
 from typing import Optional, Sequence
@@ -14,9 +13,10 @@ from arcface_mxnet.datasets.subset_merge import write_selected
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.recognition.engine.checkpoint import network_of
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
-EXAMPLE = "example: python recognition/drop.py --run-dir runs/r50-subcentre --data-dir data/faces_emore --out clean"
+EXAMPLE = "example:\n  python recognition/drop.py --run-dir runs/r50-subcentre --data-dir data/faces_emore --out clean"
 
 
 def rank_by_run(run: Path, records: RecordSet) -> Findings:
@@ -32,16 +32,20 @@ def rank_by_run(run: Path, records: RecordSet) -> Findings:
     return rank_images(records, rows, run, given=per_class(centres, records, rows.shape[1], run))
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Drop the images beyond the angle and say how many went."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--run-dir", required=True, help="run trained with --loss subcentre")
     parser.add_argument("--data-dir", required=True, help="the set it was trained on")
     parser.add_argument("--out", required=True, help="folder of the new set")
     parser.add_argument("--degrees", type=float, default=MAX_ANGLE,
                         help="drop beyond this angle to the dominant centre (default %(default)g)")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Drop the images beyond the angle and say how many went."""
+    flags = build_parser().parse_args(argv)
     with RecordSet.open(flags.data_dir) as records:
         groups = select(records, rank_by_run(Path(flags.run_dir), records), flags.degrees)
         if not groups:

@@ -19,6 +19,7 @@ from arcface_mxnet.graph.nodes import Shape
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.arrays import load_arrays
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path, sha256, write_checksum
@@ -40,7 +41,7 @@ _EXAMPLE = """examples:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write the chosen form and, beside it, a model card; print where, how large, and how far it differs."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     given = None
     if options.form != "from-torch":
         given = embedding_only(checkpoints.load(*parse_model(options.model), trust=trust_of(options)))
@@ -139,13 +140,12 @@ def _finish(path: Path, about: Mapping[str, str], options: argparse.Namespace, s
     say(f"{path}: {size:.1f} MB; {PAPER_SIZES}; model card {card.name}")
 
 
-def _flags() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(description="A checkpoint for other places.", epilog=_EXAMPLE,
-                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> Parser:
+    """The command line."""
+    flags = Parser("A checkpoint for other places.", _EXAMPLE)
     forms = flags.add_subparsers(dest="form", required=True, metavar="FORM")
     for name, form in _FORMS.items():
-        one = forms.add_parser(name, help=(form.__doc__ or "").strip(), description=form.__doc__, epilog=_EXAMPLE,
-                               formatter_class=argparse.RawDescriptionHelpFormatter)
+        one = forms.add_parser(name, help=(form.__doc__ or "").strip(), description=form.__doc__, epilog=_EXAMPLE)
         if name == "from-torch":
             one.add_argument("--state", required=True, metavar="FILE.npz", help="state dict of arrays by name")
             one.add_argument("--network", required=True, help="preset of the network it belongs to")

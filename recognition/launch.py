@@ -20,6 +20,7 @@ from arcface_mxnet.recognition.engine.launcher import (
     places,
     read_hosts,
 )
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
 EXAMPLES = """examples:
@@ -57,10 +58,9 @@ class Printer:
         return place._replace(number=int(self._ranks[place])).name if place in self._ranks else place.name
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="launch.py", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
     add = parser.add_argument
     add("-n", "--workers", type=int, required=True, help="worker processes, one for each machine as a rule")
     add("-s", "--servers", type=int, help="server processes (default: as many as workers)")

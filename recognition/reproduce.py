@@ -1,5 +1,4 @@
 """One table or figure of the paper again: from our graphs, runs and protocols, beside the paper's numbers."""
-import argparse
 import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -17,6 +16,7 @@ from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, SUBJECTS, T
 from arcface_mxnet.recognition.reproduction.provenance import record
 from arcface_mxnet.recognition.reproduction.report import write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.progress import progress
 
@@ -31,10 +31,9 @@ EXAMPLES = """examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="reproduce.py", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument("what", help=f"{', '.join([*TABLES, *registered()])}, fig4, all, page, or log")
     parser.add_argument("name", nargs="?", help="with log: the published run")
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")

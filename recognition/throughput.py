@@ -22,6 +22,7 @@ from arcface_mxnet.graph.describe import count_flops, image_shape, parameter_cou
 from arcface_mxnet.graph.inference import exact_form, inference_form
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.files import atomic_open, write_json
@@ -41,7 +42,7 @@ Parameters are random: speed does not depend on them. Each cell runs in a proces
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure every cell, then print the table and write OUT/benchmark.md and OUT/benchmark.json."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     if options.cell:
         part, *rest = json.loads(options.cell)
         sys.stdout.write(json.dumps(prepare(*rest) if part == "prepare" else measure(*rest)) + "\n")
@@ -167,9 +168,9 @@ def _positive(flag: str, text: str) -> int:
     return int(text)
 
 
-def _flags() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(description="Milliseconds per face and size of each network and precision.",
-                                    epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> Parser:
+    """The command line."""
+    flags = Parser("Milliseconds per face and size of each network and precision.", _EXAMPLE)
     flags.add_argument("--networks", default="y1,r18,r50,r100", help="presets, by commas (default y1,r18,r50,r100)")
     flags.add_argument("--precisions", default="stored,fast,bf16,int8",
                        help="stored, fast (the default of every evaluation), bf16, int8")

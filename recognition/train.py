@@ -3,7 +3,6 @@
 One command on one or several GPUs or on the CPU. Networks, losses, datasets and recipes are named presets
 (recognition/presets.py); every flag overrides a preset.
 """
-import argparse
 import sys
 from typing import Optional, Sequence
 
@@ -12,6 +11,7 @@ from arcface_mxnet.recognition.engine.trainer import Finished, Trainer
 from arcface_mxnet.recognition.listing import listing
 from arcface_mxnet.recognition.presets import DATASETS, LOSSES, NETWORKS, RECIPES
 from arcface_mxnet.recognition.settings import sections
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import close, run_command
 from arcface_mxnet.runtime.sections import add_flags, listed
 
@@ -29,10 +29,9 @@ recipes:  {close(list(RECIPES))}
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line, from the sections of the settings; a flag that is not given stays None: presets apply."""
-    parser = argparse.ArgumentParser(prog="train.py", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
     add = parser.add_argument
     add("--list", action="store_true", default=None, help="print every network, loss, dataset and recipe, and stop")
     add("--run-dir", help="where settings, log, metrics and checkpoints go (default runs/<network>-<loss>-<dataset>)")
@@ -42,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, kind in sections().items():
         add_flags(parser, kind, "presets" if name == "names" else name)
     add("--margins", metavar="M1,M2,M3", type=listed(float), help="of the loss: cos(m1 theta + m2) - m3, m2 in radians")
+    parser.renamed("--scale", to="--logit-scale")
     return parser
 
 

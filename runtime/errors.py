@@ -26,6 +26,8 @@ _REMEDIES = {errno.ENOSPC: "make room or choose another folder", errno.EDQUOT: "
              errno.EISDIR: _ELSEWHERE, errno.EPERM: _ELSEWHERE}
 _NO_FILES = "no file can be made there, choose another path"
 FOLDERS = ("runtime", "graph", "datasets", "evaluation", "recognition", "logs")
+CONSOLE_SCRIPT = "arcface"
+_PACKAGE = ("src", "__main__.py")  # where `python -m arcface_mxnet` begins, in a checkout and installed
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -165,7 +167,7 @@ def loading() -> Iterator[None]:
 
 
 def _is_command() -> bool:
-    """Whether the main program is a file in one of the project's folders (under `-m` it has no name yet)."""
+    """Whether the main program is ours: the console script or a file of the project (under `-m` it has no name yet)."""
     workers = sys.modules.get("multiprocessing.process")
     if workers is not None and workers.parent_process() is not None:
         return False  # a worker process: its parent is told too
@@ -173,7 +175,9 @@ def _is_command() -> bool:
     if path is None:
         return sys.argv[:1] == ["-m"]
     place = Path(path).resolve()
-    return _ROOT in place.parents and place.relative_to(_ROOT).parts[0] in FOLDERS
+    if place.stem == CONSOLE_SCRIPT:
+        return True
+    return _ROOT in place.parents and place.relative_to(_ROOT).parts[0] in (*FOLDERS, *_PACKAGE)
 
 
 def _leave(number: int, frame: Optional[FrameType]) -> None:

@@ -5,7 +5,6 @@ is found that it has code for, else requirements-cpu.txt (MXNet); requirements-t
 where --engine says so. Then imports each engine and runs one operator. Standard library only; done again only when a
 requirements file has changed.
 """
-import argparse
 import hashlib
 import importlib.util
 import re
@@ -17,6 +16,7 @@ import venv
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Set, Tuple
 
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.environment import (
     NOT_FOR_THE_WHEEL,
     WHAT_SERVES,
@@ -184,15 +184,19 @@ def make_environment(folder: Path) -> Path:
     return folder.resolve() / "bin" / "python"
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Make or refresh the environment; status 0 when its engine has run."""
-    parser = argparse.ArgumentParser(prog="python3 -m arcface_mxnet.runtime.setup", description=__doc__, epilog=EXAMPLE,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--venv", default=".venv", help="folder of the virtual environment (default .venv)")
     parser.add_argument("--engine", nargs="+", choices=sorted(_TRIALS), default=[],
                         help="mxnet, torch or both (default: mxnet where it has a wheel)")
     parser.add_argument("--requirements", help="requirements file instead (default: by engine and machine)")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Make or refresh the environment; status 0 when its engine has run."""
+    flags = build_parser().parse_args(argv)
     check_python((sys.version_info[0], sys.version_info[1]))
     root = Path(__file__).resolve().parents[1]
     if flags.requirements and not (root / flags.requirements).is_file():

@@ -21,6 +21,7 @@ from arcface_mxnet.evaluation.command import add_out_flag, load_features, model_
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.graph.checkpoint import Checkpoint, load, parse_model, save
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
 
@@ -31,7 +32,7 @@ METHODS = ("gcn", "threshold", "dbscan")
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Cluster features and, where classes are known, score the clusters."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     features = normalise(np.asarray(load_features(options.features), np.float32))
     labels = read_labels(options.labels, len(features)) if options.labels else None
     clusters, protocol, model = _cluster(options, features)
@@ -60,7 +61,7 @@ def _cluster(options: argparse.Namespace, features: np.ndarray) -> Tuple[np.ndar
         threshold = FIRST_THRESHOLD if options.threshold is None else options.threshold
         return (by_propagation(neighbours[:, :hops.k1], scores, options.most_nodes, threshold=threshold),
                 f"linkage network, {hops}, first threshold {threshold}, components of at most {options.most_nodes}",
-                model_hashes(options.network or f"{options.out}/linkage,0"))
+                model_hashes(options.model or f"{options.out}/linkage,0"))
     neighbours, cosines = nearest_neighbours(features, hops.k1)
     if options.threshold is None:
         raise InputError(f"--method {options.method} needs --threshold, a cosine from -1 to 1")
@@ -73,15 +74,15 @@ def _cluster(options: argparse.Namespace, features: np.ndarray) -> Tuple[np.ndar
 
 def _network(options: argparse.Namespace, dimensions: int) -> Checkpoint:
     """The network of --network, or one trained on --train-features and saved as OUT/linkage."""
-    if options.network:
-        return load(*parse_model(options.network))
+    if options.model:
+        return load(*parse_model(options.model))
     if not options.train_features or not options.train_labels:
         raise InputError("--method gcn needs --network PREFIX,EPOCH, or --train-features and --train-labels")
     features = normalise(np.asarray(load_features(options.train_features, dimensions=dimensions), np.float32))
     labels = read_labels(options.train_labels, len(features))
     hops = _hops(options.train_hops, TRAINING_HOPS).within(len(features))
     neighbours, _ = nearest_neighbours(features, max(hops.k1, hops.k2, hops.u))
-    plan = replace(TrainingPlan(), epochs=options.epochs, rate=options.rate, seed=options.seed)
+    plan = replace(TrainingPlan(), epochs=options.epochs, rate=options.lr, seed=options.seed)
     network = train_linkage(features, neighbours, labels, hops, plan)
     save(network, f"{options.out}/linkage", 0)
     return network
@@ -96,24 +97,27 @@ def _hops(text: Optional[str], default: Hops) -> Hops:
     return Hops(*(int(part) for part in parts))
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Clusters of face embeddings, with pairwise F, BCubed F and NMI where classes are given.",
                    "python -m arcface_mxnet.evaluation.clustering --features f/embeddings.npy "
                    "--labels f/labels.txt --method gcn "
                    "--train-features t/embeddings.npy --train-labels t/labels.txt --out results/clusters")
     flags.add_argument("--features", required=True, metavar="FILE.npy", help="embeddings (n, d)")
     flags.add_argument("--labels", metavar="FILE", help="one integer class a line, to score the clusters")
-    flags.add_argument("--method", default="gcn", choices=METHODS, help="default gcn")
+    flags.add_argument("--method", default="gcn", choices=METHODS, help="how images are joined (default gcn)")
     flags.add_argument("--threshold", type=float, help="cosine of a link (threshold, dbscan); gcn: first probability")
     flags.add_argument("--core", type=int, default=3, help="DBSCAN: images of a core point, with itself (default 3)")
     flags.add_argument("--hops", metavar="K1,K2,U", help="neighbours looked at (default 80,5,5)")
     flags.add_argument("--most-nodes", type=int, default=MOST_NODES, help="gcn: largest component kept (default 900)")
-    flags.add_argument("--network", metavar="PREFIX,EPOCH", help="a linkage network trained before")
+    flags.add_argument("--model", metavar="PREFIX,EPOCH", help="gcn: a linkage network trained before")
+    flags.renamed("--network", to="--model")
     flags.add_argument("--train-features", metavar="FILE.npy", help="embeddings to train the linkage network on")
     flags.add_argument("--train-labels", metavar="FILE", help="their classes")
-    flags.add_argument("--train-hops", metavar="K1,K2,U", help="default 200,10,10")
-    flags.add_argument("--epochs", type=int, default=TrainingPlan.epochs, help="default 4")
-    flags.add_argument("--rate", type=float, default=TrainingPlan.rate, help="learning rate (default 0.01)")
+    flags.add_argument("--train-hops", metavar="K1,K2,U", help="as --hops, in training (default 200,10,10)")
+    flags.add_argument("--epochs", type=int, default=TrainingPlan.epochs, help="of the training (default 4)")
+    flags.add_argument("--lr", type=float, default=TrainingPlan.rate, help="learning rate (default 0.01)")
+    flags.renamed("--rate", to="--lr")
     flags.add_argument("--seed", type=int, default=0, help="of the training")
     add_out_flag(flags)
     return flags

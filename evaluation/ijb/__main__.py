@@ -39,6 +39,7 @@ from arcface_mxnet.evaluation.ijb.verification import VerifyResult, verify
 from arcface_mxnet.evaluation.paper import RANK_1, published_ijb_tar
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
 import numpy as np
@@ -65,7 +66,7 @@ class Images(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Verify or identify in every requested mode."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     known = [PAPER_MODE, LATER_MODE] if options.model or options.flipped_features else [PAPER_MODE]
     modes = {text: Mode.parse(text) for text in (options.mode.split(",") if options.mode else known)}
     images = read_images(options, modes)
@@ -180,13 +181,14 @@ def _about(options: argparse.Namespace, protocol: str, paths: Sequence[Path], li
                  {} if lists.as_published else {"not the published lists": lists.differences})
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Template verification (1:1) and identification (1:N) on IJB-B and IJB-C.\nLists whose counts are "
                    "not the published ones are used as they are, and said on stderr,\nin result.json and in the table.",
                    "python -m arcface_mxnet.evaluation.ijb verify --target ijbc --meta IJBC/meta --features F.npy "
                    "--flipped-features F2.npy --mode N1D1F2 --out results/ijbc")
     flags.add_argument("task", choices=("verify", "identify"))
-    flags.add_argument("--target", required=True, choices=TARGETS)
+    flags.add_argument("--target", required=True, choices=TARGETS, help="the set")
     flags.add_argument("--meta", required=True, metavar="DIR", help="folder of the published meta files")
     add_model_flags(flags, "image features (n, d) in the order of face_tid_mid, not normalised")
     flags.add_argument("--flipped-features", metavar="FILE.npy", help="features of the mirror images, for F1 and F2")

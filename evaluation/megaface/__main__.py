@@ -4,8 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from arcface_mxnet.evaluation.command import add_network_flags, add_out_flag, parser
-from arcface_mxnet.evaluation.embedder import FLIPS
+from arcface_mxnet.evaluation.command import (
+    add_algorithm_flag,
+    add_flip_flag,
+    add_network_flags,
+    add_out_flag,
+    add_size_flag,
+    parser,
+)
 from arcface_mxnet.evaluation.megaface.inputs import (
     Distractors,
     Probes,
@@ -21,6 +27,7 @@ from arcface_mxnet.evaluation.megaface.run_experiment import evaluate_devkit, wr
 from arcface_mxnet.evaluation.paper import TABLE_6, TABLE_FAR, published_megaface
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import run_command
 
 import numpy as np
@@ -30,7 +37,7 @@ RANKS = tuple(digit * 10 ** power for power in range(7) for digit in (1, 2, 5))
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Evaluate every set and number of distractors."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     options.distractors = list(numbers(options.distractors, int)) if options.distractors else []
     options.far = list(numbers(options.far, float))
     check_flags(options)
@@ -93,20 +100,21 @@ def _devkit(options: argparse.Namespace, probes: Probes, given: Distractors, cou
     return {"devkit": {"rank1": result.rank1, "tar": {str(far): result.tar(far) for far in options.far}}}
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Identification and verification of probes among up to a million distractors.",
                    "python -m arcface_mxnet.evaluation.megaface --probe-features P.npy --probe-ids P.txt "
                    "--distractor-features D.npy --distractors 10,1000,1000000 --far 1e-6,1e-5 --out results/megaface")
     saved = flags.add_argument_group("saved features (.npy, N x d; they are L2-normalised unless --as-stored)")
-    saved.add_argument("--probe-features", metavar="FILE.npy")
+    saved.add_argument("--probe-features", metavar="FILE.npy", help="embeddings of the probes")
     saved.add_argument("--probe-ids", metavar="FILE", help="the person of each probe, one a line")
-    saved.add_argument("--distractor-features", metavar="FILE.npy")
+    saved.add_argument("--distractor-features", metavar="FILE.npy", help="embeddings of the distractors")
     saved.add_argument("--probe-names", metavar="FILE", help="PERSON/FILE of each probe, for --noises")
     saved.add_argument("--distractor-names", metavar="FILE", help="A/B/FILE of each distractor, for --noises")
     saved.add_argument("--as-stored", action="store_true", help="do not L2-normalise the features")
     trees = flags.add_argument_group("devkit feature trees (used as stored)")
-    trees.add_argument("--probe-dir", metavar="DIR")
-    trees.add_argument("--distractor-dir", metavar="DIR")
+    trees.add_argument("--probe-dir", metavar="DIR", help="the tree of the probes")
+    trees.add_argument("--distractor-dir", metavar="DIR", help="the tree of the distractors")
     trees.add_argument("--ending", default="_insightface.bin", help="what follows an image's name")
     trees.add_argument("--probe-list", metavar="FILE", help="devkit JSON, or PERSON/FILE a line")
     trees.add_argument("--distractor-list", metavar="FILE", help="devkit JSON, A/B/FILE a line, or templatelists/ "
@@ -114,11 +122,11 @@ def _flags() -> argparse.ArgumentParser:
                        "--distractor-dir, or image in --distractor-images, sorted by path)")
     images = flags.add_argument_group("aligned images and a checkpoint, with --probe-list")
     images.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are concatenated")
-    images.add_argument("--probe-images", metavar="DIR")
-    images.add_argument("--distractor-images", metavar="DIR")
-    images.add_argument("--flip", default="sum", choices=FLIPS, help="what is made of the mirror image (default sum)")
-    images.add_argument("--image-size", default="112,112", metavar="H,W")
-    add_network_flags(images)  # type: ignore[arg-type]
+    images.add_argument("--probe-images", metavar="DIR", help="root of the probes' images")
+    images.add_argument("--distractor-images", metavar="DIR", help="root of the distractors' images")
+    add_flip_flag(images)
+    add_size_flag(flags, images)
+    add_network_flags(images)
     flags.add_argument("--noises", metavar="DIR", help="folder of the authors' two noise lists: the refined figures")
     flags.add_argument("--seed", type=int, default=0, help="of the noise in replaced probes (default 0)")
     flags.add_argument("--distractors", metavar="N,...", help="numbers of distractors (default 10,100,... and all)")
@@ -126,7 +134,7 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--far", default="1e-6,1e-5,1e-4", help="false accept rates (default 1e-6,1e-5,1e-4)")
     flags.add_argument("--protocol", default="large", choices=sorted(TABLE_6), help="which rows of Table 6 to print")
     flags.add_argument("--devkit", action="store_true", help="also the devkit's variant and its two JSON files")
-    flags.add_argument("--algorithm", default="insightface", help="name in the devkit's file names")
+    add_algorithm_flag(flags)
     add_out_flag(flags)
     return flags
 

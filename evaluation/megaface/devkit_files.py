@@ -23,6 +23,8 @@ TYPES: Dict[int, "np.dtype[Any]"] = {5: np.dtype("<f4"), 6: np.dtype("<f8")}
 _MOST_MATRIX, _MOST_FEATURE = 1 << 34, 1 << 24  # bytes
 _FILES_AT_ONCE = 4096
 
+FEATURES = "feature_out"  # the folder of feature trees, facescrub/ and megaface/, where none is named
+
 
 def matrix_bytes(values: np.ndarray) -> bytes:
     """The file of a (n,) vector (n rows of one column) or an (n, m) matrix, float32 or float64."""

@@ -24,7 +24,7 @@ from arcface_mxnet.evaluation.megaface.noise import (
 )
 from arcface_mxnet.evaluation.megaface.protocol import Features
 from arcface_mxnet.evaluation.results import file_hashes
-from arcface_mxnet.evaluation.sources import FileSource, folder_source, image_size
+from arcface_mxnet.evaluation.sources import FileSource, folder_source
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -179,7 +179,7 @@ def _embedded(options: argparse.Namespace, kind: str, names: Sequence[str]) -> n
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     return complete_embeddings(FileSource(root, Path(root), list(names)),
                                lambda images: embedder.embed(images, options.flip), folder, settings,
-                               image_size(options.image_size))
+                               options.size)
 
 
 def _needed(options: argparse.Namespace, name: str) -> str:

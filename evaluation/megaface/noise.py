@@ -3,13 +3,13 @@
 Every feature gets one more dimension, 0 for a clean one. A noisy probe becomes the unit vector of the sum of its
 person's clean features plus a little uniform noise; a noisy distractor gets 100 there, so it never matches.
 """
-import argparse
 import sys
 from pathlib import Path
 from typing import FrozenSet, Optional, Sequence
 
-from arcface_mxnet.evaluation.command import parser
-from arcface_mxnet.evaluation.megaface.devkit_files import read_paths, read_tree, write_tree
+from arcface_mxnet.evaluation.command import add_algorithm_flag, parser
+from arcface_mxnet.evaluation.megaface.devkit_files import FEATURES, read_paths, read_tree, write_tree
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.text import read_lines
@@ -61,9 +61,9 @@ def mark_distractors(features: np.ndarray, names: Sequence[str], noises: FrozenS
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write a cleaned copy of both feature trees, for a user who runs the devkit's binaries."""
-    options = _flags().parse_args(argv)
-    ending = f"_{options.algo}.bin"
-    source, target = Path(options.feature_dir_input), Path(options.feature_dir_out)
+    options = build_parser().parse_args(argv)
+    ending = f"_{options.algorithm}.bin"
+    source, target = Path(options.features), Path(options.out)
     names = read_paths(options.facescrub_lst)
     probes = read_tree(source / "facescrub", names, ending)
     noises = read_noises(options.facescrub_noises)
@@ -78,17 +78,23 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sys.stdout.write(f"{target}: {len(probes)} probes and {len(names)} distractors, {changed} of them noise\n")
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Apply the authors' noise lists to feature trees.",
-                   "python evaluation/megaface/noise.py --algo insightface --feature-dir-input feature_out "
-                   "--feature-dir-out feature_out_clean")
-    flags.add_argument("--facescrub-noises", default="data/" + PROBE_NOISES, metavar="FILE")
-    flags.add_argument("--megaface-noises", default="data/" + DISTRACTOR_NOISES, metavar="FILE")
+                   "python evaluation/megaface/noise.py --features feature_out --out feature_out_clean")
+    flags.add_argument("--facescrub-noises", default="data/" + PROBE_NOISES, metavar="FILE",
+                       help="noise list of the probes")
+    flags.add_argument("--megaface-noises", default="data/" + DISTRACTOR_NOISES, metavar="FILE",
+                       help="noise list of the distractors")
     flags.add_argument("--facescrub-lst", default="data/facescrub_lst", metavar="FILE", help="PERSON/FILE a line")
     flags.add_argument("--megaface-lst", default="data/megaface_lst", metavar="FILE", help="A/B/FILE a line")
-    flags.add_argument("--algo", default="insightface", help="features are FILE_ALGO.bin (default insightface)")
-    flags.add_argument("--feature-dir-input", default="feature_out", metavar="DIR", help="has facescrub/, megaface/")
-    flags.add_argument("--feature-dir-out", default="feature_out_clean", metavar="DIR")
+    add_algorithm_flag(flags)
+    flags.add_argument("--features", default=FEATURES, metavar="DIR",
+                       help=f"holds facescrub/ and megaface/ (default {FEATURES})")
+    flags.add_argument("--out", default=f"{FEATURES}_clean", metavar="DIR",
+                       help=f"folder of the cleaned trees (default {FEATURES}_clean)")
+    flags.renamed("--feature-dir-input", to="--features")
+    flags.renamed("--feature-dir-out", to="--out")
     flags.add_argument("--seed", type=int, default=0, help="of the uniform noise (default 0)")
     return flags
 

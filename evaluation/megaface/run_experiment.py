@@ -24,6 +24,7 @@ from arcface_mxnet.evaluation.megaface.inputs import SIZES
 from arcface_mxnet.evaluation.megaface.protocol import Features, Trials, check, cmc_steps, right_factor
 from arcface_mxnet.evaluation.ranking import RowBest
 from arcface_mxnet.evaluation.scoring import block_borders, score_blocks, sieve
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 
@@ -63,7 +64,7 @@ class Names(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run every size of every set."""
-    options = _flags().parse_args(argv)
+    options = build_parser().parse_args(argv)
     if options.num_sets < 1:
         raise InputError(f"--num_sets {options.num_sets}: at least 1")
     for folder in (options.distractor_feature_path, options.probe_feature_path):
@@ -136,7 +137,8 @@ def _write_list(target: Path, root: str, paths: Sequence[str], ending: str, ids:
         json.dump({"path": files, **({"id": list(ids)} if ids else {})}, stream, sort_keys=True, indent=4)
 
 
-def _flags() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
+    """The command line."""
     flags = parser("Run the MegaFace challenge on feature files, as the devkit's run_experiment.py.",
                    "python evaluation/megaface/run_experiment.py feature_out_clean/megaface "
                    "feature_out_clean/facescrub _insightface.bin results -s 1000000 "

@@ -1,5 +1,4 @@
 """Processes of a job from first to last: started, their lines forwarded, all ended when one fails."""
-import argparse
 import ctypes
 import inspect
 import os
@@ -13,6 +12,7 @@ import threading
 import time
 from typing import IO, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.text import read_lines
 
@@ -305,10 +305,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     MXNet would run it inside its own import, where the optimizer that workers send cannot be unpickled, so its role is
     set after the import.
     """
-    parser = argparse.ArgumentParser(description=inspect.getdoc(main),
-                                     formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="example: started by python -m arcface_mxnet.recognition.launch; "
-                                            "DMLC_* say where")
+    parser = Parser(inspect.getdoc(main), "example: started by python -m arcface_mxnet.recognition.launch; "
+                    "DMLC_* say where")
     parser.add_argument("role", choices=ROLES)
     role = os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
     from arcface_mxnet.engines.mxnet.parameter_server import serve  # MXNet loads only where it is used

@@ -28,7 +28,7 @@ class LossSettings:
     """
 
     loss_name: str = setting("margin_softmax", "loss family")
-    loss_s: float = setting(64.0, "scale s of the normalised logits", flag="--scale", metavar="S")
+    loss_s: float = setting(64.0, "scale s of the normalised logits", flag="--logit-scale", metavar="S")
     loss_m1: float = setting(1.0, "factor m1 on the target angle")
     loss_m2: float = setting(0.0, "radians m2 added to the target angle")
     loss_m3: float = setting(0.0, "m3, taken from the target cosine")

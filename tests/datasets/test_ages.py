@@ -75,10 +75,10 @@ def by_image(folder):
 
 
 @pytest.mark.parametrize("words, images", [
-    (["subset", "one", "out", "--identities", "2", "--images", "2", "--seed", "4"], None),
+    (["subset", "one", "out", "--identities", "2", "--images-per-identity", "2", "--seed", "4"], None),
     (["shuffle", "one", "out", "--seed", "1"], 10),
-    (["clean", "one", "--embeddings", "one.npy", "--max-angle", "179", "--decisions", "drop.json", "--out", "out"], 8),
-    (["exclude", "one", "out", "--embeddings", "one.npy", "--test", "far.npy"], 10)])
+    (["clean", "one", "--features", "one.npy", "--degrees", "179", "--decisions", "drop.json", "--out", "out"], 8),
+    (["exclude", "one", "out", "--features", "one.npy", "--test-features", "far.npy"], 10)])
 def test_a_set_made_from_another_keeps_the_ages_of_its_images(aged, monkeypatch, words, images):
     monkeypatch.chdir(aged)
     (aged / "drop.json").write_text('{"drop": [1, 6], "keep": [], "same": [], "different": []}')
@@ -105,7 +105,7 @@ def test_the_drop_step_keeps_them_too(aged):
 
 
 def test_merged_sets_keep_what_is_known_and_say_what_is_not(aged, capsys):
-    words = ["merge", str(aged / "out"), str(aged / "one"), str(aged / "two"), "--embeddings", str(aged / "one.npy"),
+    words = ["merge", str(aged / "out"), str(aged / "one"), str(aged / "two"), "--features", str(aged / "one.npy"),
              str(aged / "two.npy"), "--threshold", "0.9"]
     assert prepare.main(words) == 0
     assert f"ages.tsv: none beside {aged / 'two'}; ages of images from there stay unknown\n" in capsys.readouterr().out

@@ -3,7 +3,7 @@ from arcface_mxnet.datasets.align import (
     REFERENCE_112,
     REFERENCE_112X96,
     align,
-    parse_size,
+    known_crop,
     read_points,
     rescale,
     similarity,
@@ -90,8 +90,9 @@ def test_unusable_points_are_refused(points):
 
 
 def test_unknown_sizes_are_refused():
-    with pytest.raises(InputError, match="known: 112x112, 112x96"):
-        parse_size("96x112")
+    with pytest.raises(InputError, match="--size 96,112: crops are of 112,112 or 112,96"):
+        known_crop((96, 112))
+    assert known_crop((112, 96)) == (112, 96)
     with pytest.raises(InputError, match="known"):
         align(photograph(), POINTS, (224, 224))
 

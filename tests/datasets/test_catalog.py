@@ -68,7 +68,7 @@ def test_known_hashes_tell_an_edition(tmp_path):
 
 def test_a_record_set_of_other_counts_is_another_edition(tmp_path, tiny_faces, capsys):
     (tmp_path / training_set("emore").folder).symlink_to(tiny_faces)
-    assert not main(["catalog", "emore", "--root", str(tmp_path)])
+    assert not main(["catalog", "emore", "--data", str(tmp_path)])
     assert "12 identities, 96 images: another edition" in capsys.readouterr().out
 
 
@@ -76,12 +76,12 @@ def test_verify_ends_with_status_1_for_another_edition(tmp_path, capsys):
     folder = tmp_path / training_set("glint360k").folder
     folder.mkdir()
     (folder / "train.idx").write_bytes(b"not it")
-    assert main(["catalog", "glint360k", "--root", str(tmp_path), "--verify"]) == 1
+    assert main(["catalog", "glint360k", "--data", str(tmp_path), "--verify"]) == 1
     assert "train.idx: another edition" in capsys.readouterr().out
 
 
 def test_the_whole_catalogue_is_printed(tmp_path, capsys):
-    assert not main(["catalog", "--root", str(tmp_path)])
+    assert not main(["catalog", "--data", str(tmp_path)])
     printed = capsys.readouterr().out
     assert all(f"{name}: " in printed for name in [*TRAINING_SETS, *TEST_SETS]) and "withdrew" in printed
 
@@ -92,6 +92,6 @@ def test_the_command_says_another_edition_by_its_status(tmp_path, capsys):
     name = next(iter(entry.known_hashes))
     (tmp_path / entry.folder).mkdir(parents=True, exist_ok=True)
     (tmp_path / entry.folder / name).write_bytes(b"made up")
-    assert main(["catalog", entry.name, "--root", str(tmp_path), "--verify"]) == 1
+    assert main(["catalog", entry.name, "--data", str(tmp_path), "--verify"]) == 1
     assert f"{name}: another edition" in capsys.readouterr().out
-    assert main(["catalog", entry.name, "--root", str(tmp_path)]) in (None, 0)
+    assert main(["catalog", entry.name, "--data", str(tmp_path)]) in (None, 0)

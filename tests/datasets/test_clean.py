@@ -124,7 +124,7 @@ class Page(HTMLParser):
 def test_review_and_back(planted):
     """Report, the decisions its page would save, then the cleaned set: one dropped image, one joined pair."""
     folder, images, _ = planted
-    command = ["clean", str(folder / "set"), "--embeddings", str(folder / "set.npy"), "--max-angle", "50"]
+    command = ["clean", str(folder / "set"), "--features", str(folder / "set.npy"), "--degrees", "50"]
     assert not main([*command, "--report", str(folder / "report")])
     page = Page((folder / "report" / "review.html").read_text())
     assert page.keys == {6: True} and page.pairs == [("different", [1, 3])] and page.pictures == 8 + 1 + 4
@@ -141,7 +141,7 @@ def test_review_and_back(planted):
 
 def test_ranks_are_listed(planted):
     folder, _, _ = planted
-    assert not main(["clean", str(folder / "set"), "--embeddings", str(folder / "set.npy"), "--report",
+    assert not main(["clean", str(folder / "set"), "--features", str(folder / "set.npy"), "--report",
                      str(folder / "report")])
     rows = [line.split("\t") for line in (folder / "report" / "ranks.tsv").read_text().splitlines()[1:]]
     assert sorted(int(row[0]) for row in rows) == list(range(1, 21))
@@ -206,11 +206,11 @@ def test_embeddings_that_do_not_fit_are_refused(planted):
 def test_thresholds_that_leave_nothing_write_nothing(planted):
     folder, _, _ = planted
     with pytest.raises(InputError, match="nothing would be left"):
-        main(["clean", str(folder / "set"), "--embeddings", str(folder / "set.npy"), "--max-angle", "0", "--out",
+        main(["clean", str(folder / "set"), "--features", str(folder / "set.npy"), "--degrees", "0", "--out",
               str(folder / "out")])
     assert not (folder / "out").exists()
     with pytest.raises(InputError, match="--report DIR"):
-        main(["clean", str(folder / "set"), "--embeddings", str(folder / "set.npy")])
+        main(["clean", str(folder / "set"), "--features", str(folder / "set.npy")])
 
 
 def at(degrees):

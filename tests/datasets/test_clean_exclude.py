@@ -41,8 +41,9 @@ def test_rows_without_ids_are_identities_of_their_own(sets):
 def test_the_set_is_written_without_them(sets):
     folder, images = sets
     before = (folder / "set" / "train.rec").read_bytes()
-    assert not main(["exclude", str(folder / "set"), str(folder / "out"), "--embeddings", str(folder / "train.npy"),
-                     "--test", str(folder / "test.npy"), "--test-ids", str(folder / "ids.txt"), "--cosine", "0.7"])
+    assert not main(["exclude", str(folder / "set"), str(folder / "out"), "--features", str(folder / "train.npy"),
+                     "--test-features", str(folder / "test.npy"), "--test-ids", str(folder / "ids.txt"),
+                     "--cosine", "0.7"])
     with RecordSet.open(folder / "out") as records:
         assert records.labels.tolist() == [0, 0, 1, 1]
         assert [records.read(int(key))[1] for key in records.keys] == images[0] + images[2]
@@ -59,16 +60,16 @@ def test_the_list_is_there_when_the_set_appears(sets, monkeypatch):
     place = whole_folder.put_in_place
     monkeypatch.setattr(whole_folder, "put_in_place", lambda temporary, target: (
         inside.extend(path.name for path in temporary.iterdir()), place(temporary, target)))
-    main(["exclude", str(folder / "set"), str(folder / "out"), "--embeddings", str(folder / "train.npy"),
-          "--test", str(folder / "test.npy")])
+    main(["exclude", str(folder / "set"), str(folder / "out"), "--features", str(folder / "train.npy"),
+          "--test-features", str(folder / "test.npy")])
     assert "excluded.tsv" in inside
     assert sorted(inside) == sorted(path.name for path in (folder / "out").iterdir())
 
 
 def test_bad_input_is_named_and_nothing_written(sets):
     folder, _ = sets
-    command = ["exclude", str(folder / "set"), str(folder / "out"), "--embeddings", str(folder / "train.npy"), "--test",
-               str(folder / "test.npy")]
+    command = ["exclude", str(folder / "set"), str(folder / "out"), "--features", str(folder / "train.npy"),
+               "--test-features", str(folder / "test.npy")]
     (folder / "short.txt").write_text("Eve\n")
     for flags, said in ((["--test-ids", str(folder / "short.txt")], "short.txt: 1 lines for 4 rows"),
                         (["--test-ids", str(folder / "gone.txt")], "gone.txt"),

@@ -109,8 +109,8 @@ def test_a_subset_by_the_command_and_its_limits(source, tmp_path):
     assert RecordSet.open(tmp_path / "out").identities == 6
     with pytest.raises(InputError, match="--identities 22: it has 21"):
         prepare.main(["subset", str(source), str(tmp_path / "no"), "--identities", "22"])
-    with pytest.raises(InputError, match="--images 0"):
-        prepare.main(["subset", str(source), str(tmp_path / "no"), "--images", "0"])
+    with pytest.raises(InputError, match="--images-per-identity 0"):
+        prepare.main(["subset", str(source), str(tmp_path / "no"), "--images-per-identity", "0"])
     assert not (tmp_path / "no").exists()
 
 

@@ -60,7 +60,7 @@ def test_an_output_where_no_file_can_be_made_is_one_line(tmp_path, arguments):
 
 @pytest.mark.parametrize("flag", ["--out", "--report"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, full_disk, flag):
-    arguments = ["clean", "set", "--embeddings", "e.npy", flag]
+    arguments = ["clean", "set", "--features", "e.npy", flag]
     chance = np.random.default_rng(0)
     with RecordWriter(tmp_path / "set") as writer:
         for identity in range(2):

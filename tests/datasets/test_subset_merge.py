@@ -62,7 +62,7 @@ def test_two_sets_become_one(two, tmp_path):
     axes = np.eye(8)
     first = embedded(two[0], axes[[0, 1, 2]], tmp_path / "1.npy")
     second = embedded(two[1], axes[[5, 1, 6, 0]], tmp_path / "2.npy")
-    assert prepare.main(["merge", str(tmp_path / "out"), str(two[0]), str(two[1]), "--embeddings", str(first),
+    assert prepare.main(["merge", str(tmp_path / "out"), str(two[0]), str(two[1]), "--features", str(first),
                          str(second), "--threshold", "0.6"]) == 0
     becomes = [{0: 0, 1: 1, 2: 2}, {0: 3, 1: 1, 2: 4, 3: 0}]
     wanted = Counter()
@@ -96,8 +96,8 @@ def test_embeddings_that_do_not_fit_are_refused(two, tmp_path, spoil, message):
 
 
 @pytest.mark.parametrize("flags,message", [
-    ([], "or --no-match"), (["--embeddings", "a.npy"], "names 1 files for 2 sets"),
-    (["--embeddings", "a.npy", "b.npy"], "a.npy: not found")])
+    ([], "or --no-match"), (["--features", "a.npy"], "names 1 files for 2 sets"),
+    (["--features", "a.npy", "b.npy"], "a.npy: not found")])
 def test_flags_that_do_not_fit(two, tmp_path, flags, message):
     with pytest.raises(InputError, match=message):
         prepare.main(["merge", str(tmp_path / "out"), str(two[0]), str(two[1])] + flags)

@@ -242,7 +242,7 @@ def test_a_files_own_folder_is_never_written_over(tmp_path):
 
 def test_megaface_layout(tmp_path):
     assert not main(["synthetic", "--out", str(tmp_path / "mf"), "--kind", "megaface", "--identities", "3",
-                     "--images", "2", "--distractors", "5", "--workers", "1"])
+                     "--images-per-identity", "2", "--distractors", "5", "--processes", "1"])
     probes = (tmp_path / "mf" / "facescrub_lst").read_text().split()
     others = (tmp_path / "mf" / "megaface_lst").read_text().split()
     assert len(probes) == 6 and len(others) == 5
@@ -253,7 +253,7 @@ def test_megaface_layout(tmp_path):
 
 def test_templates_have_media_and_the_published_lists(tmp_path):
     assert not main(["synthetic", "--out", str(tmp_path / "ijb"), "--kind", "templates", "--identities", "2",
-                     "--images", "4"])
+                     "--images-per-identity", "4"])
     meta = tmp_path / "ijb" / "IJBC" / "meta"
     faces = [line.split() for line in (meta / "ijbc_face_tid_mid.txt").read_text().splitlines()]
     assert [int(template) for _, template, _ in faces] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
@@ -272,7 +272,7 @@ def test_templates_have_media_and_the_published_lists(tmp_path):
 def test_photographs_come_with_their_points(tmp_path):
     """Aligning a photograph by its points gives the reference: the points are where the features were drawn."""
     assert not main(["synthetic", "--out", str(tmp_path / "photos"), "--kind", "photographs", "--identities", "1",
-                     "--images", "1"])
+                     "--images-per-identity", "1"])
     name, *values = (tmp_path / "photos" / "points.txt").read_text().split()
     image = cv2.imread(str(tmp_path / "photos" / name))
     points = np.array(values, float).reshape(5, 2)

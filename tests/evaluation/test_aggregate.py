@@ -139,18 +139,18 @@ def test_the_command_aggregates_by_each_rule(tmp_path, capsys):
     common = ["--features", str(tmp_path / "f.npy"), "--groups", str(tmp_path / "groups.txt")]
     extra = {"detector": ["--scores", str(tmp_path / "scores.txt")],
              "quality": ["--train-features", str(tmp_path / "f.npy"), "--train-labels", str(tmp_path / "labels.txt"),
-                         "--steps", "5"]}
+                         "--max-steps", "5"]}
     for rule in aggregate.RULES:
         aggregate.main([*common, "--rule", rule, *extra.get(rule, []), "--out", str(tmp_path / rule)])
         stored = np.load(tmp_path / rule / "embeddings.npy")
         assert stored.shape == (6, 24) and (tmp_path / rule / "ids.txt").read_text().startswith("person 0\n")
     expected = pooled(rows, [f"person {label}" for label in labels], 1 / blur)[1]
     np.testing.assert_allclose(np.load(tmp_path / "detector" / "embeddings.npy"), expected, atol=1e-6)
-    aggregate.main([*common, "--rule", "quality", "--quality", f"{tmp_path}/quality/quality,0",
+    aggregate.main([*common, "--rule", "quality", "--quality-model", f"{tmp_path}/quality/quality,0",
                  "--out", str(tmp_path / "q2")])
     np.testing.assert_array_equal(np.load(tmp_path / "q2" / "embeddings.npy"),
                                   np.load(tmp_path / "quality" / "embeddings.npy"))
-    for rule, words in (("detector", "needs --scores"), ("quality", "needs --quality")):
+    for rule, words in (("detector", "needs --scores"), ("quality", "needs --quality-model")):
         with pytest.raises(InputError, match=words):
             aggregate.main([*common, "--rule", rule, "--out", str(tmp_path / "no")])
     (tmp_path / "scores.txt").write_text("x\n" * len(rows))

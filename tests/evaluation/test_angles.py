@@ -121,7 +121,7 @@ def test_the_command_embeds_labelled_images_and_finds_the_centres(tmp_path, smal
     weights = rng.normal(size=(2, 5)).astype(np.float32)
     head = sym.FullyConnected(body.symbol, num_hidden=2, no_bias=True, name="fc7")
     save(Checkpoint(head, dict(body.args, fc7_weight=np.asarray(weights, "float32")), body.aux), str(tmp_path / "m"), 0)
-    angles.main(["--model", f"{tmp_path}/m,0", "--images", str(tmp_path / "faces"), "--image-size", "16,16",
+    angles.main(["--model", f"{tmp_path}/m,0", "--images", str(tmp_path / "faces"), "--size", "16,16",
                  "--gpus", "cpu", "--negatives", "10", "--out", str(tmp_path / "out")])
     stored = json.loads((tmp_path / "out" / "result.json").read_text())["angles"]
     rows = Embedder(body, CPU).embed(pictures[..., ::-1].transpose(0, 3, 1, 2))

@@ -104,7 +104,7 @@ COMMANDS = {  # command line, features, lists of one line a row, other files
                        ["lists/facescrub_features_list.json", "lists/megaface_features_list.json_10_1", PROBE,
                         DISTRACTOR]),
     "noise": (noise.main, "--facescrub-noises noises/facescrub_noises.txt --megaface-noises noises/megaface_noises.txt "
-              "--facescrub-lst pl --megaface-lst dl --algo e --feature-dir-input tree --feature-dir-out clean",
+              "--facescrub-lst pl --megaface-lst dl --algorithm e --features tree --out clean",
               [], [], ["pl", "dl", *NOISES, PROBE, DISTRACTOR]),
     "ijb verify": (ijb, f"verify {IJB}", ["F.npy", "F2.npy"], [],
                    ["ijbc_face_tid_mid.txt", "ijbc_name_5pts_score.txt", "ijbc_template_pair_label.txt"]),
@@ -121,7 +121,7 @@ COMMANDS = {  # command line, features, lists of one line a row, other files
     "angles": (angles.main, "--features g.npy --labels g.labels --centres W.npy --negatives 9 --out out", ["g.npy"],
                ["g.labels"], []),
     "aggregate": (aggregate.main, f"{GROUPS} --rule detector --scores scores", ["g.npy"], ["g.labels", "scores"], []),
-    "quality": (aggregate.main, f"{GROUPS} --rule quality --train-features g.npy --train-labels g.labels --steps 2",
+    "quality": (aggregate.main, f"{GROUPS} --rule quality --train-features g.npy --train-labels g.labels --max-steps 2",
                 ["g.npy"], ["g.labels"], []),
     "clustering": (clustering, f"{CLUSTERS} --method threshold --threshold 0.5", ["g.npy"], ["g.labels"], []),
     "gcn": (clustering, f"{CLUSTERS} --train-features g.npy --train-labels g.labels --hops 5,3,2 --train-hops 5,3,2 "

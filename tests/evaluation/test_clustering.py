@@ -198,7 +198,7 @@ def test_the_command_clusters_by_each_method(files, capsys):
     common = ["--features", str(files / "test.npy"), "--labels", str(files / "test.txt"), "--hops", "6,2,3"]
     main([*common, "--method", "gcn", "--train-features", str(files / "train.npy"), "--train-labels",
           str(files / "train.txt"), "--train-hops", "6,2,3", "--epochs", "1", "--out", str(files / "gcn")])
-    main([*common, "--method", "gcn", "--network", f"{files}/gcn/linkage,0", "--out", str(files / "again")])
+    main([*common, "--method", "gcn", "--model", f"{files}/gcn/linkage,0", "--out", str(files / "again")])
     assert (files / "gcn" / "clusters.txt").read_text() == (files / "again" / "clusters.txt").read_text()
     for method in ("threshold", "dbscan"):
         main([*common, "--method", method, "--threshold", "0.6", "--out", str(files / method)])

@@ -7,7 +7,7 @@ from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet import engine
 from arcface_mxnet.evaluation import embedder, extraction
 from arcface_mxnet.evaluation.extraction import extract
-from arcface_mxnet.evaluation.sources import folder_source, image_size, list_source, open_source
+from arcface_mxnet.evaluation.sources import folder_source, list_source, open_source
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.recognition import extract as command
 from arcface_mxnet.runtime.errors import InputError
@@ -155,8 +155,6 @@ def test_unusable_sources_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image in it"):
         folder_source(tmp_path / "empty")
-    with pytest.raises(InputError, match="--image-size 112"):
-        image_size("112")
 
 
 def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
@@ -172,7 +170,7 @@ def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
 def test_the_command_embeds_a_folder_with_two_models(folder, tmp_path, capsys, small):
     save(small(0), str(tmp_path / "one"), 0)
     save(small(4, 7), str(tmp_path / "two"), 3)
-    command.main(["--model", f"{tmp_path}/one,0|{tmp_path}/two,3", "--images", str(folder), "--image-size", "16,16",
+    command.main(["--model", f"{tmp_path}/one,0|{tmp_path}/two,3", "--images", str(folder), "--size", "16,16",
                   "--flip", "sum", "--gpus", "cpu", "--out", str(tmp_path / "out")])
     rows = np.load(tmp_path / "out" / "embeddings.npy")
     assert rows.shape == (12, 12) and np.isnan(rows[9]).all() and np.isfinite(np.delete(rows, 9, 0)).all()

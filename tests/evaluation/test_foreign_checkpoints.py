@@ -88,7 +88,7 @@ def test_every_command_refuses_it_in_one_line(model, pictures, tmp_path, spoil, 
     write_pack(pack, images, np.arange(30) % 2 == 0)
     given = ["--model", f"{model},0"]
     for command in (
-            lambda: extract.main([*given, "--images", str(pictures), "--image-size", "16,16", "--out", str(tmp_path)]),
+            lambda: extract.main([*given, "--images", str(pictures), "--size", "16,16", "--out", str(tmp_path)]),
             lambda: verification.main([*given, "--data-dir", str(pack.parent), "--target", "own", "--out",
                                        str(tmp_path / "v")]),
             lambda: export.main(["onnx", *given, "--out", str(tmp_path / "m.onnx")]),
@@ -103,7 +103,7 @@ def test_every_command_refuses_it_in_one_line(model, pictures, tmp_path, spoil, 
 
 def test_values_that_are_not_finite_come_by_a_flag(model, pictures, tmp_path):
     _nan(model)
-    given = ["--model", f"{model},0", "--images", str(pictures), "--image-size", "16,16", "--gpus", "cpu"]
+    given = ["--model", f"{model},0", "--images", str(pictures), "--size", "16,16", "--gpus", "cpu"]
     extract.main([*given, "--out", str(tmp_path / "nan"), "--allow-nonfinite"])
     assert np.isnan(np.load(tmp_path / "nan" / "embeddings.npy")).all(axis=0).sum() == 1
 
@@ -115,7 +115,7 @@ def test_an_operator_nobody_knows_runs_by_its_name(model, pictures, tmp_path):
     _changed(model, unknown)
     path = model.with_name("model-0000.params")
     write_arrays(path, {name: value for name, value in read_arrays(path).items() if name != "arg:relu0_gamma"})
-    given = ["--model", f"{model},0", "--images", str(pictures), "--image-size", "16,16", "--gpus", "cpu",
+    given = ["--model", f"{model},0", "--images", str(pictures), "--size", "16,16", "--gpus", "cpu",
              "--out", str(tmp_path / "out")]
     with pytest.raises(InputError, match="admit it by --allow-operator LRN"):
         extract.main(given)
@@ -126,10 +126,10 @@ def test_an_operator_nobody_knows_runs_by_its_name(model, pictures, tmp_path):
 
 def test_a_network_of_another_size_or_colour_is_told_apart(model, pictures, tmp_path):
     given = ["--model", f"{model},0", "--images", str(pictures), "--gpus", "cpu", "--out", str(tmp_path / "out")]
-    with pytest.raises(InputError, match="give --image-size as it was trained: 16,16 fits"):
-        extract.main([*given, "--image-size", "20,20"])
+    with pytest.raises(InputError, match="give --size as it was trained: 16,16 fits"):
+        extract.main([*given, "--size", "20,20"])
     grey = read_arrays(model.with_name("model-0000.params"))
     grey["arg:conv0_weight"] = grey["arg:conv0_weight"][:, :1]
     write_arrays(model.with_name("model-0000.params"), grey)
     with pytest.raises(InputError, match="does not take images of shape .3, 16, 16.; it takes 1 channel"):
-        extract.main([*given, "--image-size", "16,16"])
+        extract.main([*given, "--size", "16,16"])

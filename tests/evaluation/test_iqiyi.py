@@ -110,7 +110,7 @@ def test_the_mlp_learns_and_repeats_itself():
 @pytest.fixture
 def table_9(tmp_path):
     """Files of two face models and one context, training and test, and the command's arguments."""
-    arguments = ["--hidden", "16", "--epochs", "15", "--mlp-batch", "16", "--out", str(tmp_path / "out")]
+    arguments = ["--hidden", "16", "--epochs", "15", "--mlp-batch-size", "16", "--out", str(tmp_path / "out")]
     for part, seed in (("train", 1), ("test", 2)):
         made = videos(seed)
         rows = np.repeat(np.arange(len(made.classes)), 3)
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_are_one_line(table_9, weights):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("flag", ["--hidden", "--epochs", "--mlp-batch"])
+@pytest.mark.parametrize("flag", ["--hidden", "--epochs", "--mlp-batch-size"])
 def test_a_classifier_of_nothing_is_refused(table_9, flag):
     with pytest.raises(InputError, match=f"{flag} 0: at least 1"):
         iqiyi.main([*table_9[1], flag, "0"])
@@ -204,7 +204,7 @@ def test_flags_that_do_not_pair_up_are_one_line(table_9):
 def test_a_checkpoint_on_frames_and_saved_context(table_9, small, capsys):
     root, _ = table_9
     save(small(dimensions=6), str(root / "model"), 0)
-    arguments = ["--model", f"{root / 'model'},0", "--gpus", "cpu", "--image-size", "16,16", "--hidden", "8",
+    arguments = ["--model", f"{root / 'model'},0", "--gpus", "cpu", "--size", "16,16", "--hidden", "8",
                  "--epochs", "2", "--out", str(root / "out")]
     for part, seed in (("train", 1), ("test", 2)):
         generator = np.random.default_rng(seed)

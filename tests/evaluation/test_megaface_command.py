@@ -113,7 +113,7 @@ def test_a_checkpoint_and_images(saved, small):
     draw_pictures(root, small)
     arguments = ["--model", f"{root / 'model'},0", "--probe-images", str(root / "probes"), "--distractor-images",
                  str(root / "distractors"), "--probe-list", str(root / "names"), "--distractor-list",
-                 str(root / "others"), "--image-size", "16,16", "--gpus", "cpu", "--far", "0.01",
+                 str(root / "others"), "--size", "16,16", "--gpus", "cpu", "--far", "0.01",
                  "--distractors", "120", "--out", str(root / "run")]
     main(arguments)
     assert 0 <= result(root, "run")["120"]["rank1"] <= 1
@@ -208,6 +208,6 @@ def test_images_need_no_list_of_distractors(saved, small):
     root = saved[0]
     draw_pictures(root, small)
     main(["--model", f"{root / 'model'},0", "--probe-images", str(root / "probes"), "--distractor-images",
-          str(root / "distractors"), "--probe-list", str(root / "names"), "--image-size", "16,16", "--gpus", "cpu",
+          str(root / "distractors"), "--probe-list", str(root / "names"), "--size", "16,16", "--gpus", "cpu",
           "--far", "0.01", "--out", str(root / "run")])
     assert set(result(root, "run")) == {"10", "100", "120"}

@@ -272,8 +272,8 @@ def test_the_noise_command_writes_cleaned_trees(devkit, capsys):
     for name, lines in (("fs", names), ("mf", others), ("fn", ["p0_1.png"]), ("mn", ["1/3@N00/3.jpg"])):
         (root / name).write_text("\n".join(lines) + "\n")
     noise.main(["--facescrub-lst", str(root / "fs"), "--megaface-lst", str(root / "mf"), "--facescrub-noises",
-                str(root / "fn"), "--megaface-noises", str(root / "mn"), "--feature-dir-input", str(root / "in"),
-                "--feature-dir-out", str(root / "clean")])
+                str(root / "fn"), "--megaface-noises", str(root / "mn"), "--features", str(root / "in"),
+                "--out", str(root / "clean")])
     far = read_tree(root / "clean/megaface", others, "_insightface.bin")
     assert far.shape == (40, 7) and np.flatnonzero(far[:, 6] == 100).tolist() == [3]
     cleaned = read_tree(root / "clean/facescrub", names, "_insightface.bin")

@@ -34,7 +34,7 @@ def test_megaface_and_trillion_pairs(tmp_path, model):
     found = figures(tmp_path / "mf")
     assert found["12"]["trials"] == 4 * 2 and found["12"]["impostor_pairs"] == 8 * 12
     assert found["5"]["rank1"] >= found["12"]["rank1"] and found["12"]["about"]["notes"]["refined"]
-    generate.main(["--model", model[1], "--gpu", "cpu", "--output", str(tmp_path / "trees"),
+    generate.main(["--model", model[1], "--gpus", "cpu", "--out", str(tmp_path / "trees"),
                    *(word for kind in ("facescrub", "megaface")
                      for word in (f"--{kind}-lst", str(root / f"{kind}_lst"), f"--{kind}-root",
                                   str(root / f"{kind}_images")))])

@@ -55,7 +55,7 @@ def faces(tmp_path_factory):
 def accuracies(faces, folder, loss, *more, steps=STEPS):
     """Train by the command; the accuracies of its last validation."""
     train.main(["--network", "small", "--loss", loss, "--dataset", "own", "--recipe", "demo", "--data-dir", str(faces),
-                "--run-dir", str(folder), "--gpus", "cpu", "--scale", "16", "--per-batch-size",
+                "--run-dir", str(folder), "--gpus", "cpu", "--logit-scale", "16", "--per-batch-size",
                 "32" if "triplet" not in loss else "30", "--max-steps", str(steps), "--verbose", str(steps),
                 "--lr-steps", f"{steps * 3 // 4},{steps * 11 // 12}", "--val-targets", "lfw,known", "--ckpt", "0",
                 "--threads", "1", *more])
@@ -108,8 +108,9 @@ def test_the_drop_step_removes_wrongly_labelled_images(faces, tmp_path, capsys):
     with RecordWriter(noisy, (32, 32)) as writer:
         for label in range(IDENTITIES):
             writer.add(label, [bytes_of[place] for place in np.flatnonzero(given == label)])
-    train.main(["--network", "small", "--loss", "subcentre", "--scale", "16", "--dataset", "own", "--recipe", "demo",
-                "--data-dir", str(noisy), "--run-dir", str(tmp_path / "run"), "--gpus", "cpu", "--per-batch-size", "32",
+    train.main(["--network", "small", "--loss", "subcentre", "--logit-scale", "16", "--dataset", "own",
+                "--recipe", "demo", "--data-dir", str(noisy), "--run-dir", str(tmp_path / "run"), "--gpus", "cpu",
+                "--per-batch-size", "32",
                 "--max-steps", "250", "--lr-steps", "180,220", "--val-targets", "", "--ckpt", "0"])
     drop.main(["--run-dir", str(tmp_path / "run"), "--data-dir", str(noisy), "--out", str(tmp_path / "clean")])
     assert "kept" in capsys.readouterr().out

@@ -1,0 +1,4 @@
+"""`python -m arcface_mxnet COMMAND ...` is `arcface COMMAND ...`."""
+from arcface_mxnet.runtime.commands import main
+
+main()

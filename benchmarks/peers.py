@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
-from arcface_mxnet.engines.mxnet.to_onnx import write_onnx
 from arcface_mxnet.engines.mxnet.untrained import untrained
+from arcface_mxnet.engines.onnx_export import write_onnx
 from arcface_mxnet.graph.checkpoint import load, save
 from arcface_mxnet.graph.describe import description
 from arcface_mxnet.graph.to_torch import to_torch

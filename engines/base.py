@@ -268,6 +268,10 @@ class Entry:
 ENGINES: Dict[str, Entry] = {
     "mxnet": Entry("arcface_mxnet.engines.mxnet.engine", "mxnet", "make setup ENGINE=mxnet"),
     "torch": Entry("arcface_mxnet.engines.torch.engine", "torch", "make setup ENGINE=torch"),
+    "openvino": Entry("arcface_mxnet.engines.openvino.engine", "openvino", "pip install 'arcface-mxnet[openvino]'",
+                      False),
+    "onnxruntime": Entry("arcface_mxnet.engines.onnxruntime.engine", "onnxruntime",
+                         "pip install 'arcface-mxnet[onnxruntime]'", False),
 }
 
 

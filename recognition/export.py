@@ -16,6 +16,7 @@ from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
 from arcface_mxnet.graph.describe import description, image_shape
 from arcface_mxnet.graph.nodes import Shape
+from arcface_mxnet.graph.to_onnx import OPSET
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
@@ -62,17 +63,17 @@ def _slim(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], o
 
 
 def _onnx(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
-    """ONNX, float32, any batch; kept only if ONNX Runtime agrees with MXNet."""
-    from arcface_mxnet.engines.mxnet.to_onnx import (  # MXNet loads only where it is used
+    """ONNX, float32, any batch; kept only if ONNX Runtime agrees with the stored graph."""
+    from arcface_mxnet.engines.onnx_export import (  # ONNX Runtime loads only where it is used
         LARGEST_DIFFERENCE,
-        OPSET,
         write_onnx,
     )
 
     about = {**description(given), "opset": str(OPSET)}
     difference = write_onnx(given, options.out, about)
-    say(f"opset {OPSET}; largest difference to MXNet {difference:.1e} (limit {LARGEST_DIFFERENCE:.0e})")
-    _finish(Path(options.out), {**about, "largest difference to MXNet": f"{difference:.1e}"}, options, say)
+    say(f"opset {OPSET}; largest difference to the stored graph {difference:.1e} of an embedding's length (limit "
+        f"{LARGEST_DIFFERENCE:.0e})")
+    _finish(Path(options.out), {**about, "largest difference to the stored graph": f"{difference:.1e}"}, options, say)
 
 
 def _torch(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:

@@ -205,3 +205,11 @@ def _system_has(library: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def free_memory() -> int:
+    """Bytes of the machine's memory that are free now; half of all of it where the system does not say (macOS)."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * page
+    return os.sysconf("SC_PHYS_PAGES") * page // 2

@@ -1,6 +1,5 @@
 """Checkpoints bound for inference: parameters shared between batch sizes, outputs fetched late."""
 import contextlib
-import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
@@ -9,6 +8,7 @@ from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import inference_form
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
+from arcface_mxnet.runtime.environment import free_memory
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -133,7 +133,7 @@ def free_bytes(context: "mx.Context") -> int:
     """Memory that is free now, on the GPU or in the machine."""
     if context.device_type == "gpu":
         return int(mx.context.gpu_memory_info(context.device_id)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_memory()
 
 
 def first_line(error: Exception) -> str:

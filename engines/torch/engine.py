@@ -11,6 +11,7 @@ from arcface_mxnet.engines.torch.network import TorchNetwork
 from arcface_mxnet.engines.torch.step import DataParallel
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.symbol import Initial, Symbol
+from arcface_mxnet.runtime.environment import free_memory
 from arcface_mxnet.runtime.errors import InputError
 
 import torch
@@ -38,7 +39,7 @@ def free_bytes(devices: Where) -> int:
     """Memory that is free now, on the GPU or in the machine."""
     if devices.device.type == "cuda":
         return int(torch.cuda.mem_get_info(devices.device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_memory()
 
 
 def describe(devices: Where, numerics: Numerics = FLOAT32) -> str:

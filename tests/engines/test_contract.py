@@ -81,7 +81,7 @@ def test_an_engine_says_what_and_where_it_is(name):
     assert where.describe().startswith(f"engine {name} {where.engine.version()}, cpu")
     assert where.engine.on_gpu(where.devices) == 0 and where.engine.free_bytes(where.devices) > 2 ** 20
     for flag in ("cpu:0", "cpu:x"):
-        with pytest.raises(InputError, match=f"--gpus {flag}: expected cpu or cpu:N"):
+        with pytest.raises(InputError, match=f"--gpus {flag}: "):
             place(name, flag)
 
 

@@ -1,12 +1,17 @@
-"""ONNX files: accepted by onnx, run by ONNX Runtime, equal to MXNet, and refused when they are not."""
-from arcface_mxnet.engines.mxnet import to_onnx
+"""ONNX files: accepted by onnx, run by ONNX Runtime, equal to the stored graph, and refused when they are not."""
+import dataclasses
+
+from arcface_mxnet.engines import onnx_export
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
-from arcface_mxnet.engines.mxnet.to_onnx import onnx_model, verify, write_onnx
 from arcface_mxnet.engines.mxnet.untrained import untrained
-from arcface_mxnet.graph.checkpoint import load
+from arcface_mxnet.engines.onnx_export import verify, write_onnx
+from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.symbol_json import read_json
+from arcface_mxnet.graph.to_onnx import onnx_model
 from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy
@@ -54,13 +59,13 @@ def test_a_file_that_does_not_agree_is_refused(checkpoint, damage):
         values = onnx.numpy_helper.to_array(stored) * 2
         stored.CopyFrom(onnx.numpy_helper.from_array(values, name))
     with pytest.raises(InputError, match="it was not kept") as caught:
-        verify(checkpoint, model.SerializeToString(), "damaged.onnx")
+        verify(checkpoint, model.SerializeToString(), "damaged.onnx", place(None, "cpu"))
     assert "\n" not in str(caught.value) and "damaged.onnx" in str(caught.value)
 
 
 def test_nothing_is_left_behind_when_it_is_refused(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(to_onnx, "LARGEST_DIFFERENCE", 0.0)
-    with pytest.raises(InputError, match="differs from MXNet"):
+    monkeypatch.setattr(onnx_export, "LARGEST_DIFFERENCE", 0.0)
+    with pytest.raises(InputError, match="differs from mxnet"):
         write_onnx(checkpoint, str(tmp_path / "model.onnx"), {})
     assert not list(tmp_path.iterdir())
 
@@ -77,5 +82,31 @@ def test_the_comparison_is_not_of_a_thing_with_itself(checkpoint):
     content = onnx_model(checkpoint).SerializeToString()
     other = untrained(checkpoint.symbol, IMAGE, seed=1, images=2)
     with pytest.raises(InputError, match="differs"):
-        verify(other, content, "other.onnx")
-    assert numpy.isfinite(verify(checkpoint, content, "same.onnx"))
+        verify(other, content, "other.onnx", place(None, "cpu"))
+    assert numpy.isfinite(verify(checkpoint, content, "same.onnx", place(None, "cpu")))
+
+
+@pytest.mark.parametrize("name", ["r18", "m05", "mnas025", "vargfacenet", "small", "d121"])
+def test_every_family_is_written_and_agrees(name, tmp_path):
+    known = {field.name for field in dataclasses.fields(NetworkSettings)}
+    settings = NetworkSettings(**{key: value for key, value in NETWORKS[name].items() if key in known})
+    made = untrained(build(settings), settings.input_shape, images=16 if name != "d121" else 4)
+    assert write_onnx(made, str(tmp_path / "model.onnx"), {}) < 2e-5
+
+
+def test_a_grey_network_of_another_project_is_written(fixtures, tmp_path):
+    grey = load(str(fixtures / "mobileface_v1" / "MobileFace_Identification_V1"), 0)
+    assert write_onnx(grey, str(tmp_path / "v1.onnx"), {}) < 1e-5
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1e4])
+def test_the_tolerance_follows_the_length_of_the_embeddings(checkpoint, tmp_path, factor):
+    """A file of long embeddings that agrees is kept; one of tiny ones that does not is refused."""
+    args = {**checkpoint.args, "pre_fc1_weight": checkpoint.args["pre_fc1_weight"]}
+    scaled = Checkpoint(checkpoint.symbol, args, {**checkpoint.aux, "fc1_moving_var": checkpoint.aux["fc1_moving_var"]
+                                                  / factor ** 2, "fc1_moving_mean": checkpoint.aux["fc1_moving_mean"]})
+    scaled.args["fc1_beta"] = checkpoint.args["fc1_beta"] * factor
+    assert write_onnx(scaled, str(tmp_path / "model.onnx"), {}) < 1e-4
+    wrong = Checkpoint(scaled.symbol, {**scaled.args, "fc1_beta": scaled.args["fc1_beta"] + factor}, scaled.aux)
+    with pytest.raises(InputError, match="differs"):
+        verify(wrong, onnx_model(scaled).SerializeToString(), "wrong.onnx", place(None, "cpu"))

@@ -356,30 +356,28 @@ def work(flags: argparse.Namespace, results: Results, place: Where) -> Iterator[
     yield "heads", lambda: check_heads(results, place)
     for network in ("y1", "r50", "r100"):
         yield f"embeddings {network}", lambda network=network: check_embedding(results, place, network)
-    for network, batch in (("r50", 128), ("r100", 128), ("y1", 128), ("r50", 512), ("r100", 512), ("y1", 512)):
-        for mode in ("float32", "TF32", "bf16"):
-            yield (f"train {network} {batch} {mode}",
-                   lambda network=network, batch=batch, mode=mode: train(results, place, network, batch, mode))
-            yield (f"peer {network} {batch} {mode}",
-                   lambda network=network, batch=batch, mode=mode: peer(results, network, batch, mode))
-        yield (f"train {network} {batch} bf16 graphs", lambda network=network, batch=batch: train(
-            results, place, network, batch, "bf16 graphs"))
+    for batch in (128, 512):
+        for mode in ("bf16", "TF32", "float32"):
+            for network in ("r50", "r100", "y1"):
+                yield (f"train {network} {batch} {mode}", lambda network=network, batch=batch, mode=mode: train(
+                    results, place, network, batch, mode))
+                if mode == "bf16":
+                    yield (f"train {network} {batch} bf16 graphs", lambda network=network, batch=batch: train(
+                        results, place, network, batch, "bf16 graphs"))
+                yield (f"peer {network} {batch} {mode}", lambda network=network, batch=batch, mode=mode: peer(
+                    results, network, batch, mode))
     for network in ("y1", "r50", "r100"):
         for batch, mode in ((1, "float32"), (128, "float32"), (128, "TF32"), (128, "bf16")):
             yield (f"embed {network} {batch} {mode}",
                    lambda network=network, batch=batch, mode=mode: embed(results, place, network, batch, mode))
-    for network, batch, mode in (("r50", 512, "sharded"), ("r50", 512, "sampled")):
-        yield (f"head {mode}", lambda network=network, batch=batch, mode=mode: train(
-            results, place, network, batch, "bf16", mode))
-    yield "peer 10 %", lambda: peer(results, "r50", 512, "bf16", sampled=True)
-    for network, batch, mode in (("y1", 128, "float32 graphs"), ("y1", 128, "TF32 graphs"),
-                                 ("y1", 128, "bf16 NCHW"), ("r50", 128, "fp16"),
-                                 ("r50", 128, "float32 autotuned"), ("r50", 128, "bf16 NCHW"),
-                                 ("r50", 128, "float32 NHWC"), ("y1", 128, "bf16 compiled"),
-                                 ("r50", 128, "bf16 compiled")):
-        yield (f"train {network} {batch} {mode}",
-               lambda network=network, batch=batch, mode=mode: train(results, place, network, batch, mode))
-    yield "peer compiled", lambda: peer(results, "r50", 128, "bf16 compiled")
+    for head in ("sharded", "sampled"):
+        yield f"head {head}", lambda head=head: train(results, place, "r50", 512, "bf16", head)
+    yield "head peer", lambda: peer(results, "r50", 512, "bf16", sampled=True)
+    for network, mode in (("r50", "float32 autotuned"), ("y1", "float32 autotuned"), ("y1", "float32 graphs"),
+                          ("y1", "TF32 graphs"), ("y1", "bf16 NCHW"), ("r50", "bf16 NCHW"), ("r50", "float32 NHWC"),
+                          ("r50", "fp16"), ("y1", "bf16 compiled"), ("r50", "bf16 compiled")):
+        yield f"more {network} {mode}", lambda network=network, mode=mode: train(results, place, network, 128, mode)
+    yield "more peer compiled", lambda: peer(results, "r50", 128, "bf16 compiled")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -1,7 +1,8 @@
 """SGD with momentum as MXNet computes it: m <- mu m - lr (rescale g + wd w), w <- w + m.
 
 torch.optim.SGD keeps the rate out of the momentum, which is another rule after each drop of the rate. PyTorch's fused
-kernel computes b <- mu b + (1 - dampening) (g + wd w), w <- w - r b: with dampening 1 + lr and r = -1 it is MXNet's.
+kernel computes b <- mu b + (g + wd w), w <- w - r b: with gradients and decay multiplied by -lr before, and r = -1, it
+is MXNet's. (Dampening 1 + lr would say the same, but CUDA's kernel takes it in float32: 1.4e-3 off at a rate of 1e-5.)
 """
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -38,21 +39,20 @@ class MomentumSGD:
             for (multiplier, decay, scaled), names in self._groups.items():
                 chosen = [weights[name].detach() for name in names]
                 given = [_like(gradients.get(name), weight) for name, weight in zip(names, chosen)]
-                factor = self._rescale / scale if scaled else self._rescale
-                if factor != 1.0:
-                    given = list(torch._foreach_mul(given, factor))
-                momenta = [self.state[f"momentum:{name}"] for name in names]
-                self._step(chosen, given, momenta, decay, rate * multiplier)
+                step = -rate * multiplier
+                factor = step * (self._rescale / scale if scaled else self._rescale)
+                self._step(chosen, list(torch._foreach_mul(given, factor)),
+                           [self.state[f"momentum:{name}"] for name in names], step * decay)
 
-    def _step(self, weights: List[Tensor], gradients: List[Tensor], momenta: List[Tensor], decay: float,
-              rate: float) -> None:
+    def _step(self, weights: List[Tensor], gradients: List[Tensor], momenta: List[Tensor], decay: float) -> None:
+        """m <- mu m + g + decay w, w <- w + m."""
         if self._momentum:
             torch._fused_sgd_(weights, gradients, momenta, weight_decay=decay, momentum=self._momentum, lr=-1.0,
-                              dampening=1.0 + rate, nesterov=False, maximize=False, is_first_step=False)
+                              dampening=0.0, nesterov=False, maximize=False, is_first_step=False)
             return
         for weight, gradient, momentum in zip(weights, gradients, momenta):  # the kernel refuses momentum 0
             torch.add(gradient, weight, alpha=decay, out=momentum)
-            weight.add_(momentum.mul_(-rate))
+            weight.add_(momentum)
 
 
 def _like(gradient: Optional[Tensor], weight: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from arcface_mxnet.engines.mxnet.convert import to_mxnet
 from arcface_mxnet.engines.mxnet.mx import available_cores, mx
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.runtime.errors import run_command
 
@@ -21,9 +23,10 @@ HEADS = {
 def make_step(settings: LossSettings, arrays: Dict[str, Any], classes: int, batch: int) -> Callable[[], None]:
     """A function that runs forward, backward and the SGD update of one head over shared arrays, and waits for it."""
     size = arrays["embedding"].shape[1]
-    symbol = attach(mx.sym.Variable("embedding"), settings, classes, batch, size).symbol
+    symbol = attach(sym.Variable("embedding"), settings, classes, batch, size).symbol
     gradients = {name: mx.nd.zeros(arrays[name].shape) for name in ("embedding", "fc7_weight")}
-    executor = symbol.bind(mx.cpu(), {name: arrays[name] for name in symbol.list_arguments()}, args_grad=gradients)
+    given = {name: arrays[name] for name in symbol.list_arguments()}
+    executor = to_mxnet(symbol).bind(mx.cpu(), given, args_grad=gradients)
     weight, momentum = arrays["fc7_weight"], arrays["momentum"]
 
     def step() -> None:

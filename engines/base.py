@@ -310,3 +310,9 @@ def place(name: Optional[str] = None, devices: Optional[str] = None, trains: boo
     """The engine `name` (None: the default) on the devices that a --gpus value asks for; raises InputError."""
     chosen = engine(name or default_engine(trains), trains)
     return Place(chosen, chosen.devices(devices))
+
+
+def require_float32(name: str, numerics: Numerics) -> None:
+    """Raise InputError where a mode is requested that this engine has no form of."""
+    if numerics != FLOAT32:
+        raise InputError(f"--engine {name}: runs float32 alone; leave out the flags of precision and speed")

@@ -1,23 +1,15 @@
 """What the engines that run ONNX share: a stored graph as ONNX, made for each image size, and batches through it."""
 from typing import Callable, List, Mapping, Optional
 
-from arcface_mxnet.engines.base import FLOAT32, Numerics
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
 from arcface_mxnet.graph.describe import require_image
 from arcface_mxnet.graph.nodes import Shape
 from arcface_mxnet.graph.to_onnx import onnx_model
-from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 
 Run = Callable[[np.ndarray], np.ndarray]
 """Images (n, c, h, w) float32 to the first output, (n, ...) float32."""
-
-
-def require_float32(name: str, numerics: Numerics) -> None:
-    """Raise InputError where a mode is requested that this engine has no form of."""
-    if numerics != FLOAT32:
-        raise InputError(f"--engine {name}: runs float32 alone; leave out the flags of precision and speed")
 
 
 class OnnxNetwork:

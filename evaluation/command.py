@@ -2,7 +2,7 @@
 import argparse
 from typing import Dict, List, Optional
 
-from arcface_mxnet.engines.base import ENGINES, Place, place
+from arcface_mxnet.engines.base import ENGINES, Numerics, Place, place
 from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
@@ -14,6 +14,8 @@ from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
+
+PRECISIONS = FULL, *_ = ("float32", "tf32", "bf16", "fp16")
 
 
 def parser(description: str, example: str) -> Parser:
@@ -52,10 +54,20 @@ def trust_of(options: argparse.Namespace) -> Trust:
 
 
 def add_place_flags(flags: argparse._ActionsContainer) -> None:
-    """--engine, --gpus."""
+    """--engine, --gpus, --precision, --compile."""
     flags.add_argument("--engine", help=f"what runs the network: {', '.join(ENGINES)} (default: the first installed)")
     flags.add_argument("--gpus", "--devices", help="0,1,... or cpu or cpu:N; with --engine torch cuda:N or mps too "
                        "(default: every GPU, else the CPU)")
+    flags.add_argument("--precision", default=FULL, choices=PRECISIONS, help="PyTorch: bits of the convolutions "
+                       f"(default {FULL})")
+    flags.add_argument("--compile", action="store_true", help="PyTorch: kernels made for the network, in the first "
+                       "minutes")
+
+
+def numerics_of(options: argparse.Namespace) -> Numerics:
+    """How numbers are computed, from the flags of add_place_flags."""
+    reduced = {} if options.precision == FULL else {options.precision: True}
+    return Numerics(compile=options.compile, **reduced)
 
 
 def place_of(options: argparse.Namespace) -> Place:
@@ -91,7 +103,7 @@ def add_out_flag(flags: argparse.ArgumentParser) -> None:
 def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
     """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
     return Embedder.load(models or options.model, place_of(options), options.batch_size, options.exact,
-                         trust=trust_of(options))
+                         numerics_of(options), trust_of(options))
 
 
 def model_hashes(models: str) -> Dict[str, str]:

@@ -3,6 +3,7 @@ import sys
 from typing import Optional, Sequence
 
 from arcface_mxnet.evaluation.command import (
+    FULL,
     add_flip_flag,
     add_place_flags,
     add_size_flag,
@@ -28,6 +29,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         options.batch_size = fitting_batch_size(options.model, options.size, place_of(options), trust_of(options))
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
+    if options.precision != FULL:  # other rows than those of a run without it
+        settings["precision"] = options.precision
     result = extract(source, lambda images: embedder.embed(images, options.flip), options.out, settings,
                      options.size,
                      options.drop_unreadable)

@@ -3,7 +3,7 @@ import contextlib
 import os
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
-from arcface_mxnet.engines.base import FLOAT32, Centres, Numerics
+from arcface_mxnet.engines.base import FLOAT32, Centres, Numerics, require_float32
 from arcface_mxnet.engines.base import Program as Stored
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
@@ -66,7 +66,7 @@ def network(checkpoint: Checkpoint, devices: Contexts, exact: bool = False, nume
 
     `exact`: the stored graph untouched, not its faster equal (graph.inference).
     """
-    check(numerics, devices)
+    require_float32(NAME, numerics)
     return Network(checkpoint, devices, exact)
 
 

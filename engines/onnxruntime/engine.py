@@ -1,8 +1,8 @@
 """The functions of an engine (engines.base.Engine) that embeds, in ONNX Runtime."""
 from typing import Any, List, NamedTuple, Optional
 
-from arcface_mxnet.engines.base import FLOAT32, Numerics
-from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run, require_float32
+from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
+from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.environment import available_cores, free_memory
 from arcface_mxnet.runtime.errors import InputError

@@ -5,8 +5,8 @@ about 1.5 times as fast. Precision is stated: left to itself OpenVINO takes bflo
 """
 from typing import Optional
 
-from arcface_mxnet.engines.base import FLOAT32, Numerics
-from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run, require_float32
+from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
+from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.environment import available_cores, free_memory
 from arcface_mxnet.runtime.errors import InputError

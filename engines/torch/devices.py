@@ -60,18 +60,21 @@ def _gpu(text: str, number: str, local: int) -> int:
 
 
 def set_numerics(numerics: Numerics, device: torch.device) -> None:
-    """Switch PyTorch to these numbers, for the whole process: float32 means float32, and the same bits every time.
+    """Switch PyTorch to these numbers: float32 means float32, and the same bits every time.
 
-    cuDNN may choose its algorithms by trying them only where a faster mode was chosen: another choice is other bits.
+    The switches are the whole process's, so whoever computes sets them before it does: a validation in float32 may come
+    between two steps in TF32. cuDNN may choose its algorithms by trying them only where a faster mode was chosen:
+    another choice is other bits.
     """
     faster = numerics.tf32 or numerics.bf16 or numerics.fp16 or numerics.autotune
     torch.backends.cuda.matmul.allow_tf32 = numerics.tf32
     torch.backends.cudnn.allow_tf32 = numerics.tf32
     torch.backends.cudnn.benchmark = faster
     torch.backends.cudnn.deterministic = not faster
-    torch.use_deterministic_algorithms(not faster, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all is written first
-    if device.type == "cuda":
+    if torch.are_deterministic_algorithms_enabled() == faster:
+        torch.use_deterministic_algorithms(not faster, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all is written first
+    if device.type == "cuda" and device.index not in (None, torch.cuda.current_device()):
         torch.cuda.set_device(device)
 
 

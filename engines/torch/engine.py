@@ -49,6 +49,7 @@ def describe(devices: Where, numerics: Numerics = FLOAT32) -> str:
 
 def network(checkpoint: Checkpoint, devices: Where, exact: bool = False, numerics: Numerics = FLOAT32) -> TorchNetwork:
     """A checkpoint that ends in its embedding, ready to embed."""
+    check(numerics, devices)
     return TorchNetwork(checkpoint, devices, exact, numerics)
 
 

@@ -20,8 +20,7 @@ class TorchNetwork:
     """
 
     def __init__(self, checkpoint: Checkpoint, place: Where, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
-        set_numerics(numerics, place.device)
-        self.device, self._checkpoint, self._exact, self._compile = place.device, checkpoint, exact, numerics.compile
+        self.device, self._numerics, self._checkpoint, self._exact = place.device, numerics, checkpoint, exact
         self._by_pixel, self._run = by_pixel(numerics, place.device), Run(low=low_type(numerics))
         self._shape: Tuple[int, ...] = ()
         self._values: Dict[str, Tensor] = {}
@@ -49,6 +48,7 @@ class TorchNetwork:
 
     def start(self, images: np.ndarray) -> Tensor:
         """The embeddings (n, d) of one batch; on a GPU they may not be computed yet."""
+        set_numerics(self._numerics, self.device)
         self._bind(images.shape[1:])
         data = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True).float()
         if self._by_pixel:
@@ -72,7 +72,7 @@ class TorchNetwork:
         def forward(values: Dict[str, Tensor]) -> Tensor:
             return graph(values, run)[0]
 
-        self._forward = torch.compile(forward, fullgraph=True, dynamic=False) if self._compile else forward
+        self._forward = torch.compile(forward, fullgraph=True, dynamic=False) if self._numerics.compile else forward
         self._shape = shape
 
     def _tensor(self, value: np.ndarray) -> Tensor:

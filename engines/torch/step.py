@@ -148,6 +148,7 @@ class DataParallel:
 
     def forward_backward(self, data: np.ndarray, label: np.ndarray, beside: Beside = None) -> Outcome:
         """Run the batch and keep its gradients. `data` (B, 3, H, W), `label` (B,), `beside` (B,) by name."""
+        set_numerics(self.numerics, self.device)
         batch = self._feed({DATA: data, LABEL: label, **{name: (beside or {})[name] for name in self.program.inputs}})
         self._write_fixed()
         correct, losses, found = [], [], []
@@ -191,6 +192,7 @@ class DataParallel:
 
     def forward(self, data: np.ndarray) -> List[Tensor]:
         """The outputs of each replica, for a head beside the network to go on from; gradients can flow back."""
+        set_numerics(self.numerics, self.device)
         batch = self._feed({DATA: data})[DATA]
         self._write_fixed()
         outputs = []

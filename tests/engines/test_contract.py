@@ -1,7 +1,7 @@
 """What every engine must do, whichever library it is; an engine enrols by its line in engines.base.ENGINES."""
 import math
 
-from arcface_mxnet.engines.base import ALONE, ENGINES, Centres, default_engine, engine, installed, place
+from arcface_mxnet.engines.base import ALONE, ENGINES, Centres, Numerics, default_engine, engine, installed, place
 from arcface_mxnet.engines.sampling import Rule
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
@@ -72,6 +72,19 @@ def test_new_values_are_taken_and_the_given_ones_stay(name):
     network.update(second.args, second.aux)
     np.testing.assert_allclose(network.embed(images(3), 2), embed(name, second, images(3)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(embed(name, first, images(3), 2), before)
+
+
+@pytest.mark.parametrize("name", EMBED)
+def test_a_precision_is_kept_or_refused(name):
+    where, model = place(name, "cpu"), checkpoint()
+    try:
+        network = where.engine.network(model, where.devices, False, Numerics(bf16=True))
+    except InputError as error:
+        assert f"--engine {name}: runs float32 alone" in str(error)
+        return
+    wanted = expected(model, images(4))
+    difference = np.abs(network.embed(images(4), 4) - wanted).max() / np.abs(wanted).max()
+    assert 1e-5 < difference < 0.05
 
 
 @pytest.mark.parametrize("name", EMBED)

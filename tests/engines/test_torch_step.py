@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from arcface_mxnet.engines.torch.devices import Where  # noqa: E402
 from tests.engines import step_lab as lab  # noqa: E402
 
 WARM, STEPS, RATE = 30, 20, 0.001
@@ -216,6 +217,22 @@ def launched(folder):
     running = [subprocess.Popen([sys.executable, "-m", "tests.engines.process_lab", str(folder)], cwd=root,
                                 env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
+
+
+def test_a_validation_between_two_steps_leaves_their_numbers_alone():
+    """PyTorch's switches are the process's: whoever computes sets its own."""
+    from arcface_mxnet.engines.torch.engine import network
+    from arcface_mxnet.graph.checkpoint import Checkpoint
+    from tests.engines.test_contract import images
+    arguments, auxiliary = lab.first()
+    del arguments["fc7_weight"]
+    step = lab.torch_step(numerics=Numerics(autotune=True))
+    embedder = network(Checkpoint(lab.embedding(), arguments, auxiliary), Where(torch.device("cpu")))
+    for _ in range(2):
+        lab.run(step, range(1))
+        assert torch.backends.cudnn.benchmark and not torch.are_deterministic_algorithms_enabled()
+        embedder.embed(images(2), 2)
+        assert torch.backends.cudnn.deterministic and torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@
 MXNet's, the function here is MXNet's: reductions over everything give (1,), comparisons and indices are floats, `max`
 hands its gradient undivided to every tie, indices are clipped, SoftmaxOutput and MakeLoss ignore what comes in.
 """
+import math
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from arcface_mxnet.engines.torch.attributes import Attributes
@@ -344,12 +345,12 @@ def _slice_axis(attributes: Attributes) -> Function:
 
 @operator("_contrib_arange_like")
 def _arange_like(attributes: Attributes) -> Function:
-    start, step = attributes["start"], attributes["step"]
-    attributes.only("axis", None)
+    start, step, axis = attributes["start"], attributes["step"], attributes["axis"]
     attributes.only("repeat", 1)
 
     def run(x: Tensor) -> Tensor:
-        count = torch.arange(x.numel(), dtype=x.dtype, device=x.device).reshape(x.shape)
+        shape = x.shape if axis is None else (x.shape[axis],)
+        count = torch.arange(math.prod(shape), dtype=x.dtype, device=x.device).reshape(shape)
         return count if (start, step) == (0.0, 1.0) else count * step + start
     return run
 

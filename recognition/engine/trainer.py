@@ -41,8 +41,7 @@ class Figures(NamedTuple):
 class Window:
     """Collects outcomes without waiting for them, one step behind the device, until `close` reads them."""
 
-    def __init__(self, first_device_loss: bool = False) -> None:
-        self._first_device_loss = first_device_loss  # as the original: docs/original.md, section 3.4
+    def __init__(self) -> None:
         self._outcomes: List[Outcome] = []
         self._begin()
 
@@ -67,9 +66,8 @@ class Window:
         correct = sum(float(array) for outcome in self._outcomes for array in outcome.correct)
         losses = []
         for outcome in self._outcomes:
-            values = outcome.losses[:1] if self._first_device_loss else outcome.losses
-            if values:
-                losses.append(sum(float(value) for value in values) / len(values))
+            if outcome.losses:
+                losses.append(sum(float(value) for value in outcome.losses) / len(outcome.losses))
         seconds = max(time.monotonic() - self._started, 1e-9)
         busy = None if self._paused else (time.process_time() - self._computed) / seconds
         self._begin()
@@ -176,7 +174,7 @@ class Trainer:
         self._watch_speed = on_processors  # until it has been spoken of once
         self.signal: Optional[int] = None
         self.metrics = MetricsWriter(run.folder / "metrics.jsonl", position.step)
-        self.window = Window(first_device_loss=settings.original)
+        self.window = Window()
         self.validated: List[Validated] = []
         self._good_step = position.step  # the last step at which everything was seen to be finite
 
@@ -284,7 +282,7 @@ class Trainer:
         if slow:
             self.log(line.note(slow))
             self._watch_speed = False
-        if not figures.finite:
+        if not figures.finite and not self.settings.original:  # the original's is NaN where a probability underflows
             self._stop_not_finite("the loss")
         if not self.training_step.gradients_finite():
             self._stop_not_finite("a gradient")

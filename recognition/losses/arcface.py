@@ -1,6 +1,6 @@
 """Norm-softmax, SphereFace (m1), ArcFace (m2), CosFace (m3) and every combination: equation L4 by one function."""
 import math
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -77,11 +77,14 @@ def margin_head_logits(embedding: Any, centres: Any, label: Any, settings: LossS
 
 
 def changed_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
-    """Scaled cosines (B, C) with the margin in the form the settings ask for: today's, --original or --head-2018."""
-    if settings.original:
-        return original_logits(logits, label, settings, sizes), ()
+    """Scaled cosines (B, C) with the margin in the form the settings ask for: today's, --original or --head-2018.
+
+    With both switches the head is that of 2018; --original then means the rest of the program.
+    """
     if settings.head_2018:
         return head_2018_logits(logits, label, settings, sizes), ()
+    if settings.original:
+        return original_logits(logits, label, settings, sizes), ()
     return margin_logits(logits, label, settings, sizes)
 
 
@@ -93,19 +96,26 @@ def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head
     return classification_head(embedding, logits, label, settings, statistics)
 
 
-def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Any:
+def target_angle(logits: Any, label: Any, scale: float) -> Tuple[Any, Any]:
+    """The logit of each row's own class and its angle, not clipped: nodes of the original's graph, (B,) each."""
+    target = sym.pick(logits, label, axis=1)
+    return target, sym.arccos(target / scale)
+
+
+def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes,
+                    own: Optional[Tuple[Any, Any]] = None) -> Any:
     """The original's graph: no clip, no guard past pi, the change spread by a one-hot product (`--original`).
 
     docs/original.md, section 3.3: NaN when float32 rounding lifts a target cosine above 1, an infinite gradient at 1, a
     logit that rises again past theta + m2 = pi. Margins m2 and m3 count only when positive, as in the original.
+    `own`: `target_angle` of the logits, where the head has it already.
     """
     s, m1, m2, m3 = settings.loss_s, settings.loss_m1, settings.loss_m2, settings.loss_m3
     if (m1, m2, m3) == (1.0, 0.0, 0.0):
         return logits
     if m1 == 1.0 and m2 == 0.0:
         return logits - sym.one_hot(label, depth=sizes.classes, on_value=s * m3, off_value=0.0)
-    target = sym.pick(logits, label, axis=1)
-    theta = sym.arccos(target / s)
+    target, theta = own or target_angle(logits, label, s)
     if m1 != 1.0:
         theta = theta * m1
     if m2 > 0.0:
@@ -127,10 +137,10 @@ def head_2018_logits(logits: Any, label: Any, settings: LossSettings, sizes: Siz
         raise InputError("--head-2018 is the ArcFace head of 2018; it knows no loss_m1 or loss_m3")
     target = sym.pick(logits, label, axis=1)
     cosine = target / s
-    sine = sym.sqrt(1.0 - sym.square(cosine))
-    moved = s * (cosine * math.cos(m2) - sine * math.sin(m2))
-    kept = target - s * m2 * math.sin(math.pi - m2)
     before_pi = sym.relu(cosine - math.cos(math.pi - m2))
+    sine = sym.sqrt(1.0 - cosine * cosine)  # the order of these lines decides the last bit of the gradient
+    moved = (cosine * math.cos(m2) - sine * math.sin(m2)) * s
+    kept = target - s * (m2 * math.sin(math.pi - m2))
     return _spread(logits, sym.where(before_pi, moved, kept) - target, label, sizes)
 
 

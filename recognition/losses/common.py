@@ -45,8 +45,13 @@ def row_norms(matrix: Any) -> Any:
 
 def cosine_logits(embedding: Any, centres: Any, scale: float, rows: int) -> Any:
     """Cosines of each embedding with each centre times `scale`: (B, E), (rows, E) -> (B, rows), node `fc7`."""
+    return unit_logits(embedding, unit_rows(centres), scale, rows)
+
+
+def unit_logits(embedding: Any, unit_centres: Any, scale: float, rows: int) -> Any:
+    """`cosine_logits` for centres of length 1 already, for a head that uses these once more."""
     features = unit_rows(embedding, name="fc1n") * scale
-    return sym.FullyConnected(features, weight=unit_rows(centres), no_bias=True, num_hidden=rows, name="fc7")
+    return sym.FullyConnected(features, weight=unit_centres, no_bias=True, num_hidden=rows, name="fc7")
 
 
 def inside(cosine: Any) -> Any:
@@ -78,6 +83,17 @@ def cross_entropy(probability: Any, label: Any) -> Any:
     return 0.0 - sym.mean(sym.log(sym.maximum(target, SMALLEST_PROBABILITY)))
 
 
+def original_cross_entropy(logits: Any, label: Any) -> Any:
+    """The loss the original prints, (1,), to the bit: a whole matrix of logarithms times a one-hot of -1.
+
+    docs/original.md, section 3.4: it is NaN as soon as the probability of any class of any image underflows.
+    """
+    columns = sym.contrib.arange_like(logits, axis=1)
+    one_hot = sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(columns, 0))
+    total = sym.sum(sym.log(sym.SoftmaxActivation(logits)) * (one_hot * -1.0))
+    return sym.broadcast_div(total, sym.sum(sym.ones_like(label)))
+
+
 def objective(value: Any, name: Optional[str] = None) -> Any:
     """A term of the loss as an output whose gradient is one; `value` is already a mean over the batch."""
     return sym.MakeLoss(value, name=name)
@@ -104,7 +120,8 @@ def classification_head(embedding: Any, logits: Any, label: Any, settings: LossS
     softmax = sym.SoftmaxOutput(logits, label=label, name="softmax", normalization="valid")
     outputs: List[Term] = [Term("embedding", statistic(embedding, "blockgrad0")), Term("probability", softmax)]
     if settings.ce_loss:
-        outputs.append(Term("loss", statistic(cross_entropy(softmax, label), "blockgrad1")))
+        printed = original_cross_entropy(logits, label) if settings.original else cross_entropy(softmax, label)
+        outputs.append(Term("loss", statistic(printed, "blockgrad1")))
     return make_head(outputs + list(extra), {CENTRES: FIRST_CENTRES}, states, order, images_per_identity)
 
 

@@ -41,8 +41,8 @@ class LossSettings:
     triplet_bag_size: int = setting(7200, "images of the bag triplets are mined from; 0: from the batch")
     triplet_max_ap: float = setting(0.0, "largest squared distance of an anchor and its positive; 0: any")
     images_per_identity: int = setting(5, "images of an identity in a batch of whole identities")
-    original: bool = setting(False, "exactly the published program: unclipped margin, MXNet's own PReLU, the loss of "
-                             "device 0, one batch after --max-steps", flag="--original")
+    original: bool = setting(False, "exactly the published program, to the bit on a CPU: unclipped margin, MXNet's "
+                             "own PReLU and printed loss, one batch after --max-steps", flag="--original")
     head_2018: bool = setting(False, "the cosine-form ArcFace head that trained the published r34 and y1",
                               flag="--head-2018")
     options: Any = setting(None, "the loss's own constants, e.g. intra=1,inter=0.5", flag="--loss-options",

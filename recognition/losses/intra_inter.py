@@ -1,10 +1,20 @@
-"""Intra-loss (L5) and inter-loss (L6) of the paper, on norm-softmax or on any margin; inter-loss is a case of MHE."""
+"""Intra-loss (L5) and inter-loss (L6) of the paper, on norm-softmax or on any margin; inter-loss is a case of MHE.
+
+The paper's formulas have no weights; beside a softmax over cosines times 64 their gradients, at most 1 / pi a radian,
+are small. The authors' program has one weight, to be given, and another inter-loss, which --original gives
+(docs/original.md, section 3.10).
+"""
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.losses.arcface import margin_head_logits
+from arcface_mxnet.recognition.losses.arcface import (
+    check_margins,
+    margin_head_logits,
+    original_logits,
+    target_angle,
+)
 from arcface_mxnet.recognition.losses.common import (
     Term,
     centre_variable,
@@ -13,6 +23,7 @@ from arcface_mxnet.recognition.losses.common import (
     label_variable,
     objective,
     target_mask,
+    unit_logits,
     unit_rows,
 )
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
@@ -21,7 +32,7 @@ from arcface_mxnet.runtime.sections import setting
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the two terms; the paper's formulas are weight 1 each."""
+    """Weights of the two terms (--margin-b of the authors' program); the paper's formulas are weight 1 each."""
 
     intra: float = setting(0.0, "weight of the intra-loss L5")
     inter: float = setting(0.0, "weight of the inter-loss L6")
@@ -50,6 +61,8 @@ def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     weights: Weights = settings.options
     label = label_variable()
     centres = centre_variable(settings, sizes)
+    if settings.original:
+        return original_head(embedding, centres, label, settings, sizes)
     logits, extra = margin_head_logits(embedding, centres, label, settings, sizes)
     if weights.intra:
         term = objective(intra_angle(embedding, centres, label) * weights.intra, "intra")
@@ -58,3 +71,24 @@ def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
         term = objective(inter_angle(centres, label, sizes) * weights.inter, "inter")
         extra = (*extra, Term("objective:inter", term))
     return classification_head(embedding, logits, label, settings, extra)
+
+
+def original_head(embedding: Any, centres: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Head:
+    """The authors' two terms: the intra-angle without a clip, and the mean cosine of W_{y_i} with all W_j, j = y_i too.
+
+    Each weight is the gradient scale of an output that shows the term itself.
+    """
+    check_margins(settings)
+    weights: Weights = settings.options
+    unit = unit_rows(centres)
+    logits = unit_logits(embedding, unit, settings.loss_s, sizes.classes)
+    own, extra = target_angle(logits, label, settings.loss_s), []
+    if weights.intra:
+        value = sym.mean(own[1] / math.pi)
+        extra.append(Term("objective:intra", sym.MakeLoss(value, grad_scale=weights.intra, name="intra")))
+    if weights.inter:
+        cosines = sym.dot(sym.take(unit, label, axis=0), unit, transpose_b=True)
+        value = sym.mean(cosines)
+        extra.append(Term("objective:inter", sym.MakeLoss(value, grad_scale=weights.inter, name="inter")))
+    logits = original_logits(logits, label, settings, sizes, own)
+    return classification_head(embedding, logits, label, settings, tuple(extra))

@@ -2,7 +2,7 @@
 from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.recognition.losses.arcface import check_margins, margin_logits
+from arcface_mxnet.recognition.losses.arcface import changed_logits, check_margins
 from arcface_mxnet.recognition.losses.common import centre_variable, classification_head, cosine_logits, label_variable
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 from arcface_mxnet.runtime.errors import InputError
@@ -18,5 +18,5 @@ def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     label = label_variable()
     every = cosine_logits(embedding, centre_variable(settings, sizes, count), settings.loss_s, sizes.classes * count)
     nearest = sym.max(sym.reshape(every, shape=(-1, sizes.classes, count)), axis=2)
-    logits, statistics = margin_logits(nearest, label, settings, sizes)
+    logits, statistics = changed_logits(nearest, label, settings, sizes)
     return classification_head(embedding, logits, label, settings, statistics)

@@ -50,15 +50,17 @@ def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
     return anchor, positive, negative
 
 
-def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int) -> Any:
+def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int, original: bool = False) -> Any:
     """Mean over a batch in thirds of relu(d(a, p) - d(a, n) + alpha), as (1,).
 
-    d is the angle (alpha in radians) or the squared Euclidean distance of unit embeddings.
+    d is the angle (alpha in radians) or the squared Euclidean distance of unit embeddings. `original`: the angle's
+    cosine is not clipped, so two equal embeddings give an infinite gradient.
     """
+    clipped = (lambda cosine: cosine) if original else inside
     anchor, positive, negative = thirds(unit_rows(embedding), batch)
     if angular:
-        near = sym.arccos(inside(sym.sum(anchor * positive, axis=1)))
-        far = sym.arccos(inside(sym.sum(anchor * negative, axis=1)))
+        near = sym.arccos(clipped(sym.sum(anchor * positive, axis=1)))
+        far = sym.arccos(clipped(sym.sum(anchor * negative, axis=1)))
     else:
         near = sym.sum(sym.square(anchor - positive), axis=1)
         far = sym.sum(sym.square(anchor - negative), axis=1)
@@ -68,7 +70,8 @@ def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int) -> 
 def triplet_value(embedding: Any, label: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Tuple[Any, str]:
     """The triplet loss of the settings as (1,), and the order of batches it works on."""
     if settings.triplet_bag_size:
-        return thirds_triplets(embedding, settings.triplet_alpha, angular, sizes.batch), TRIPLET_ORDER
+        value = thirds_triplets(embedding, settings.triplet_alpha, angular, sizes.batch, settings.original)
+        return value, TRIPLET_ORDER
     return semi_hard_triplets(embedding, label, settings.triplet_alpha, angular), IDENTITY_ORDER
 
 

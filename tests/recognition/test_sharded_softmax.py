@@ -27,8 +27,9 @@ def forms_of_presets():
 
 
 LOSSES = forms_of_presets()
-LOSSES.update(original=LossSettings(loss_m2=0.5, original=True), head2018=LossSettings(loss_m2=0.5, head_2018=True),
-              every_margin=LossSettings(loss_m1=0.9, loss_m2=0.4, loss_m3=0.15, original=True))
+LOSSES.update(original=LossSettings(loss_m2=0.5, loss_s=16.0, original=True),  # no probability underflows
+              head2018=LossSettings(loss_m2=0.5, head_2018=True),
+              every_margin=LossSettings(loss_m1=0.9, loss_m2=0.4, loss_m3=0.15, loss_s=16.0, original=True))
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ def outcome(correct, losses, images=8):
     return Outcome([float(value) for value in correct], [float(value) for value in losses], images)
 
 
-def filled(**options):
-    window = Window(**options)
+def filled():
+    window = Window()
     window.add(outcome([1, 2], [4.0, 6.0]))
     window.add(outcome([3, 0], [2.0, 8.0]))
     return window
@@ -24,10 +24,6 @@ def test_accuracy_and_loss_are_means_over_contexts_and_steps():
     assert figures.accuracy == 6 / 16
     assert figures.loss == 5.0
     assert figures.finite
-
-
-def test_the_original_shows_the_loss_of_device_0_alone():
-    assert filled(first_device_loss=True).close().loss == 3.0
 
 
 def test_closing_starts_anew():

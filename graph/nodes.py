@@ -3,7 +3,7 @@
 `Graph.of` copies a symbol's nodes, which point at each other; a pass redirects what it must; `Graph.symbol` is what the
 outputs still reach, in MXNet's own depth-first order.
 """
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.shape_inference import Shape, ShapeError, ShapeInference
 from arcface_mxnet.graph.symbol import Symbol
@@ -46,11 +46,17 @@ def fitting_image(symbol: Symbol, given: Mapping[str, Shape]) -> Optional[Shape]
     return next((image for image, wrong in _trials(symbol, given) if not wrong), None)
 
 
-def _trials(symbol: Symbol, given: Mapping[str, Shape]) -> Iterator[Tuple[Shape, Dict[str, Shape]]]:
+def fits(symbol: Symbol, given: Mapping[str, Shape], image: Shape) -> bool:
+    """Whether the graph takes images (c, h, w), and all of these parameters fit it there."""
+    return any(not wrong for _, wrong in _trials(symbol, given, [image]))
+
+
+def _trials(symbol: Symbol, given: Mapping[str, Shape],
+            images: Optional[Iterable[Shape]] = None) -> Iterator[Tuple[Shape, Dict[str, Shape]]]:
     """Each image shape the graph takes, with the parameters that do not fit there and what they should be."""
     inference = ShapeInference(symbol.heads)
     variables = [node for node in inference.nodes if node.is_variable]
-    for image in _candidate_images():
+    for image in _candidate_images() if images is None else images:
         try:
             found = inference.run({"data": (1, *image)})
         except ShapeError:

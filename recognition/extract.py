@@ -1,7 +1,12 @@
-"""Images to embeddings on disk: `python recognition/extract.py --model PREFIX,EPOCH --images PATH --out DIR`."""
-import sys
-from typing import Optional, Sequence
+"""Images to embeddings on disk: `python recognition/extract.py --model PREFIX,EPOCH --images PATH --out DIR`.
 
+A network that takes one channel gets grey images; one whose graph does not scale its pixels needs --pixels.
+"""
+import math
+import sys
+from typing import Callable, Optional, Sequence, Tuple
+
+from arcface_mxnet.datasets.images import grey
 from arcface_mxnet.evaluation.command import (
     FULL,
     add_flip_flag,
@@ -17,8 +22,54 @@ from arcface_mxnet.evaluation.command import (
 from arcface_mxnet.evaluation.embedder import fitting_batch_size
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
 from arcface_mxnet.evaluation.sources import open_source
+from arcface_mxnet.graph.checkpoint import Checkpoint, Trust, load, parse_model
+from arcface_mxnet.graph.nodes import fits
 from arcface_mxnet.runtime.arguments import Parser
-from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.errors import InputError, run_command
+
+import numpy as np
+
+UNCHANGED = (0.0, 1.0)
+
+
+def pixels(text: str) -> Tuple[float, float]:
+    """Read "MEAN,DIVISOR"; raises InputError."""
+    try:
+        mean, divisor = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--pixels {text}: expected MEAN,DIVISOR, for example 127.5,127.5") from None
+    if not (math.isfinite(mean) and math.isfinite(divisor) and divisor):
+        raise InputError(f"--pixels {text}: two finite numbers, the second not 0")
+    return mean, divisor
+
+
+def channels_of(models: str, size: Tuple[int, int], trust: Trust) -> int:
+    """The channels that networks "PREFIX,EPOCH|..." take, 1 or 3; raises InputError where they differ."""
+    found = {_channels(load(*parse_model(text), trust=trust), size) for text in models.split("|")}
+    if len(found) > 1:
+        raise InputError(f"--model {models}: one takes grey images, another colour; extract them one by one")
+    return found.pop()
+
+
+def _channels(checkpoint: Checkpoint, size: Tuple[int, int]) -> int:
+    """1 where the parameters fit grey images of `size`, else 3."""
+    given = {name: value.shape for name, value in checkpoint.args.items()}
+    return 1 if fits(checkpoint.symbol, given, (1, *size)) else 3
+
+
+def prepared(embed: Callable[[np.ndarray], np.ndarray], channels: int, scaling: Tuple[float, float],
+             ) -> Callable[[np.ndarray], np.ndarray]:
+    """`embed` for uint8 (n, 3, h, w) RGB where the network takes grey, or pixels that it does not scale itself."""
+    mean, divisor = scaling
+
+    def embed_prepared(images: np.ndarray) -> np.ndarray:
+        if channels == 1:
+            images = grey(images)
+        if scaling != UNCHANGED:
+            images = (images.astype(np.float32) - np.float32(mean)) / np.float32(divisor)
+        return embed(images)
+
+    return embed_prepared
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -31,9 +82,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     if options.precision != FULL:  # other rows than those of a run without it
         settings["precision"] = options.precision
-    result = extract(source, lambda images: embedder.embed(images, options.flip), options.out, settings,
-                     options.size,
-                     options.drop_unreadable)
+    if options.pixels != UNCHANGED:
+        settings["pixels"] = list(options.pixels)
+    channels = channels_of(options.model, options.size, trust_of(options))
+    embed = prepared(lambda images: embedder.embed(images, options.flip), channels, options.pixels)
+    result = extract(source, embed, options.out, settings, options.size, options.drop_unreadable)
     sys.stdout.write(f"{options.out}/{EMBEDDINGS_FILE}: {result.rows} rows of {result.dimensions}\n")
     if result.unreadable:
         sys.stdout.write(f"{options.out}/{UNREADABLE_FILE}: {len(result.unreadable)} images could not be read; "
@@ -51,6 +104,8 @@ def build_parser() -> Parser:
     flags.add_argument("--root", metavar="DIR", help="folder that the paths of a list are under (default: the list's)")
     add_flip_flag(flags, "none")
     add_size_flag(flags)
+    flags.add_argument("--pixels", metavar="MEAN,DIVISOR", type=pixels, default=UNCHANGED,
+                       help="(x - MEAN) / DIVISOR before the network, for graphs that do not scale 0..255 themselves")
     flags.add_argument("--batch-size", type=int, default=0, help="images per forward pass (default: by memory)")
     add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")

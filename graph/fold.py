@@ -133,12 +133,17 @@ def _set_bias(editing: Editing, node: Node, value: numpy.ndarray) -> None:
 #
 # prelu(z) = g z + (1 - g) relu(z) = (1 - g) (relu(z) + k z) with k = g / (1 - g). The factor 1 - g moves into the
 # weights of the convolutions that follow; k z is a 1x1 depthwise convolution, which the backend fuses with the sum.
-# Where the factor cannot move (g near or above 1, or something other than convolutions follows) it is a depthwise
-# convolution too. The same with BatchNorm in place of the depthwise convolution, as in training, was slower on every
-# network measured.
+# Where the factor cannot move (g near 1 for any channel, or something other than convolutions follows) it is a
+# depthwise convolution too. A slope above 1 makes 1 - g negative, which is as exact as any other factor. The same with
+# BatchNorm in place of the depthwise convolution, as in training, was slower on every network measured.
 
 
-_HIGHEST_SLOPE = 0.9  # above it, g / (1 - g) would cost digits
+_NEAREST_TO_ONE = 1e-4
+"""How near to 1 a slope may come whose factor moves.
+
+No digit depends on it: z (1 + k) for z > 0 is z / (1 - g), and the rounding of k z and of the sum is |g| times that of
+the result at the most, just as that of g z + (1 - g) z is. It bounds the activations, which grow by 1 / |1 - g|.
+"""
 
 
 def rewrite_prelus(editing: Editing, shapes: Dict[str, Shape], move: bool = True) -> int:
@@ -153,7 +158,7 @@ def rewrite_prelus(editing: Editing, shapes: Dict[str, Shape], move: bool = True
             return None
         channels = shapes[node.name][1]
         slope = numpy.broadcast_to(editing.value(node.inputs[1][0]), (channels,))
-        takers = _movable(editing, users, node) if move and slope.max() < _HIGHEST_SLOPE else None
+        takers = _movable(editing, users, node) if move and (numpy.abs(1.0 - slope) >= _NEAREST_TO_ONE).all() else None
         value = node.inputs[0]
         positive: Entry = (Node("Activation", f"{node.name}_positive", {"act_type": "relu"}, [value]), 0)
         if takers is None:

@@ -85,6 +85,7 @@ def test_the_published_network_embeds_alike(fixtures):
     operators = _operators(fast)
     assert "BatchNorm" not in operators and "LeakyReLU" not in operators
     assert operators.count("_mul_scalar") == 0 and operators.count("_minus_scalar") == 1
+    assert not [name for name in fast.args if name.endswith("_risen_weight")]  # all 33 PReLUs move their factor
 
 
 def test_foreign_graphs_embed_alike(fixtures):
@@ -147,9 +148,9 @@ def test_what_has_a_second_user_is_not_folded_into():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
-@pytest.mark.parametrize("highest", [0.5, 1.5], ids=["moved", "kept"])
-def test_slopes_of_every_size_and_grouped_convolutions(groups, highest):
-    """A slope of 1 or more cannot move into what follows; one below can, into the right input channel of each group."""
+@pytest.mark.parametrize("highest,moves", [(0.5, True), (1.5, True), (1.0, False)], ids=["below", "above", "one"])
+def test_slopes_of_every_size_and_grouped_convolutions(groups, highest, moves):
+    """A slope of 1 cannot move into what follows; any other can, into the right input channel of each group."""
     random = numpy.random.RandomState(0)
     net = sym.LeakyReLU(sym.Variable("data"), act_type="prelu", name="act")
     net = sym.Convolution(net, num_filter=12, kernel=(3, 3), pad=(1, 1), num_group=groups, name="conv")
@@ -158,8 +159,26 @@ def test_slopes_of_every_size_and_grouped_convolutions(groups, highest):
     images = random.randn(2, 6, 5, 5).astype("float32")
     fast = inference_form(checkpoint, (1, 6, 5, 5))
     numpy.testing.assert_allclose(_embed(fast, images), _embed(checkpoint, images), rtol=1e-5, atol=1e-5)
-    moved = not numpy.array_equal(fast.args["conv_weight"], checkpoint.args["conv_weight"])
-    assert moved == (highest < 0.9)
+    assert moves != numpy.array_equal(fast.args["conv_weight"], checkpoint.args["conv_weight"])
+
+
+@pytest.mark.parametrize("distance", [0.5, 1e-2, 1e-3, 1.1e-4])
+def test_slopes_near_one_move_without_losing_digits(distance):
+    """Slopes at `distance` on both sides of 1, against float64: as near as the stored graph, a few roundings."""
+    random = numpy.random.RandomState(1)
+    net = sym.LeakyReLU(sym.Variable("data"), act_type="prelu", name="act")
+    net = sym.Convolution(net, num_filter=16, kernel=(1, 1), no_bias=True, name="conv")
+    slope = (1 + distance * random.choice([-1, 1], 32)).astype("float32")
+    weight = random.randn(16, 32).astype("float32")
+    checkpoint = _single(net, act_gamma=slope, conv_weight=weight.reshape(16, 32, 1, 1))
+    images = random.randn(2, 32, 6, 6).astype("float32")
+    wide = images.astype("float64")
+    exact = numpy.einsum("oc,nchw->nohw", weight.astype("float64"),
+                         numpy.where(wide > 0, wide, slope.astype("float64")[:, None, None] * wide))
+    fast = inference_form(checkpoint, (1, 32, 6, 6))
+    assert "act_risen_weight" not in fast.args
+    for form in (checkpoint, fast):
+        assert abs(_embed(form, images) - exact).max() < 1e-6 * abs(exact).max()
 
 
 def test_a_dense_layer_takes_the_normalisation_before_it_position_by_position():

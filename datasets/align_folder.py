@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from arcface_mxnet.datasets.align import DETECTORS, align, known_crop, open_detector, read_points, rescale
-from arcface_mxnet.datasets.detect import Detector, Face, choose
+from arcface_mxnet.datasets.detect import TERMS, Detector, choose, detect_with_margin
 from arcface_mxnet.datasets.image_headers import image_suffixes
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, read_image
 from arcface_mxnet.datasets.whole_folder import whole_folder
@@ -49,21 +49,9 @@ def find_by_points(points: Dict[str, np.ndarray], measured_width: Optional[float
 
 
 def find_by_detector(detector: Detector, every: bool = False) -> Finder:
-    """A finder that asks a detector: for the face the picture is of, or with `every` for all, left to right.
-
-    A picture that shows little else than a face is looked at again with a grey border: detectors want some margin.
-    """
-    def faces_of(image: np.ndarray) -> List[Face]:
-        found = detector.detect(image)
-        if found:
-            return found
-        border = max(image.shape[:2]) // 2
-        roomy = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127))
-        shift = np.array([border, border], np.float64)
-        return [Face(face.box - np.tile(shift, 2), face.score, face.points - shift) for face in detector.detect(roomy)]
-
+    """A finder that asks a detector: for the face the picture is of, or with `every` for all, left to right."""
     def find(name: str, image: np.ndarray) -> List[np.ndarray]:
-        found = faces_of(image)
+        found = detect_with_margin(image, detector)
         if every:
             return [face.points for face in sorted(found, key=lambda face: face.box[0])]
         chosen = choose(found, *image.shape[:2])
@@ -150,7 +138,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--points-width", type=float, metavar="PIXELS",
                         help="width of the pictures the points were measured in, if they have been resized since")
     parser.add_argument("--detector", choices=DETECTORS, help="find the points with this detector")
-    parser.add_argument("--detector-model", metavar="PATH", help="its .onnx file, or MTCNN's folder (det1 to det4)")
+    parser.add_argument("--detector-model", metavar="PATH",
+                        help=f"its .onnx file, or MTCNN's folder (det1 to det4); {TERMS}")
     parser.add_argument("--all-faces", action="store_true", help="every face of a picture, not only the one it is of")
     parser.add_argument("--tiff", action="store_true", help="take TIFF files as well")
     parser.add_argument("--png", action="store_true", help="lossless crops instead of JPEG of quality 95")
@@ -163,7 +152,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
     if args.points:
         find = find_by_points(read_points(args.points), args.points_width)
     elif not args.detector_model:
-        raise InputError(f"--detector {args.detector}: needs --detector-model PATH")
+        raise InputError(f"--detector {args.detector}: needs --detector-model PATH; {TERMS}")
     else:
         find = find_by_detector(open_detector(args.detector, args.detector_model), args.all_faces)
     report = align_folder(args.source, args.output, find, known_crop(args.size), args.png, args.tiff)

@@ -10,6 +10,10 @@ from arcface_mxnet.runtime.files import PathLike
 import cv2
 import numpy as np
 
+TERMS = ("InsightFace's SCRFD files are for non-commercial research only, YuNet's file is under the MIT licence; "
+         "see the terms of yours")
+"""What a user must know of the published files before one is used; said wherever a file is requested."""
+
 
 @dataclass(frozen=True)
 class Face:
@@ -34,6 +38,20 @@ def suppress(faces: List[Face], overlap: float) -> List[Face]:
     boxes = [(float(f.box[0]), float(f.box[1]), float(f.box[2] - f.box[0]), float(f.box[3] - f.box[1])) for f in faces]
     kept = cv2.dnn.NMSBoxes(boxes, [f.score for f in faces], 0.0, overlap)
     return [faces[int(index)] for index in np.asarray(kept).reshape(-1)]
+
+
+def detect_with_margin(bgr: np.ndarray, detector: Detector) -> List[Face]:
+    """The detector's faces in a BGR uint8 (h, w, 3) image, the surest first.
+
+    A picture that shows little else than a face is looked at again with a grey border: detectors want some margin.
+    """
+    found = detector.detect(bgr)
+    if found:
+        return found
+    border = max(bgr.shape[:2]) // 2
+    roomy = cv2.copyMakeBorder(bgr, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127))
+    shift = np.array([border, border], np.float64)
+    return [Face(face.box - np.tile(shift, 2), face.score, face.points - shift) for face in detector.detect(roomy)]
 
 
 def choose(faces: List[Face], height: int, width: int) -> Optional[Face]:

@@ -5,7 +5,7 @@ from typing import Optional, Sequence, Tuple, Union
 from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, load, parse_model
-from arcface_mxnet.graph.describe import require_image
+from arcface_mxnet.graph.describe import image_shape, require_image
 from arcface_mxnet.graph.nodes import output_shapes
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
@@ -45,6 +45,12 @@ class Embedder:
         """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
         loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
         return cls(loaded, where, batch_size, exact, numerics)
+
+    @property
+    def image_size(self) -> Tuple[int, int]:
+        """(height, width) of the images that the first model was made for; raises InputError where none fits."""
+        _, height, width = image_shape(self._models[0])
+        return height, width
 
     def update(self, args: Arrays, aux: Arrays) -> None:
         """Give the only model new parameter values, as training does before each validation; nothing else changes."""

@@ -28,6 +28,7 @@ class Command(NamedTuple):
 COMMANDS: Dict[str, Command] = {
     "train": Command("recognition.train", "train a network"),
     "data": Command("datasets.prepare", "sets and packs: build, align, verify, merge, clean ..."),
+    "compare": Command("evaluation.compare", "two pictures of faces, how alike they are"),
     "extract": Command("recognition.extract", "embeddings of images, written to disk"),
     "evaluate verification": Command("evaluation.verification", "LFW, CFP, AgeDB-30, CALFW, CPLFW, VGG2-FP"),
     "evaluate video": Command("evaluation.video", "YouTube Faces"),

@@ -48,6 +48,7 @@ LOSSES = EasyDict({
     "nsoftmax20": {"loss_name": "margin_softmax", "loss_s": 20.0, "source": "ArcFace v4 Table 2"},
     # Intra- and inter-loss on norm-softmax (s = 64; the later paper's rows take s = 20) and on ArcFace.
     "ns_intra": {"loss_name": "intra_inter", "options": {"intra": 1.0}, "source": "ArcFace L5"},
+    "ns_intra64": {"loss_name": "intra_inter", "options": {"intra": 64.0}, "source": "ArcFace L5, weight s"},
     "ns_inter": {"loss_name": "intra_inter", "options": {"inter": 1.0}, "source": "ArcFace L6"},
     "ns_intra_inter": {"loss_name": "intra_inter", "options": {"intra": 1.0, "inter": 1.0}, "source": "ArcFace L5, L6"},
     "ns20_intra": {"loss_name": "intra_inter", "loss_s": 20.0, "options": {"intra": 1.0}, "source": "ArcFace v4 L5"},

@@ -12,7 +12,14 @@ from arcface_mxnet.recognition.reproduction import (  # noqa: F401  (they regist
     subcentre_table,
 )
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
-from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, SUBJECTS, TABLE2, paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.paper_runs import (
+    BATCH,
+    OWN_ROWS,
+    SUBJECTS,
+    TABLE2,
+    paper_plan,
+    require_files,
+)
 from arcface_mxnet.recognition.reproduction.provenance import record
 from arcface_mxnet.recognition.reproduction.report import write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
@@ -43,7 +50,15 @@ def build_parser() -> Parser:
     parser.add_argument("--max-steps", type=int, default=0, help="at most so many steps of each run (default: all)")
     parser.add_argument("--per-batch-size", type=int, default=0, metavar="N",
                         help=f"paper scale: images a device and step, e.g. 64 on eight GPUs (default {BATCH})")
-    parser.add_argument("--gpus", default="", help="paper scale: devices as train.py takes them (default: all)")
+    parser.add_argument("--gpus", default="", help="devices as train.py takes them (default: all at paper scale, the "
+                        "CPU at demo scale)")
+    parser.add_argument("--engine", default="", help="demo scale: what trains, as train.py takes it (default: MXNet)")
+    parser.add_argument("--identities", type=int, default=Order.identities, metavar="N",
+                        help="demo scale, Tables 2 and 3: people of the drawn training set (default %(default)s)")
+    parser.add_argument("--images", type=int, default=Order.images, metavar="N",
+                        help="and pictures of each (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=Order.jobs, metavar="N",
+                        help="demo scale: runs trained at a time (default %(default)s)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
     parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
     parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where results are written (default {OUT})")
@@ -65,8 +80,8 @@ def losses_of(text: str) -> Tuple[str, ...]:
     """Comma-separated loss presets of Table 2; raises InputError for one that is none of its rows."""
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     for name in names:
-        if name not in TABLE2.values():
-            raise unknown("loss of table2", name, list(TABLE2.values()))
+        if name not in {*TABLE2.values(), *OWN_ROWS.values()}:
+            raise unknown("loss of table2", name, [*TABLE2.values(), *OWN_ROWS.values()])
     return names
 
 
@@ -122,7 +137,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise unknown("--scale", flags.scale, SCALES)
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
-                  losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus)
+                  losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
+                  flags.identities, flags.images, flags.jobs)
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
         names = chosen(flags.what)

@@ -38,7 +38,11 @@ class Order:
     losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
     toy_images: int = 1500  # fig3: images of each identity
     batch: int = 0  # paper scale: images a device and step (0: the paper's 128)
-    devices: str = ""  # paper scale: as train.py --gpus (empty: all)
+    devices: str = ""  # as train.py --gpus (empty: all at paper scale, the CPU at demo scale)
+    engine: str = ""  # demo scale: as train.py --engine (empty: MXNet)
+    identities: int = 200  # demo scale, Tables 2 and 3: people of the training set
+    images: int = 40  # and pictures of each
+    jobs: int = 1  # demo scale: runs trained at a time
 
     @property
     def paper(self) -> PaperScale:

@@ -34,7 +34,7 @@ from arcface_mxnet.recognition.reproduction.paper_runs import (
     TABLE7,
 )
 from arcface_mxnet.recognition.reproduction.provenance import Produced
-from arcface_mxnet.recognition.reproduction.tables import STAND_IN
+from arcface_mxnet.recognition.reproduction.tables import stand_in
 from arcface_mxnet.recognition.reproduction.training_runs import (
     PACKS,
     Recipe,
@@ -94,7 +94,7 @@ def fig4a(order: Order) -> Produced:
 
 def told(order: Order) -> str:
     """What the runs of a figure were trained on."""
-    return STAND_IN if order.scale == "demo" else "the paper's set"
+    return stand_in(order) if order.scale == "demo" else "the paper's set"
 
 
 def _histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title: str) -> Dict[str, float]:

@@ -1,9 +1,12 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.images import decode_rgb
@@ -23,6 +26,7 @@ from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import sections
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import sha256, write_json
+from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
@@ -30,6 +34,7 @@ import numpy as np
 RESULT = "result.json"
 MADE_BY = "made_by.json"
 PACKS = ("lfw", "cfp_fp", "agedb_30")
+DROPS = (0.6, 0.8, 0.95)
 
 
 @dataclass(frozen=True)
@@ -38,27 +43,32 @@ class Recipe:
 
     Every run of a seed goes on from the same `warm` steps of softmax: the original's authors advise it for small
     networks (docs/original.md, section 4.3); without it norm-softmax and ArcFace at s = 64 stay where they started.
+    The rate drops to a tenth at the shares DROPS of the steps. `engine` and `devices`: as train.py takes them, empty
+    for MXNet on the CPU.
     """
 
     network: str = "small"
-    steps: int = 200
-    batch: int = 64
-    rate: float = 0.02
-    warm: int = 200
+    steps: int = 3000
+    batch: int = 256
+    rate: float = 0.05
+    warm: int = 3000
     warm_rate: float = 0.1
+    engine: str = ""
+    devices: str = ""
 
     def flags(self, loss: str, data: Path, folder: Path, seed: int, steps: Optional[int] = None) -> Dict[str, Any]:
         """The flags of train.py for one run; the batch fits the loss's identities where it needs them whole."""
         return {"network": self.network, "loss": loss, "dataset": "own", "data_dir": str(data),
                 "run_dir": str(folder), **self.where(), "seed": seed, "max_steps": steps or self.steps,
                 "per_batch_size": whole_batch(loss, self.batch),
-                "lr": LOSSES[loss].get("lr", self.rate), "lr_steps": (self.steps * 3 // 5, self.steps * 9 // 10),
+                "lr": LOSSES[loss].get("lr", self.rate),
+                "lr_steps": tuple(sorted({max(1, int(self.steps * share)) for share in DROPS})),
                 "verbose": self.steps + 1, "frequent": 20, "ckpt": 0}  # measured after, not while training
 
 
     def where(self) -> Dict[str, Any]:
-        """On which devices the runs are trained."""
-        return {"gpus": "cpu"}
+        """By which engine and on which devices the runs are trained."""
+        return {"gpus": self.devices or "cpu", **({"engine": self.engine} if self.engine else {})}
 
 
 AnyRecipe = Union[Recipe, PaperRecipe]
@@ -81,7 +91,7 @@ class Run(NamedTuple):
 
 def warm_recipe(recipe: Recipe) -> Recipe:
     """The steps of softmax that the runs of a recipe go on from."""
-    return Recipe(recipe.network, recipe.warm, recipe.batch, recipe.warm_rate, warm=0)
+    return replace(recipe, steps=recipe.warm, rate=recipe.warm_rate, warm=0)
 
 
 def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
@@ -182,6 +192,24 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
         write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})
     stored = read_json(folder / RESULT)
     return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
+
+
+def at_once(pairs: Sequence[Tuple[str, int]], data: Path, work: Path, recipe: AnyRecipe, jobs: int,
+            what: str) -> Dict[Tuple[str, int], Run]:
+    """Every (loss, seed) measured, `jobs` runs at a time, each in a process of its own; the starts they share first.
+
+    Raises InputError of the first run that fails; finished runs are kept.
+    """
+    if jobs <= 1:
+        return {(loss, seed): measured(loss, seed, data, work, recipe)
+                for loss, seed in progress(pairs, len(pairs), what, "runs")}
+    data_hash(data)  # a set that is not there is said once
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        if isinstance(recipe, Recipe) and recipe.warm:
+            seeds = list(dict.fromkeys(seed for _, seed in pairs))
+            list(pool.map(partial(softmax_start, data=data, work=work, recipe=recipe), seeds))
+        futures = {pair: pool.submit(measured, pair[0], pair[1], data, work, recipe) for pair in pairs}
+        return {pair: future.result() for pair, future in progress(futures.items(), len(futures), what, "runs")}
 
 
 def data_hash(data: Path) -> str:

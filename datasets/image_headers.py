@@ -26,6 +26,7 @@ _PNM_HEAD = re.compile(rb"P([56])(?:\s|#[^\n]{0,200}\n)+([0-9]{1,9})(?:\s|#[^\n]
 _PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive Huffman coding: what photographs are
 _FRAMES = frozenset((*_PLAIN_FRAMES, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 _NO_SEGMENT = frozenset((0, 1, 0xFF, *range(0xD0, 0xD8), 0xD9))  # after 0xFF: no marker, or one without a length
+_CHUNK = struct.Struct(">I4s")
 _JPEG_END = b"\xff\xd9"  # never inside a scan, so the first after one starts is the end; cameras append more
 _FRAME = struct.Struct(">BHHB")
 # A deflated byte makes 1,032 bytes at most, and a JPEG needs a bit for 8x8 pixels: a larger claim is made up.
@@ -141,11 +142,24 @@ def _png(encoded: bytes) -> ImageHeader:
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour)
     if channels is None or bits not in (1, 2, 4, 8, 16):
         raise NoImage(f"is a damaged PNG (colour type {colour} of {bits} bits)")
-    if b"acTL" in encoded[:1024]:
-        raise NoImage("is an animated PNG; give one picture")
     if height * (width * channels * bits // 8) > _DEFLATE_MOST * len(encoded) and not interlaced:
         raise NoImage(f"is a PNG that claims {height}x{width}, more than its {len(encoded)} bytes can hold")
-    return ImageHeader(PNG, width, height, encoded.rfind(b"IEND") >= 0)
+    return ImageHeader(PNG, width, height, _png_is_whole(encoded))
+
+
+def _png_is_whole(encoded: bytes) -> bool:
+    """Whether every chunk lies in the file, to the last: OpenCV's reader makes room for the length of any."""
+    at = 33
+    while at + 12 <= len(encoded):
+        length, kind = _CHUNK.unpack_from(encoded, at)
+        if not kind.isalpha():
+            raise NoImage("is a damaged PNG (a chunk without a name)")
+        if kind == b"acTL":
+            raise NoImage("is an animated PNG; give one picture")
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(encoded)
+    return False
 
 
 def _bmp(encoded: bytes) -> ImageHeader:

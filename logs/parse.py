@@ -18,7 +18,8 @@ from arcface_mxnet.logs.split_runs import Span, chosen, listed, printed, runs_of
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
-from arcface_mxnet.runtime.text import read_json
+from arcface_mxnet.runtime.reading import escaped
+from arcface_mxnet.runtime.text import HIGHEST, read_json, read_text
 
 import numpy as np
 import pandas as pd
@@ -343,19 +344,22 @@ def parse_metrics(text: str, source: str = "metrics.jsonl") -> Run:
     windows: List[Dict[str, Any]] = []
     points: Dict[int, Dict[str, float]] = {}
     unread: List[Tuple[int, str]] = []
+    names = ["step", "epoch", "images", "speed", "lr", "acc", "loss"]
     rows = text.splitlines()
     for number, row in enumerate(rows, 1):
         try:
             record = json.loads(row)
-            kind, step = record["kind"], int(record["step"])
+            kind, step = record["kind"], _whole(record["step"])
             if kind == "train":
-                windows.append(record)
+                windows.append({name: _whole(record[name]) if name in names[:3] else
+                                float("nan" if record.get(name) is None else record[name]) for name in names})
             elif kind == "validation":
-                points.setdefault(step, {"images": record["images"], "epoch": record["epoch"]}).update(
-                    {f"{record['target']}_{name}": record[name] for name in TARGET_COLUMNS})
-        except (ValueError, KeyError, TypeError):
+                figures = {f"{record['target']}_{name}": float(record[name]) for name in TARGET_COLUMNS}
+                points.setdefault(step,
+                                  {"images": _whole(record["images"]),
+                                   "epoch": _whole(record["epoch"])}).update(figures)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             unread.append((number, row))
-    names = ["step", "epoch", "images", "speed", "lr", "acc", "loss"]
     frame = pd.DataFrame(windows, columns=names).astype({name: float for name in names[2:]})
     return Run(source, {}, {}, _ordered(tidy(frame, points, None)), len(rows), unread)
 
@@ -369,10 +373,7 @@ def load(path: PathLike, run: Optional[int] = None) -> Run:
     place = Path(path)
     if place.is_dir():
         return _load_folder(place)
-    try:
-        text = place.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise InputError(f"{place}: no such log; give a folder that train.py wrote, or a log file") from None
+    text = _log_text(place)
     found = parse_metrics(text, str(place)) if place.suffix == ".jsonl" else parse(text, str(place), run)
     if not text.strip():
         raise InputError(f"{place}: empty; the run has printed no training line yet")
@@ -381,15 +382,31 @@ def load(path: PathLike, run: Optional[int] = None) -> Run:
     return found
 
 
+def _whole(value: Any) -> int:
+    """A count of a metrics record; raises ValueError where it is none that int64 holds."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= HIGHEST or value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _log_text(path: Path) -> str:
+    """The text of a log; where no line feed ends a line, carriage returns do, which else are those of progress bars."""
+    text = read_text(path, "give a folder that train.py wrote, or a log file", errors="replace", newlines=False)
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
 def _load_folder(folder: Path) -> Run:
     metrics, log = folder / "metrics.jsonl", folder / "train.log"
     if not metrics.exists() and not log.exists():
         raise InputError(f"{folder}: neither metrics.jsonl nor train.log in it; give the --run-dir of a training run")
-    printed = parse(log.read_text(encoding="utf-8", errors="replace"), str(folder)) if log.exists() else None
+    printed = parse(_log_text(log), str(folder)) if log.exists() else None
     run = load(metrics) if metrics.exists() else load(log)
     settings = dict(printed.settings) if printed else {}
     if (folder / "settings.json").exists():
-        settings.update(read_json(folder / "settings.json"))
+        stored = read_json(folder / "settings.json")
+        if not isinstance(stored, dict):
+            raise InputError(f"{folder / 'settings.json'}: no settings of a run; restore it from a copy")
+        settings.update(stored)
     facts = printed.facts if printed else {}
     return Run(str(folder), settings, facts, run.table, run.lines, run.unread)
 
@@ -423,7 +440,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     share = 100 * len(run.unread) / max(run.lines, 1)
     sys.stdout.write(f"{run.source}: {run.lines} lines, {len(run.unread)} not understood ({share:.3f} %)\n")
     for number, text in run.unread:
-        sys.stdout.write(f"  line {number}: {text[:160]}\n")
+        sys.stdout.write(f"  line {number}: {escaped(text, 160)}\n")
     sys.stdout.write(f"steps {run.table['step'].iloc[0]} to {run.table['step'].iloc[-1]}, {len(run.windows)} training "
                      f"windows, {len(run.validations)} validations of {', '.join(run.targets) or 'nothing'}\n")
     return 0

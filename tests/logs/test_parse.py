@@ -223,7 +223,7 @@ def test_a_run_directory_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "expected"), [
-    (None, "no such log"), ("", "empty"), ("x\n", "not one line")])
+    (None, "not found"), ("", "empty"), ("x\n", "not one line")])
 def test_bad_input_is_named(tmp_path: Path, content: Any, expected: str) -> None:
     path = tmp_path / "x.log"
     if content is not None:
@@ -246,3 +246,28 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert (tmp_path / "x.csv").read_text().splitlines() == [
         "step,epoch,images,speed,lr,acc,loss,lfw_accuracy,lfw_std,lfw_xnorm",
         "21,0,210.0,100.0,0.1,0.5,1.5,0.9,0.01,11.5"]
+
+
+@pytest.mark.parametrize("encode", [lambda text: text.encode("utf-16"), lambda text: text.encode("utf-8-sig"),
+                                    lambda text: text.replace("\n", "\r\n").encode(),
+                                    lambda text: text.replace("\n", "\r").encode(),
+                                    lambda text: b"\xe9\0\n" + text.encode()])
+def test_logs_of_other_systems(tmp_path, encode):
+    """PowerShell's redirection writes UTF-16; a crash leaves bytes that are no text."""
+    lines = [f"INFO:root:Epoch[0] Batch [{step}]\tSpeed: 500.00 samples/sec\tacc=0.1" for step in (20, 40, 60)]
+    (tmp_path / "x.log").write_bytes(encode("\n".join(lines) + "\n"))
+    run = load(tmp_path / "x.log")
+    assert len(run.table) == 3 and len(run.unread) <= 1
+
+
+TRAIN = '{"kind": "train", "step": 20, "epoch": 0, "images": 1, "speed": %s, "lr": 1, "acc": null, "loss": 1}'
+
+
+@pytest.mark.parametrize("row", [
+    "[" * 100000, '{"kind": "train", "step": 1e400}', '{"kind": "train", "step": ' + "9" * 5000 + "}", TRAIN % '"fast"',
+    '{"kind": "validation", "step": 20, "epoch": [], "images": 1, "target": "lfw", "accuracy": 1}'])
+def test_records_that_are_none_are_listed(tmp_path, row):
+    good = TRAIN % "1"
+    (tmp_path / "metrics.jsonl").write_text(f"{good}\n{row}\n")
+    run = load(tmp_path / "metrics.jsonl")
+    assert len(run.table) == 1 and [number for number, _ in run.unread] == [2]

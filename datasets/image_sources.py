@@ -190,6 +190,8 @@ def _must_be_new(path: Path, name: str, seen: Dict[str, Tuple[int, int]]) -> Non
 
 def _checked_name(path: Path, name: str) -> str:
     member = PurePosixPath(name.replace("\\", "/"))
+    if not name:
+        raise InputError(f"{path}: holds a member without a name; get another copy")
     if member.is_absolute() or ".." in member.parts or ":" in name[:3]:
         raise InputError(f"{path}: {escaped(name)} leads outside the archive; do not trust it, get another copy")
     return name
@@ -203,6 +205,9 @@ def _grouped(where: str, files: Sequence[str], states: Dict[str, Tuple[int, int]
     if not kept:
         raise InputError(f"{where}: holds no image ({', '.join(image_suffixes(tiff))}); it should hold a folder for "
                          "each identity")
+    cut = next((name for name in kept if "\n" in name or "\r" in name), None)
+    if cut is not None:
+        raise InputError(f"{where}: the name {shown(cut)} holds a line end, and lists have a name a line; rename it")
     parts = [PurePosixPath(name).parts for name in kept]
     loose = next((name for name, part in zip(kept, parts) if len(part) < 2), None)
     if loose is not None:

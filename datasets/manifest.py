@@ -83,10 +83,16 @@ def read(folder: PathLike) -> Dict[str, Any]:
     path = Path(folder) / MANIFEST
     manifest = read_json(path)
     entries = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) and {"bytes", "sha256"} <= set(entry)
-                                                for entry in entries.values()):
+    if not isinstance(entries, dict) or not all(_is_entry(name, entry) for name, entry in entries.items()):
         raise InputError(f"{path}: no manifest of a set; restore it, or remove it to use the set unchecked")
     return manifest
+
+
+def _is_entry(name: str, entry: Any) -> bool:
+    """Whether an entry names a file of the folder itself, its size and its SHA-256."""
+    plain = name != "" and Path(name).name == name and "\0" not in name and len(name.encode("utf-8", "replace")) < 256
+    return plain and isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(
+        entry.get("sha256"), str)
 
 
 def short_hash(manifest: Dict[str, Any]) -> str:

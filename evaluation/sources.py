@@ -9,6 +9,7 @@ from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.reading import shown
 from arcface_mxnet.runtime.text import HIGHEST, iterate_lines, listed_path, whole_number
 
 import numpy as np
@@ -62,6 +63,9 @@ class FileSource(Source):
     def __init__(self, origin: str, root: Path, names: List[str], labels: Optional[np.ndarray] = None) -> None:
         if not names:
             raise InputError(f"{origin}: no image in it; expected {', '.join(image_suffixes())}")
+        for name in names:  # they become the lines of a file in UTF-8, one an image
+            if "\n" in name or "\r" in name or name != name.encode("utf-8", "replace").decode("utf-8"):
+                raise InputError(f"{origin}: the name {shown(name)} holds a line end, or is not UTF-8; rename the file")
         self.origin, self._root, self.names, self.labels = origin, root, names, labels
 
     def read(self, row: int) -> bytes:

@@ -8,6 +8,7 @@ import zipfile
 
 from arcface_mxnet.datasets import image_sources, prepare
 from arcface_mxnet.datasets.image_sources import from_list, open_source
+from arcface_mxnet.evaluation.sources import folder_source
 from arcface_mxnet.runtime.errors import InputError
 
 import cv2
@@ -168,3 +169,27 @@ def test_lists_that_are_none_are_named_by_line(photos, content, said):
     with pytest.raises(InputError, match=f"train.lst: {said}") as caught:
         from_list(photos / "train.lst")
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_no_list_can_hold(photos):
+    (photos / "b" / "x\ny.jpg").write_bytes(PICTURE)
+    with pytest.raises(InputError, match=r"the name 'b/x\\ny.jpg' holds a line end"):
+        open_source(photos)
+    for name in (b"x\ny.jpg", b"\xe9.jpg"):
+        place = os.path.join(os.fsencode(photos), b"c")
+        os.makedirs(place, exist_ok=True)
+        with open(os.path.join(place, name), "wb") as stream:
+            stream.write(PICTURE)
+        with pytest.raises(InputError, match="holds a line end, or is not UTF-8; rename the file"):
+            folder_source(photos / "c")
+        os.unlink(os.path.join(place, name))
+
+
+def test_a_member_without_a_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", PICTURE)
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(whole.replace(b"x", b"\0", 2) if whole.count(b"x") == 2 else
+                                     b"\0".join(whole.rsplit(b"x", 1)))
+    with pytest.raises(InputError, match="a member without a name|holds no image"):
+        open_source(tmp_path / "a.zip")

@@ -123,3 +123,10 @@ def test_the_short_hash_stands_for_the_bytes_of_each_file_and_its_name():
     def of(digest, name="train.rec"):
         return manifest.short_hash({"files": {name: {"bytes": 3, "sha256": digest}}})
     assert len(of("a" * 64)) == 12 and len({of("a" * 64), of("b" * 64), of("a" * 64, "train.idx")}) == 3
+
+
+@pytest.mark.parametrize("name", ["../train.rec", "/etc/hostname", "a/b", "", "x" * 300, "a\0", "."])
+def test_a_manifest_names_files_of_its_folder_alone(tmp_path, name):
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {name: {"bytes": 1, "sha256": "00"}}, "parts": {}}))
+    with pytest.raises(InputError, match="no manifest of a set"):
+        manifest.check(tmp_path)

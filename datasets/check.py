@@ -301,13 +301,10 @@ def _find_duplicates(verdict: Verdict, checked: Checked, packs: Sequence[PairPac
 
 def _pack_hashes(verdict: Verdict, pack: PairPack) -> Tuple[np.ndarray, List[int]]:
     """Hashes of the different images of a pack, and their numbers; findings where one cannot be decoded."""
-    small, places, seen = [], [], set()
-    for number, encoded in enumerate(pack.images):
-        if encoded in seen:
-            continue
-        seen.add(encoded)
+    small, places = [], []
+    for number in pack.distinct()[0]:
         try:
-            small.append(thumbnail(decode_bgr(encoded)))
+            small.append(thumbnail(decode_bgr(pack.images[number])))
             places.append(number)
         except NoImage as error:
             verdict.findings.append(Finding("image", f"{pack.name} image {number}", str(error)))

@@ -37,21 +37,24 @@ def evaluate_pack(embed: Embed, pack: PairPack, flip: str = "sum", folds: int = 
                   deal: bool = False) -> PairResult:
     """The figures of a pack under `embed`: uint8 (n, 3, h, w) RGB to raw float32 (n, d).
 
-    Images are decoded 256 at a time, whatever the size of the pack. `flip`: "sum" adds the embedding of the mirror
-    image (the published figures), "concatenate" puts it behind, "none" leaves it out. XNorm is the mean norm of the raw
-    embeddings of all passes (docs/original.md, section 5.1). `deal`: see evaluate_pairs.
+    Images are decoded 256 at a time, whatever the size of the pack, and one that repeats is embedded once. `flip`:
+    "sum" adds the embedding of the mirror image (the published figures), "concatenate" puts it behind, "none" leaves it
+    out. XNorm is the mean norm of the raw embeddings of all passes (docs/original.md, section 5.1). `deal`: see
+    evaluate_pairs.
     """
     if flip not in FLIPS:
         raise unknown("flip", flip, FLIPS)
     blocks: List[np.ndarray] = []
     norms: List[np.ndarray] = []
-    for images in pack.decoded(DECODE_AT_ONCE):
+    positions, which = pack.distinct()
+    for images in pack.decoded(DECODE_AT_ONCE, positions):
         passes = [embed(images).astype(np.float64)]
         if flip != "none":
             passes.append(embed(np.ascontiguousarray(images[..., ::-1])).astype(np.float64))
-        norms.extend(np.linalg.norm(rows, axis=1) for rows in passes)
+        norms.append(np.mean([np.linalg.norm(rows, axis=1) for rows in passes], axis=0))
         blocks.append(np.concatenate(passes, axis=1) if flip == "concatenate" else sum(passes[1:], passes[0]))
-    return evaluate_pairs(np.concatenate(blocks), pack.same, float(np.mean(np.concatenate(norms))), folds, deal)
+    xnorm = float(np.mean(np.concatenate(norms)[which]))
+    return evaluate_pairs(np.concatenate(blocks)[which], pack.same, xnorm, folds, deal)
 
 
 def pack_path(folder: str, target: str) -> Path:
@@ -75,7 +78,7 @@ def evaluate_target(options: argparse.Namespace, pack: PairPack,
 
 
 def _with_progress(embedder: Embedder, pack: PairPack, options: argparse.Namespace) -> PairResult:
-    shown = bar(len(pack.images) * (1 if options.flip == "none" else 2), pack.name)
+    shown = bar(len(pack.distinct()[0]) * (1 if options.flip == "none" else 2), pack.name)
 
     def counted(images: np.ndarray) -> np.ndarray:
         rows = embedder.embed(images)

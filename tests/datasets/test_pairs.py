@@ -222,4 +222,6 @@ def test_undecodable_and_odd_sized_images_are_named(picture):
         list(PairPack("mine", [good] * 5 + [b"nothing"], np.ones(3, dtype=bool)).decoded(2))
     with pytest.raises(InputError, match="image 1 is 56x56, those before it 112x112"):
         decode([good, small])
+    with pytest.raises(InputError, match="mine: image 3"):  # of the pack, wherever it stands among those decoded
+        list(PairPack("mine", [good] * 3 + [b"nothing"], np.ones(2, dtype=bool)).decoded(2, [0, 3]))
     assert decode([]).shape[0] == 0

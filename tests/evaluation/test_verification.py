@@ -50,6 +50,27 @@ def embed(images):
     return (bands.reshape(len(images), -1) - 127).astype(np.float32)
 
 
+@pytest.mark.parametrize("flip", ["none", "sum", "concatenate"])
+def test_an_image_that_repeats_is_embedded_once_and_counts_each_time(pack, monkeypatch, flip):
+    monkeypatch.setattr(verification, "DECODE_AT_ONCE", 7)
+    order = np.random.default_rng(3).integers(0, 20, 46)
+    repeated = PairPack("toy", [bytes(bytearray(pack.images[row])) for row in order], pack.same)
+    seen = []
+
+    def counting(images):
+        seen.append(len(images))
+        return embed(images)
+
+    found = verification.evaluate_pack(counting, repeated, flip)
+    assert sum(seen) == len(set(order.tolist())) * (1 if flip == "none" else 2)
+    images = np.concatenate(list(repeated.decoded(50)))
+    passes = [embed(view).astype(float) for view in (images, images[..., ::-1])][:1 if flip == "none" else 2]
+    rows = np.concatenate(passes, axis=1) if flip == "concatenate" else sum(passes)
+    expected = verification.evaluate_pairs(rows, pack.same, float(np.mean(np.linalg.norm(passes, axis=2))))
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    assert found.accuracy == expected.accuracy and found.xnorm == pytest.approx(expected.xnorm, rel=1e-12)
+
+
 def test_a_pack_gives_the_originals_numbers(pack, monkeypatch):
     monkeypatch.setattr(verification, "DECODE_AT_ONCE", 7)  # pairs must not depend on where a batch ends
     images = np.concatenate(list(pack.decoded(50)))

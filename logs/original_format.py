@@ -69,6 +69,12 @@ def celoss(step: int, loss: float) -> str:
     return f"CELOSS,{step},{loss:.6f}"
 
 
+@_line(rf"\[(?P<step>\d+)\]Accuracy-Highest ?\((?P<target>\w+)\): (?P<accuracy>{NUMBER})", step=int, accuracy=float)
+def accuracy_highest_of(step: int, target: str, accuracy: float) -> str:
+    """Best accuracy so far on a named verification set (forks of the 2018 code)."""
+    return f"[{step}]Accuracy-Highest({target}): {accuracy:1.5f}"
+
+
 @_line(rf"\[(?P<step>\d+)\]\[MARGIN\](?P<before>{NUMBER}),(?P<after>{NUMBER})", step=int, before=float, after=float)
 def margin(step: int, before: float, after: float) -> str:
     """Mean target cosine before and after the margin (2018 code)."""

@@ -48,6 +48,7 @@ VALUES: Dict[str, Dict[str, st.SearchStrategy]] = {
     "train_metric": {"epoch": COUNT, "value": decimal(6), "metric": st.sampled_from(["acc", "lossvalue"])},
     "time_cost": {"epoch": COUNT, "seconds": decimal(3)}, "fc7_acc": {"step": COUNT, "acc": decimal(6, 0, 1)},
     "celoss": {"step": COUNT, "loss": decimal(6)},
+    "accuracy_highest_of": {"step": COUNT, "target": NAME, "accuracy": decimal(5, 0, 1)},
     "margin": {"step": COUNT, "before": decimal(6, -1, 1), "after": decimal(6, -1, 1)},
     "partial_fc": {"rank": COUNT, "time": st.just("2021-01-01 12:00:00,123"), "step": COUNT, "rank_speed": decimal(2),
                    "speed": decimal(2), "epoch": COUNT, "loss": decimal(4), "metric": NAME},

@@ -79,14 +79,15 @@ def jitter(image: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation in random order, each by 1 + U(-0.125, 0.125); float32, not clipped.
 
     As mx.image.ColorJitter: contrast is towards the mean luminance of the image, saturation towards each pixel's own.
+    The mean is taken in float64: in float32 NumPy 2.5 adds in another order than 1.26.
     """
     result = image.astype(np.float32)
     for step in chance.permutation(3):
-        alpha = np.float32(1.0 + chance.uniform(-JITTER, JITTER))
+        alpha = float(np.float32(1.0 + chance.uniform(-JITTER, JITTER)))  # NumPy 2 would take 1 - alpha in float32
         if step == 0:
             result = result * alpha
         elif step == 1:
-            result = result * alpha + (1 - alpha) * np.float32((result @ LUMINANCE).mean())
+            result = result * alpha + (1 - alpha) * float(np.float32((result @ LUMINANCE).mean(dtype=np.float64)))
         else:
             result = result * alpha + (1 - alpha) * (result @ LUMINANCE)[:, :, None]
     return result

@@ -209,7 +209,7 @@ def _first_hit(solid: _Solid, across: np.ndarray, down: np.ndarray) -> Tuple[np.
     inside = gap < 0
     index = np.where(inside.any(0), np.maximum(inside.argmax(0), 1), gap.argmin(0).clip(1, None))[None]
     after, before = np.take_along_axis(gap, index, 0)[0], np.take_along_axis(gap, index - 1, 0)[0]
-    share = np.clip(before / np.where(np.abs(before - after) < 1e-6, 1e-6, before - after), 0.0, 1.0)
+    share = np.clip(before / np.where(np.abs(before - after) < 1e-6, np.float32(1e-6), before - after), 0.0, 1.0)
     hit = np.where(after < 0, share, 1.0) + index[0] - 1
     return (near + (far - near) * hit / (_STEPS - 1)).astype(np.float32), gap.min(0)
 

@@ -21,7 +21,8 @@ HOLD = ("import sys, time\n"
         "        with atomic_open(folder / 'half', 'w') as stream:\n"
         "            stream.write('half')\n"
         "            print('held', flush=True)\n"
-        "            time.sleep(60)\n"
+        "            for _ in range(6000):  # a signal just before a long sleep would be seen after it\n"
+        "                time.sleep(0.01)\n"
         "run_command(main)\n")
 
 

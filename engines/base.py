@@ -306,9 +306,17 @@ def default_engine(trains: bool = False) -> str:
     return there[0]
 
 
+AUTO, _CHOICE = "auto", "arcface_mxnet.engines.choice"
+"""No engine of its own: the fastest of the installed ones to embed by."""
+
+
 def place(name: Optional[str] = None, devices: Optional[str] = None, trains: bool = False) -> Place:
-    """The engine `name` (None: the default) on the devices that a --gpus value asks for; raises InputError."""
-    chosen = engine(name or default_engine(trains), trains)
+    """The engine `name` (None: the default) on the devices that a --gpus value asks for; raises InputError.
+
+    "auto" takes for each network the fastest engine that agrees with the reference (engines.choice); it trains nothing.
+    """
+    measured = name == AUTO and not trains
+    chosen = importlib.import_module(_CHOICE) if measured else engine(name or default_engine(trains), trains)
     return Place(chosen, chosen.devices(devices))
 
 

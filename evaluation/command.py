@@ -2,7 +2,7 @@
 import argparse
 from typing import Dict, List, Optional
 
-from arcface_mxnet.engines.base import ENGINES, Numerics, Place, place
+from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place, place
 from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
@@ -55,7 +55,8 @@ def trust_of(options: argparse.Namespace) -> Trust:
 
 def add_place_flags(flags: argparse._ActionsContainer) -> None:
     """--engine, --gpus, --precision, --compile."""
-    flags.add_argument("--engine", help=f"what runs the network: {', '.join(ENGINES)} (default: the first installed)")
+    flags.add_argument("--engine", help=f"what runs the network: {', '.join(ENGINES)} (default: the first "
+                       f"installed), or {AUTO}: all are measured on the first batch, the fastest that agrees is taken")
     flags.add_argument("--gpus", "--devices", help="0,1,... or cpu or cpu:N; with --engine torch cuda:N or mps too "
                        "(default: every GPU, else the CPU)")
     flags.add_argument("--precision", default=FULL, choices=PRECISIONS, help="PyTorch: bits of the convolutions "

@@ -1,8 +1,9 @@
 """A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
 import math
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
+from arcface_mxnet.engines.choice import ChosenNetwork
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, load, parse_model
 from arcface_mxnet.graph.describe import image_shape, require_image
@@ -33,7 +34,8 @@ class Embedder:
         models = [checkpoint] if isinstance(checkpoint, Checkpoint) else list(checkpoint)
         if not models:
             raise InputError("no model given; use --model PREFIX,EPOCH")
-        where = where or place()
+        self._where, self._numerics = where or place(), numerics
+        where = self._where
         self.batch_size = batch_size
         self._models = [embedding_only(model) for model in models]
         self._networks = [where.engine.network(model, where.devices, exact, numerics) for model in self._models]
@@ -58,6 +60,11 @@ class Embedder:
             raise ValueError("update() is for an embedder of one model")
         model = embedding_only(Checkpoint(self._models[0].symbol, args, aux))
         self._networks[0].update(model.args, model.aux)
+
+    def about(self) -> Dict[str, Any]:
+        """What runs it, for a result: `engine`, and with --engine auto what each network's choice was made on."""
+        chosen = [network.record for network in self._networks if isinstance(network, ChosenNetwork) and network.record]
+        return {"engine": self._where.describe(self._numerics), **({"choices": chosen} if chosen else {})}
 
     def embed(self, images: np.ndarray, flip: str = "none") -> np.ndarray:
         """Embeddings float32 (n, d), not normalised, of images uint8 or float32 (n, c, h, w), RGB 0..255.

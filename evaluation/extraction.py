@@ -26,6 +26,7 @@ import numpy as np
 
 EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy", "extraction.json"
 IDS_FILE, LABELS_FILE, UNREADABLE_FILE = "ids.txt", "labels.txt", "unreadable.txt"
+About = Callable[[], Dict[str, Any]]
 BLOCK = 512
 """Rows between two points from which a stopped run goes on."""
 _AGAIN = "remove the folder and extract again"
@@ -90,27 +91,29 @@ def embed_source(source: Source, embed: Callable[[np.ndarray], np.ndarray],
 
 
 def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike, settings: Dict[str, Any],
-            size: Optional[Tuple[int, int]] = (112, 112), drop_unreadable: bool = False) -> Extraction:
+            size: Optional[Tuple[int, int]] = (112, 112), drop_unreadable: bool = False,
+            about: About = dict) -> Extraction:
     """Embed every image of `source` into `folder`; a stopped run of equal `settings` goes on where it was.
 
     `embed`: uint8 (n, 3, h, w) to float32 (n, d). `settings` (model hashes, flip, ...) and the source's names are the
-    identity of a run; another run in the folder raises InputError. Rows of unreadable images are NaN, or are left out
-    of array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read, or while another
+    identity of a run; another run in the folder raises InputError. `about`: what ran, kept with the first row that it
+    embedded (`ran`), since a run may go on with another engine. Rows of unreadable images are NaN, or are left out of
+    array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read, or while another
     command extracts into the folder.
     """
     with claimed(folder):
-        return _extract(source, embed, Path(folder), settings, size, drop_unreadable)
+        return _extract(source, embed, Path(folder), settings, size, drop_unreadable, about)
 
 
 def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, settings: Dict[str, Any],
-             size: Optional[Tuple[int, int]], drop_unreadable: bool) -> Extraction:
+             size: Optional[Tuple[int, int]], drop_unreadable: bool, about: About) -> Extraction:
     target.mkdir(parents=True, exist_ok=True)
     names = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
     state = _state(target, {**settings, "source": source.origin, "names_sha256": names,
                             "size": list(size) if size else None, "drop_unreadable": drop_unreadable})
     if not state["complete"]:
         if state["done"] < len(source):
-            _run(source, embed, target, state, size)
+            _run(source, embed, target, state, size, about)
         if not state["dimensions"]:
             raise _nothing_readable(source, state["unreadable"])
         _finish(source, target, state, drop_unreadable)
@@ -119,8 +122,9 @@ def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: 
 
 
 def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, state: Dict[str, Any],
-         size: Optional[Tuple[int, int]]) -> None:
+         size: Optional[Tuple[int, int]], about: About) -> None:
     """Fill the memory-mapped array from row `done`; after each block data, then state, reach the disk."""
+    begun, before = state["done"], list(state.get("ran", []))
     array: Any = load_array(target / PART_FILE, _AGAIN, "r+") if state["done"] and state["dimensions"] else None
     shown = bar(len(source), "embedding", initial=state["done"])
     try:
@@ -138,6 +142,7 @@ def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path
                 array.flush()
             state["unreadable"] += block.unreadable
             state["done"] = block.stop
+            state["ran"] = [*before, {"from row": begun, **about()}]
             write_json(target / STATE_FILE, state)
             shown.update(block.stop - block.start)
     finally:
@@ -217,9 +222,10 @@ def _write_lines(path: Path, lines: List[str]) -> None:
 
 
 def complete_embeddings(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,
-                        settings: Dict[str, Any], size: Optional[Tuple[int, int]] = (112, 112)) -> np.ndarray:
+                        settings: Dict[str, Any], size: Optional[Tuple[int, int]] = (112, 112),
+                        about: About = dict) -> np.ndarray:
     """(n, d) embeddings kept in `folder` (a stopped run goes on); raises InputError when an image cannot be read."""
-    done = extract(source, embed, folder, settings, size)
+    done = extract(source, embed, folder, settings, size, about=about)
     if done.unreadable:
         _, name, reason = done.unreadable[0]
         raise InputError(f"{len(done.unreadable)} images cannot be read, the first: {name} ({reason}); "

@@ -203,7 +203,7 @@ def _features(options: argparse.Namespace, kind: str) -> np.ndarray:
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     return complete_embeddings(list_source(images, options.images), lambda batch: embedder.embed(batch, options.flip),
-                               Path(options.out) / f"{kind}_embeddings", settings, options.size)
+                               Path(options.out) / f"{kind}_embeddings", settings, options.size, embedder.about)
 
 
 def build_parser() -> Parser:

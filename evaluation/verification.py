@@ -141,7 +141,8 @@ def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Em
     flip = options.flip if options.model else "as in the saved features"
     order = "with the kinds dealt" if options.deal else "in file order"
     about = About("pairs", f"{options.folds} folds {order}, thresholds 0 to 3.99 step 0.01, flip {flip}",
-                  source_hashes(options), file_hashes([path]), {"genuine": int(result.same.sum())})
+                  source_hashes(options), file_hashes([path]),
+                  {"genuine": int(result.same.sum()), **(embedder.about() if embedder else {})})
     return result, pair_entry(target, result, about, extra)
 
 

@@ -86,7 +86,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         settings["pixels"] = list(options.pixels)
     channels = channels_of(options.model, options.size, trust_of(options))
     embed = prepared(lambda images: embedder.embed(images, options.flip), channels, options.pixels)
-    result = extract(source, embed, options.out, settings, options.size, options.drop_unreadable)
+    result = extract(source, embed, options.out, settings, options.size, options.drop_unreadable,
+                     embedder.about)
     sys.stdout.write(f"{options.out}/{EMBEDDINGS_FILE}: {result.rows} rows of {result.dimensions}\n")
     if result.unreadable:
         sys.stdout.write(f"{options.out}/{UNREADABLE_FILE}: {len(result.unreadable)} images could not be read; "

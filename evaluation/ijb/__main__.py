@@ -89,7 +89,8 @@ def read_images(options: argparse.Namespace, modes: Dict[str, Mode]) -> Images:
         embedder = embedder_of(options)
         settings = {"model": model_hashes(options.model), "exact": options.exact, "target": options.target}
         features, flipped = features_of_crops(options.images, faces, embedder.embed,
-                                              Path(options.out) / f"{options.target}_embeddings", settings)
+                                              Path(options.out) / f"{options.target}_embeddings", settings,
+                                              embedder.about)
         return Images(media, features, flipped, scores)
     features = load_features(options.features, len(media.images))
     second = options.flipped_features

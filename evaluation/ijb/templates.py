@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from arcface_mxnet.datasets.align import align
 from arcface_mxnet.datasets.images import decode_bgr
-from arcface_mxnet.evaluation.extraction import complete_embeddings
+from arcface_mxnet.evaluation.extraction import About, complete_embeddings
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.ijb.metadata import Faces
 from arcface_mxnet.evaluation.sources import FileSource
@@ -130,7 +130,7 @@ class AlignedCrops(FileSource):
 
 
 def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike,
-                      settings: Dict[str, Any]) -> Tuple[np.ndarray, np.ndarray]:
+                      settings: Dict[str, Any], about: About = dict) -> Tuple[np.ndarray, np.ndarray]:
     """Features (n, d) of the crops and of their mirror images, kept in `folder` so that a stopped run goes on.
 
     `embed`: uint8 (n, 3, 112, 112) RGB to float32 (n, d). Raises InputError when a crop cannot be read.
@@ -138,7 +138,7 @@ def features_of_crops(images: str, faces: Faces, embed: Callable[[np.ndarray], n
     def both(batch: np.ndarray) -> np.ndarray:
         return np.concatenate([embed(batch), embed(np.ascontiguousarray(batch[..., ::-1]))], axis=1)
 
-    features = complete_embeddings(AlignedCrops(images, faces), both, folder, settings)
+    features = complete_embeddings(AlignedCrops(images, faces), both, folder, settings, about=about)
     return features[:, :features.shape[1] // 2], features[:, features.shape[1] // 2:]
 
 

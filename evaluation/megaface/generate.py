@@ -36,7 +36,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         names = read_paths(listed)
         arrays = Path(options.out) / "arrays" / kind
         done = extract(FileSource(root, Path(root), names), lambda images: embedder.embed(images, "sum"), arrays,
-                       {"model": model_hashes(options.model)}, options.size)
+                       {"model": model_hashes(options.model)}, options.size, about=embedder.about)
         for _, name, reason in done.unreadable:
             sys.stdout.write(f"read error: {name} ({reason})\n")
         _write(np.load(arrays / EMBEDDINGS_FILE, mmap_mode="r"), names, Path(options.out) / kind,

@@ -179,7 +179,7 @@ def _embedded(options: argparse.Namespace, kind: str, names: Sequence[str]) -> n
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     return complete_embeddings(FileSource(root, Path(root), list(names)),
                                lambda images: embedder.embed(images, options.flip), folder, settings,
-                               options.size)
+                               options.size, embedder.about)
 
 
 def _needed(options: argparse.Namespace, name: str) -> str:

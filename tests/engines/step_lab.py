@@ -2,13 +2,9 @@
 from typing import Dict, NamedTuple, Tuple
 
 from arcface_mxnet.engines.base import FLOAT32, Centres, Numerics, Program
-from arcface_mxnet.engines.torch.class_parallel import ClassParallel
-from arcface_mxnet.engines.torch.devices import Where
-from arcface_mxnet.engines.torch.step import DataParallel
 from arcface_mxnet.graph import symbol as sym
 
 import numpy as np
-import torch
 
 CLASSES, BATCH, SIZE, SIDE = 12, 12, 16, 12
 Arrays = Dict[str, np.ndarray]
@@ -84,6 +80,12 @@ def batch(number: int) -> Tuple[np.ndarray, np.ndarray]:
 def torch_step(replicas: int = 1, numerics: Numerics = FLOAT32, centres: bool = False, sample=None, group=None,
                dropped: float = 0.0, images: int = BATCH, fresh: bool = True):
     """A step of the PyTorch engine with first values (if `fresh`) and momentum."""
+    from arcface_mxnet.engines.torch.class_parallel import ClassParallel
+    from arcface_mxnet.engines.torch.devices import Where
+    from arcface_mxnet.engines.torch.step import DataParallel
+
+    import torch  # the rest of this module serves where PyTorch is not installed
+
     place = Where(torch.device("cpu"), replicas)
     given = backbone(dropped) if centres else program(images // replicas, dropped)
     step = DataParallel(given, place, images, (SIDE, SIDE, 3), numerics, group)

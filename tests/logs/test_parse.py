@@ -62,6 +62,26 @@ def test_published_logs(fixtures: Path, name: str, count: int, last: int, valida
     assert (run.table["images"] == run.table["step"] * 512).all()
 
 
+@pytest.mark.parametrize("name", [row[0] for row in PUBLISHED])
+def test_every_number_of_a_published_log_is_in_the_tables(fixtures: Path, name: str) -> None:
+    """Speeds, accuracies and losses of all windows, norms and accuracies of all validations, by a plain search."""
+    text, run = (fixtures / "logs" / name).read_text(errors="replace"), published(fixtures, name)
+    windows = re.findall(r"Speed: ([\d.]+) samples/sec\t(?:Train-)?acc=([\d.]+|nan)(?:\tlossvalue=([\d.]+|nan))?", text)
+    assert len(windows) == len(run.windows) > 1000
+    for place, column in enumerate(("speed", "acc", "loss")):
+        numbers = [float(row[place]) for row in windows if row[place]]
+        if numbers:
+            np.testing.assert_array_equal(run.windows[column].to_numpy(float), numbers)
+    for column, form in (("xnorm", r"\[(\w+)\]\[(\d+)\]XNorm: ([\d.]+)"),
+                         ("accuracy", r"\[(\w+)\]\[(\d+)\]Accuracy-Flip: ([\d.]+)\+-"),
+                         ("std", r"\[(\w+)\]\[(\d+)\]Accuracy-Flip: [\d.]+\+-([\d.]+)")):
+        printed = re.findall(form, text)
+        assert len(printed) > 20
+        table = run.table.set_index("step")
+        assert [table.at[int(step), f"{target}_{column}"] for target, step, _ in printed] == [
+            float(number) for _, _, number in printed]
+
+
 def test_y1_speed_rate_and_facts(fixtures: Path) -> None:
     run = published(fixtures, "insightface_model-y1-test2.log")
     assert run.median_speed == pytest.approx(1070.9, abs=0.05)

@@ -1,5 +1,6 @@
 """Networks: every count of docs/original.md, section 2, the released graphs, the released weights in our graph."""
 import dataclasses
+import hashlib
 import json
 
 from arcface_mxnet.engines.mxnet.convert import to_mxnet
@@ -169,6 +170,41 @@ def test_our_graph_is_the_published_one_node_by_node(fixtures, name, preset, fil
             assert left["name"] == "pre_fc1_weight" and left["op"] == right["op"] == "null"
         else:
             assert left == right
+
+
+ORIGINAL_GRAPHS = {  # made from what the current code's get_symbol of each family gives (docs/original.md, section 2)
+    "r100": "1aa5de0ae6aba5592c7091f8c08b3ff2bf4f080a3cdc1eca6a1e790ee06d389a",
+    "r100fc": "cb8d4f5d6b8384818c929244f8eb6142a13f47984d6e263a1080072088ca16d4",
+    "r50": "9c658bd5648896e5fb8947c4d16d11e106a63d73b259416723a054df5990c812",
+    "r50v1": "3f7fd820b0349600cbce43a4269dd378305713ccf0fefa0bae989f71693811fd",
+    "d169": "4a1e54de19285267b5d43b5df9a939a5bf90bb63e5a98f9e074fed52c8231af4",
+    "d201": "335271cdc48c3d5b8222682423e694360aae75f38b8771c69474cd1ea3f0a918",
+    "y1": "e58101dfd8db811c332e5075db3b7f336656d2527c3ff776bb9cb7cfce460543",
+    "y2": "c7360ccc802471c221251f2494f18bd243c3c3aea580218a2315eeaddd56afeb",
+    "m1": "480cc8b05713c99cf263ff01fc466b109740bfb933830db187cfbbbf1e1e9233",
+    "m05": "b4910b1dc7e120c56b735755fcce336ba9f44e6bae37f4894d76d5cd3b5554ef",
+    "mnas": "70afe77045e18fb9ff3c171c161b70ca07aea5b2ceb2225f471ce1a0f8b23e0b",
+    "mnas05": "dd4f0b1375cfc87ac4afe0e868baf244a73164b6a5f9eb262e8b4a246b8a8255",
+    "mnas025": "27c725db82272c7a4c71f05bbbdf6d72f4e90fee61b599b1577ae67b4d226f7d",
+    "vargfacenet": "77b40208152422da6d281f34e144694e00c06a17ba3e660f6cdfb72dc184c775",
+}
+# What a convolution does when nothing is said: MXNet stores it as it was said.
+UNSAID = {"dilate": ("()", "(1, 1)"), "stride": ("()", "(1, 1)"), "pad": ("()", "(0, 0)")}
+
+
+def meaning(symbol):
+    """SHA-256 of what a graph computes and of its names: attributes with their defaults, without hints to cuDNN."""
+    kept = [[node.op, node.name, [] if node.is_variable else sorted(
+        (key, str(value)) for key, value in node.values().items()
+        if key != "workspace" and "cudnn" not in key and str(value) not in UNSAID.get(key, ())),
+        [[source.name, which] for source, which in node.inputs]] for node in symbol.nodes()]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("preset", ORIGINAL_GRAPHS)
+def test_our_graph_is_the_one_the_current_code_builds(preset):
+    """Nodes, order, names, attributes: so a checkpoint of either is one of the other."""
+    assert meaning(build(_settings(preset))) == ORIGINAL_GRAPHS[preset]
 
 
 GOLDEN = [  # norm, sum, first five of the embedding of the published y1 (docs/original.md, section 2.9)

@@ -1,6 +1,6 @@
 """Every loss preset trained on the built-in faces by recognition/train.py, and the table of what came out.
 
-The faces are the built-in ones at 32x32 (recognition/reproduction/demo_data.py), the network is `small`; all losses
+The faces are the built-in ones at 32x32 (datasets/small_faces.py), the network is `small`; all losses
 share one recipe, which was chosen for none of them. The question is not which is best but whether each one trains:
 pairs of unseen people must be told apart better than by chance, and better than by the same network before training,
 each by more than three standard deviations. Runs are kept and not repeated.
@@ -12,13 +12,13 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
-from arcface_mxnet.recognition import train
+from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS
+from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.losses import LossSettings, formula
 from arcface_mxnet.recognition.presets import LOSSES
-from arcface_mxnet.recognition.reproduction.demo_data import small_faces
 from arcface_mxnet.recognition.settings import part_of
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
@@ -50,12 +50,12 @@ def deviation(pairs: int, *accuracies: float) -> float:
     return math.sqrt(sum(rate * (1.0 - rate) for rate in accuracies) / pairs)
 
 
-def flags(name: str, data: Path, folder: Path, steps: int) -> List[str]:
-    """The command line of one run; an untrained network is one whose rate moves nothing but BatchNorm's statistics."""
-    loss, rate = (name, []) if name != UNTRAINED else ("arcface", ["--lr", "1e-12"])
-    return ["--network", "small", "--loss", loss, "--dataset", "own", "--recipe", "demo", "--data-dir", str(data),
-            "--run-dir", str(folder), "--gpus", "cpu", "--max-steps", str(steps), "--verbose", str(steps),
-            "--lr-steps", f"{steps * 2 // 3},{steps * 9 // 10}", "--ckpt", "0", *rate]
+def flags(name: str, data: Path, folder: Path, steps: int) -> Dict[str, Any]:
+    """The flags of one run; an untrained network is one whose rate moves nothing but BatchNorm's statistics."""
+    loss, rate = (name, {}) if name != UNTRAINED else ("arcface", {"lr": 1e-12})
+    return {"network": "small", "loss": loss, "dataset": "own", "recipe": "demo", "data_dir": str(data),
+            "run_dir": str(folder), "gpus": "cpu", "max_steps": steps, "verbose": steps,
+            "lr_steps": (steps * 2 // 3, steps * 9 // 10), "ckpt": 0, **rate}
 
 
 def measured(name: str, data: Path, work: Path, steps: int, pairs: int) -> Row:
@@ -64,9 +64,9 @@ def measured(name: str, data: Path, work: Path, steps: int, pairs: int) -> Row:
     if len(_validations(folder)) < len(PACKS):
         begun = (folder / SETTINGS).exists()
         with contextlib.redirect_stdout(io.StringIO()):
-            status = train.main(["--resume", "--run-dir", str(folder), "--gpus", "cpu"] if begun
-                                else flags(name, data, folder, steps))
-        if status:
+            finished = make_trainer({"resume": True, "run_dir": str(folder), "gpus": "cpu"} if begun
+                                    else flags(name, data, folder, steps)).train()
+        if finished.signal:
             raise InputError(f"{folder}: stopped; the same command goes on from there")
     return Row(name, _validations(folder), pairs * len(PACKS), steps)
 

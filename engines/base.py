@@ -205,6 +205,9 @@ class Engine(Protocol):
     def describe(self, devices: Any, numerics: Numerics = FLOAT32) -> str:
         """Engine, version, device and precision in one line."""
 
+    def largest_batch(self, devices: Any, exact: bool = False) -> Optional[int]:
+        """How many images pass through a network at once at most, however many are given; None for any number."""
+
     def network(self, checkpoint: Checkpoint, devices: Any, exact: bool = False,
                 numerics: Numerics = FLOAT32) -> Network:
         """A checkpoint that ends in its embedding, ready to embed. `exact`: the stored graph, operator by operator."""

@@ -84,6 +84,11 @@ def free_bytes(devices: Places) -> int:
     return min(int(one.engine.free_bytes(one.devices)) for one in devices.usable)
 
 
+def largest_batch(devices: Places, exact: bool = False) -> Optional[int]:
+    """How many images pass at once at most: any number, for the engine that takes them is not chosen yet."""
+    return None
+
+
 def network(checkpoint: Checkpoint, devices: Places, exact: bool = False, numerics: Numerics = FLOAT32) -> Network:
     """A checkpoint that ends in its embedding; `exact`: the judge itself, and nothing is measured.
 

@@ -3,13 +3,13 @@ import argparse
 from typing import Dict, List, Optional
 
 from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place, place
-from arcface_mxnet.evaluation.embedder import FLIPS, Embedder
+from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import Trust, params_path, parse_model, symbol_path
 from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.arrays import load_array
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, notice
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.text import read_lines
 
@@ -34,7 +34,7 @@ def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = No
 
 def add_network_flags(flags: argparse._ActionsContainer) -> None:
     """--batch-size, --engine, --gpus, --exact, and what the checkpoint may hold."""
-    flags.add_argument("--batch-size", type=int, default=32, help="images per forward pass and device (default 32)")
+    flags.add_argument("--batch-size", type=int, help=f"images per forward pass and device (default {BATCH})")
     add_place_flags(flags)
     flags.add_argument("--exact", action="store_true", help="run the stored graph untouched, not its faster equal")
     add_trust_flags(flags)
@@ -102,9 +102,15 @@ def add_out_flag(flags: argparse.ArgumentParser) -> None:
 
 
 def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Embedder:
-    """The embedder that `options` (add_network_flags) describe, for their --model or for `models`."""
-    return Embedder.load(models or options.model, place_of(options), options.batch_size, options.exact,
-                         numerics_of(options), trust_of(options))
+    """The embedder that `options` (add_network_flags) describe, for their --model or for `models`.
+
+    Says so where fewer images pass at once than --batch-size names.
+    """
+    where, batch = place_of(options), BATCH if options.batch_size is None else options.batch_size
+    largest = where.engine.largest_batch(where.devices, options.exact)
+    if options.batch_size and largest and batch > largest:
+        notice(f"--batch-size {batch}: {largest} at once on this CPU, more were slower; --exact takes {batch}")
+    return Embedder.load(models or options.model, where, batch, options.exact, numerics_of(options), trust_of(options))
 
 
 def model_hashes(models: str) -> Dict[str, str]:

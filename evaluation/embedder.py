@@ -14,6 +14,7 @@ from arcface_mxnet.runtime.errors import InputError, unknown
 
 import numpy as np
 
+BATCH = 32  # images per forward pass and device
 FLIPS = ("none", "sum", "concatenate")
 """What is made of the embeddings of an image and of its mirror image."""
 
@@ -22,13 +23,13 @@ class Embedder:
     """Embeddings of images by one or several checkpoints.
 
     `where`: the engine and its devices, from engines.base.place; None for the default engine on the devices it chooses.
-    `batch_size`: images per forward pass and context (on a CPU at most 8); the last may be smaller, and so may the set.
+    `batch_size`: images per forward pass and device (MXNet on a CPU: at most 8, unless exact); the last may be smaller.
     `exact`: run the stored graph untouched instead of its faster equal (graph.inference: same values to about 1e-6).
     `numerics`: reduced precision and the like, where the engine has them.
     """
 
     def __init__(self, checkpoint: Union[Checkpoint, Sequence[Checkpoint]], where: Optional[Place] = None,
-                 batch_size: int = 32, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
+                 batch_size: int = BATCH, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
         if batch_size < 1:
             raise InputError(f"--batch-size {batch_size}: at least 1")
         models = [checkpoint] if isinstance(checkpoint, Checkpoint) else list(checkpoint)
@@ -42,7 +43,7 @@ class Embedder:
         self._checked: Tuple[int, ...] = ()
 
     @classmethod
-    def load(cls, models: str, where: Optional[Place] = None, batch_size: int = 32, exact: bool = False,
+    def load(cls, models: str, where: Optional[Place] = None, batch_size: int = BATCH, exact: bool = False,
              numerics: Numerics = FLOAT32, trust: Trust = NO_TRUST) -> "Embedder":
         """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
         loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
@@ -108,12 +109,17 @@ def activation_bytes(symbol: Symbol, size: Tuple[int, int]) -> int:
                if node.name in shapes and (node.name == "data" or not node.is_variable))
 
 
-def fitting_batch_size(models: str, size: Tuple[int, int], where: Place, trust: Trust = NO_TRUST) -> int:
-    """The largest power of two (at most 64 on a CPU, 256 on a GPU) whose activations fit a quarter of free memory."""
+def fitting_batch_size(models: str, size: Tuple[int, int], where: Place, trust: Trust = NO_TRUST,
+                       exact: bool = False) -> int:
+    """The largest power of two (at most 64 on a CPU, 256 on a GPU) whose activations fit a quarter of free memory.
+
+    No more than the engine takes at once, of the stored graph if `exact`.
+    """
     loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
     each = sum(activation_bytes(embedding_only(one).symbol, size) for one in loaded)
     free = where.engine.free_bytes(where.devices)
     batch = _LARGEST_GPU if where.engine.on_gpu(where.devices) else _LARGEST_CPU
+    batch = min(batch, where.engine.largest_batch(where.devices, exact) or batch)
     while batch > 1 and batch * each > free * _SHARE_OF_FREE_MEMORY:
         batch //= 2
     return batch

@@ -104,8 +104,12 @@ def read_labels(path: PathLike) -> Dict[str, str]:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Every step of Table 9 that the given features allow."""
-    options = build_parser().parse_args(argv)
     for flag in ("hidden", "epochs", "mlp_batch_size"):
         if getattr(options, flag) < 1:
             raise InputError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least 1")

@@ -164,8 +164,12 @@ def write_submission(path: PathLike, parts: Sequence[np.ndarray]) -> Tuple[int, 
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Score saved features or a checkpoint, and write the submission if asked."""
-    options = build_parser().parse_args(argv)
     probes, gallery = (_features(options, kind) for kind in ("probe", "gallery"))
     if options.submission:
         height, width = write_submission(options.submission, [probes, gallery])

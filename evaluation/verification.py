@@ -165,8 +165,12 @@ def build_parser() -> Parser:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Evaluate a checkpoint, or saved features, on pair packs."""
-    options = build_parser().parse_args(argv)
     targets = [name.strip() for name in options.target.split(",") if name.strip()]
     for target in targets:
         pack_path(options.data_dir, target)

@@ -4,6 +4,7 @@
 "facenet" is FaceNet's: the mean squared distance of all pairs of the first 100 unit frame embeddings of both videos;
 it needs no double loop: the mean of |a - b|^2 over all pairs is mean|a|^2 + mean|b|^2 - 2 mean(a).mean(b).
 """
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,12 @@ def features_from_frames(root: str, videos: Sequence[str], embed: Callable[[np.n
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Evaluate a checkpoint on frame folders, or saved frame embeddings."""
-    options = build_parser().parse_args(argv)
     pairs = read_splits(options.splits)
     if options.model:
         if not options.frames:

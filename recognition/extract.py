@@ -77,7 +77,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = build_parser().parse_args(argv)
     source = open_source(options.images, options.root)
     if options.batch_size == 0:
-        options.batch_size = fitting_batch_size(options.model, options.size, place_of(options), trust_of(options))
+        options.batch_size = fitting_batch_size(options.model, options.size, place_of(options), trust_of(options),
+                                                options.exact)
     embedder = embedder_of(options)
     settings = {"model": model_hashes(options.model), "flip": options.flip, "exact": options.exact}
     if options.precision != FULL:  # other rows than those of a run without it

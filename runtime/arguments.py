@@ -58,6 +58,19 @@ class Parser(argparse.ArgumentParser):
         """Make a flag known under the names it had before; each use is answered by a line on stderr."""
         self._renamed.update({name: to for name in before})
 
+    def options(self, **given: Any) -> argparse.Namespace:
+        """What a command line with these flags parses to, by their names in Python, for calling below a command.
+
+        Raises TypeError for a name it does not have, and where one that must be given is not.
+        """
+        taken = {action.dest: action for action in self._actions if action.dest not in ("help", argparse.SUPPRESS)}
+        needed = [action.dest for action in taken.values() if action.required and action.dest not in given]
+        if set(given) - set(taken) or needed:
+            raise TypeError(f"{self.prog}: not among its flags: {sorted(set(given) - set(taken))}; missing: {needed}")
+        values = {name: self._get_value(action, action.default) if isinstance(action.default, str) else action.default
+                  for name, action in taken.items()}
+        return argparse.Namespace(**{**values, **given})
+
     def parse_known_args(self, args: Optional[Iterable[str]] = None, namespace: Any = None) -> Tuple[Any, List[str]]:
         """argparse's, with flags of before under their present names and unknown ones refused with a proposal."""
         given = self._with_present_names(list(sys.argv[1:] if args is None else args))

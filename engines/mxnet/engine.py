@@ -7,7 +7,7 @@ from arcface_mxnet.engines.base import FLOAT32, Centres, Numerics, require_float
 from arcface_mxnet.engines.base import Program as Stored
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
-from arcface_mxnet.engines.mxnet.executor import Network
+from arcface_mxnet.engines.mxnet.executor import CPU_BATCH, Network
 from arcface_mxnet.engines.mxnet.executor import free_bytes as free_bytes_of
 from arcface_mxnet.engines.mxnet.initial import fresh as initial
 from arcface_mxnet.engines.mxnet.mixed_precision import require_bfloat16
@@ -59,6 +59,11 @@ def describe(devices: Contexts, numerics: Numerics = FLOAT32) -> str:
     """Engine, version, device and precision in one line."""
     precision = "bfloat16 convolutions" if numerics.bf16 else "float16" if numerics.fp16 else "float32"
     return f"engine mxnet {version()}, {', '.join(map(str, devices))}, {precision}"
+
+
+def largest_batch(devices: Contexts, exact: bool = False) -> Optional[int]:
+    """How many images pass at once at most: on a CPU few, unless the stored graph is run as it is; None for any."""
+    return None if exact or on_gpu(devices) else CPU_BATCH
 
 
 def network(checkpoint: Checkpoint, devices: Contexts, exact: bool = False, numerics: Numerics = FLOAT32) -> Network:

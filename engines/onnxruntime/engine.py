@@ -58,6 +58,11 @@ def free_bytes(devices: Place) -> int:
     return free_memory()
 
 
+def largest_batch(devices: Place, exact: bool = False) -> Optional[int]:
+    """How many images pass at once at most: any number."""
+    return None
+
+
 def session(content: Any, place: Place, source: str) -> onnxruntime.InferenceSession:
     """A session of a model (its bytes or its path); InputError naming `source` where it cannot be run here."""
     options = onnxruntime.SessionOptions()

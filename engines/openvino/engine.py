@@ -44,6 +44,11 @@ def free_bytes(devices: str) -> int:
     return free_memory()
 
 
+def largest_batch(devices: str, exact: bool = False) -> Optional[int]:
+    """How many images pass at once at most: any number."""
+    return None
+
+
 def network(checkpoint: Checkpoint, devices: str, exact: bool = False, numerics: Numerics = FLOAT32) -> OnnxNetwork:
     """A checkpoint that ends in its embedding, ready to embed; `exact` changes nothing here."""
     require_float32(NAME, numerics)

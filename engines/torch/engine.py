@@ -47,6 +47,11 @@ def describe(devices: Where, numerics: Numerics = FLOAT32) -> str:
     return described(devices, numerics)
 
 
+def largest_batch(devices: Where, exact: bool = False) -> Optional[int]:
+    """How many images pass at once at most: any number."""
+    return None
+
+
 def network(checkpoint: Checkpoint, devices: Where, exact: bool = False, numerics: Numerics = FLOAT32) -> TorchNetwork:
     """A checkpoint that ends in its embedding, ready to embed."""
     check(numerics, devices)

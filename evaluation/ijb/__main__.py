@@ -65,8 +65,12 @@ class Images(NamedTuple):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Verify or identify in every requested mode."""
-    options = build_parser().parse_args(argv)
     known = [PAPER_MODE, LATER_MODE] if options.model or options.flipped_features else [PAPER_MODE]
     modes = {text: Mode.parse(text) for text in (options.mode.split(",") if options.mode else known)}
     images = read_images(options, modes)

@@ -36,8 +36,12 @@ RANKS = tuple(digit * 10 ** power for power in range(7) for digit in (1, 2, 5))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command."""
+    run(build_parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
     """Evaluate every set and number of distractors."""
-    options = build_parser().parse_args(argv)
     options.distractors = list(numbers(options.distractors, int)) if options.distractors else []
     options.far = list(numbers(options.far, float))
     check_flags(options)

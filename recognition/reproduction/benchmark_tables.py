@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.iqiyi import MlpSettings, centre_scores, ensemble, mean_average_precision, train
@@ -11,7 +12,7 @@ from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.losses.sphereface import Annealing
 from arcface_mxnet.recognition.reproduction import demo_data, paper_benchmarks
-from arcface_mxnet.recognition.reproduction.demo_data import ABOUT_SETS, demo_set, small_faces
+from arcface_mxnet.recognition.reproduction.demo_data import ABOUT_SETS, demo_set
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     ENSEMBLE9,

@@ -52,16 +52,16 @@ def _packs(targets: Tuple[str, ...], root: Path, data: Path, model: str, out: Pa
     figures = {}
     for target in targets:
         folder = place(root, data, f"{target}.bin").parent
-        verification.main(["--model", model, "--data-dir", str(folder), "--target", target, "--out",
-                           str(out / target)])
+        verification.run(verification.build_parser().options(model=model, data_dir=str(folder), target=target,
+                                                             out=str(out / target)))
         figures[target.upper()] = 100 * read_results(out / target)[target]["accuracy"]
     return figures
 
 
 def images_and_videos(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
     """Table 4: LFW and YTF, percent."""
-    video.main(["--model", model, "--frames", str(root / "ytf" / "frames"), "--splits",
-                str(root / "ytf" / "splits.txt"), "--out", str(out / "ytf")])
+    video.run(video.build_parser().options(model=model, frames=str(root / "ytf" / "frames"),
+                                           splits=str(root / "ytf" / "splits.txt"), out=str(out / "ytf")))
     return {**_packs(("lfw",), root, data, model, out), "YTF": 100 * read_results(out / "ytf")["ytf"]["accuracy"]}
 
 
@@ -97,12 +97,13 @@ def identification_curves(root: Path, out: Path, row: str) -> Tuple[Path, Path]:
 def identified(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
     """Table 6: set 1, all distractors up to a million, percent; with the noise lists where the row's name says R."""
     refined, count = row.endswith(", R"), _distractors(root)
-    words = ["--model", model, "--probe-list", str(root / "facescrub_lst"), "--probe-images",
-             str(root / "facescrub_images"), "--distractor-list", str(root / "megaface_lst"), "--distractor-images",
-             str(root / "megaface_images"), "--distractors", str(count), "--far", str(MEGAFACE_FAR), "--protocol",
-             "small" if row.startswith("CASIA") else "large", "--out", str(identification_folder(out, row))]
-    megaface.main([*words, *(["--noises", str(root)] if refined else [])])
-    found = read_results(words[-1])[str(count)]
+    options = megaface.build_parser().options(
+        model=model, probe_list=str(root / "facescrub_lst"), probe_images=str(root / "facescrub_images"),
+        distractor_list=str(root / "megaface_lst"), distractor_images=str(root / "megaface_images"),
+        distractors=str(count), far=str(MEGAFACE_FAR), protocol="small" if row.startswith("CASIA") else "large",
+        out=str(identification_folder(out, row)), noises=str(root) if refined else None)
+    megaface.run(options)
+    found = read_results(options.out)[str(count)]
     return {"Id": 100 * found["rank1"], "Ver": 100 * found["tar"][str(MEGAFACE_FAR)]}
 
 
@@ -117,9 +118,9 @@ def templates(root: Path, data: Path, model: str, out: Path, row: str) -> Figure
     figures = {}
     for title, folder in TEMPLATE_SETS.items():
         target = folder.lower()
-        ijb.main(["verify", "--target", target, "--meta", str(root / folder / "meta"), "--images",
-                  str(root / folder / "loose_crop"), "--model", model, "--mode", PAPER_MODE, "--out",
-                  str(out / target)])
+        ijb.run(ijb.build_parser().options(
+            task="verify", target=target, meta=str(root / folder / "meta"), images=str(root / folder / "loose_crop"),
+            model=model, mode=PAPER_MODE, out=str(out / target)))
         figures[title] = read_results(out / target)[f"{target}_{PAPER_MODE}"]["tar"][str(IJB_FAR)]
     return figures
 
@@ -132,9 +133,9 @@ def templates_percent(root: Path, data: Path, model: str, out: Path, row: str) -
 def all_pairs(root: Path, data: Path, model: str, out: Path, row: str) -> Figures:
     """Table 8: percent; identification by our reading."""
     place_of = root / "trillionpairs"
-    trillion_pairs.main(["--model", model, "--probe-list", str(place_of / "probe_list.txt"), "--probe-ids",
-                         str(place_of / "probe_ids.txt"), "--gallery-list", str(place_of / "gallery_list.txt"),
-                         "--images", str(place_of / "images"), "--out", str(out)])
+    trillion_pairs.run(trillion_pairs.build_parser().options(
+        model=model, probe_list=str(place_of / "probe_list.txt"), probe_ids=str(place_of / "probe_ids.txt"),
+        gallery_list=str(place_of / "gallery_list.txt"), images=str(place_of / "images"), out=str(out)))
     found = read_results(out)["trillion_pairs"]
     return {"Id at FPR 1e-3": 100 * found["identification"], "Ver at FPR 1e-9": 100 * found["verification"]}
 
@@ -142,9 +143,10 @@ def all_pairs(root: Path, data: Path, model: str, out: Path, row: str) -> Figure
 def retrieved(root: Path, models: List[str], out: Path) -> Dict[str, float]:
     """Table 9: MAP in percent of "centre", "mlp" and, with several models, "ensemble"."""
     place_of = root / "iqiyi_vid"
-    iqiyi.main(["--model", "|".join(models), "--train-frames", str(place_of / "train_frames"), "--train-labels",
-                str(place_of / "train_labels.txt"), "--test-frames", str(place_of / "test_frames"), "--test-labels",
-                str(place_of / "test_labels.txt"), "--out", str(out)])
+    iqiyi.run(iqiyi.build_parser().options(
+        model="|".join(models), train_frames=str(place_of / "train_frames"), out=str(out),
+        train_labels=str(place_of / "train_labels.txt"), test_frames=str(place_of / "test_frames"),
+        test_labels=str(place_of / "test_labels.txt")))
     return {step: 100 * value for step, value in read_results(out)["iqiyi"]["map"].items()}
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.evaluation.angles import pair_angle_samples
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
@@ -22,7 +23,6 @@ from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     recipe_and_data,
     subject_run,
 )
-from arcface_mxnet.recognition.reproduction.demo_data import small_faces
 from arcface_mxnet.recognition.reproduction.figures import GENUINE, IMPOSTOR, Order, canvas, figure, save
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     FIGURE4A,

@@ -6,10 +6,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets import catalog
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.paper import Cell, PaperTable
 from arcface_mxnet.evaluation.results import plain
-from arcface_mxnet.recognition.reproduction.demo_data import small_faces
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     OWN_ROWS,

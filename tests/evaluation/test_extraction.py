@@ -162,9 +162,9 @@ def test_the_batch_fits_the_memory(monkeypatch, tmp_path, small):
     save(checkpoint, str(tmp_path / "model"), 0)
     each = embedder.activation_bytes(checkpoint.symbol, (16, 16))
     assert each > 4 * (3 * 16 * 16 + 3 * 8 * 7 * 7)
-    for free, batch in ((1 << 40, 64), (4 * each * 9, 8), (1, 1)):
+    for free, exact, batch in ((1 << 40, True, 64), (1 << 40, False, 8), (4 * each * 9, True, 8), (1, False, 1)):
         monkeypatch.setattr(engine, "free_bytes", lambda devices, free=free: free)
-        assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), place("mxnet", "cpu")) == batch
+        assert embedder.fitting_batch_size(f"{tmp_path}/model,0", (16, 16), place("mxnet", "cpu"), exact=exact) == batch
 
 
 def test_the_command_embeds_a_folder_with_two_models(folder, tmp_path, capsys, small):

@@ -9,13 +9,13 @@ from arcface_mxnet.datasets.ages import read_ages
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.datasets.small_faces import reduced
 from arcface_mxnet.datasets.synthetic import draw_pack, write_training_set
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.recognition import drop, train
 from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.presets import LOSSES
-from arcface_mxnet.recognition.reproduction.demo_data import reduced
 
 import numpy as np
 import pytest

@@ -50,8 +50,7 @@ def test_the_writer_makes_the_bytes_of_the_original_builder(tmp_path):
     assert (tmp_path / "ours" / "property").read_text() == "7,112,112\n"
 
 
-# SHA-256 of what RecBuilder of recognition/arcface_mxnet/common/rec_builder.py wrote for IMAGES, its writer closed
-# (docs/original.md, section 1.6).
+# SHA-256 of what the original's RecBuilder wrote for IMAGES, its writer closed (docs/original.md, section 1.6).
 THEIRS = {"train.rec": "d0b85748c9fb2ee239f7b656053cd8f95dfd86a2e2b9424526c56b0500bdcb9e",
           "train.idx": "211bf45de3150a7fe5a9082639c6a570c0f39d9d583e4b8c11af17800b3177d2",
           "property": "a991cace408e932538bb47a620b28e5e30c5acaa2d779218545b58355eca6907"}

@@ -1,10 +1,9 @@
 """--original on a CPU is the original's program to the last bit; --head-2018 with it is that of 2018.
 
 docs/original.md, sections 3.3, 3.5, 3.10 and 4.3, describes the original's code. It alone made original_runs.json under
-MXNet 1.9.1: `get_symbol` of recognition/arcface_mxnet/train.py (for the 2018 head, intra- and inter-loss that of 2018
-src/train_softmax.py, both at the commits named on that page), `mx.optimizer.SGD` as built there (with `sym` and
-`param_idx2name` for "honoured"), its metrics and `Module.fit`, from the first values and on the batches of
-original_lab.py, by the pinned arithmetic.
+MXNet 1.9.1: `get_symbol` of its training program (for the 2018 head, intra- and inter-loss that of 2018, both
+at the commits named on that page), `mx.optimizer.SGD` as built there (with `sym` and `param_idx2name` for "honoured"),
+its metrics and `Module.fit`, from the first values and on the batches of original_lab.py, by the pinned arithmetic.
 """
 import json
 import os

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, Tuple
 
+from arcface_mxnet.datasets.image_headers import MOST_PIXELS
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
@@ -49,6 +50,8 @@ def detect_with_margin(bgr: np.ndarray, detector: Detector) -> List[Face]:
     if found:
         return found
     border = max(bgr.shape[:2]) // 2
+    if (bgr.shape[0] + 2 * border) * (bgr.shape[1] + 2 * border) > MOST_PIXELS:  # a panorama is no portrait
+        return []
     roomy = cv2.copyMakeBorder(bgr, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127))
     shift = np.array([border, border], np.float64)
     return [Face(face.box - np.tile(shift, 2), face.score, face.points - shift) for face in detector.detect(roomy)]

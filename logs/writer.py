@@ -9,6 +9,7 @@ from typing import IO, Any, Dict, Optional, Type
 from arcface_mxnet.logs.parse import Run
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
+from arcface_mxnet.runtime.text import read_lines
 
 from tqdm import tqdm
 
@@ -108,12 +109,12 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_lines(path, "move the file away and go on", errors="replace")
     for number, text in enumerate(lines, 1):
         try:
             record = json.loads(text)
             late = record["step"] > step
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             if number == len(lines):
                 continue
             raise InputError(f"{path}: line {number} is no metrics record; move the file away and go on") from None

@@ -20,6 +20,7 @@ from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.megaface.devkit_files import FEATURES, read_paths, write_tree
 from arcface_mxnet.evaluation.sources import FileSource
 from arcface_mxnet.runtime.arguments import Parser
+from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import run_command
 
 import numpy as np
@@ -39,7 +40,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
                        {"model": model_hashes(options.model)}, options.size, about=embedder.about)
         for _, name, reason in done.unreadable:
             sys.stdout.write(f"read error: {name} ({reason})\n")
-        _write(np.load(arrays / EMBEDDINGS_FILE, mmap_mode="r"), names, Path(options.out) / kind,
+        _write(load_array(arrays / EMBEDDINGS_FILE, "remove the folder and extract again"), names,
+               Path(options.out) / kind,
                f"_{options.algorithm}.bin")
         sys.stdout.write(f"{Path(options.out) / kind}: {len(names) - len(done.unreadable)} features\n")
 

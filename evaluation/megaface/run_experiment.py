@@ -27,6 +27,7 @@ from arcface_mxnet.evaluation.scoring import block_borders, score_blocks, sieve
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.reading import read_file
 
 import numpy as np
 
@@ -34,6 +35,7 @@ MODEL = os.path.join("..", "models", "jb_identity.bin")
 BINARIES = os.path.join("..", "bin")
 LISTS = os.path.join("..", "templatelists")
 PROBE_LIST = os.path.join(LISTS, "facescrub_features_list.json")
+_MOST_MODEL = 1 << 26  # bytes
 IDENTITY_MODEL = bytes(48)
 
 
@@ -88,7 +90,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def _run_here(options: argparse.Namespace, names: Names, probes: ProbeList, sets: "List[tuple[int, int]]") -> None:
     """Compute the results without the binaries."""
-    if os.path.exists(options.model) and Path(options.model).read_bytes() != IDENTITY_MODEL:
+    if os.path.exists(options.model) and read_file(options.model, "give the devkit's model",
+                                                   _MOST_MODEL) != IDENTITY_MODEL:
         raise InputError(f"-m {options.model}: without the devkit's binaries only the identity model can be computed; "
                          f"put them into {options.bin}, or leave -m out")
     features = Features(read_tree(options.probe_feature_path, probes.paths, options.file_ending), unit=False)

@@ -15,6 +15,7 @@ from arcface_mxnet.evaluation.megaface import __main__ as megaface
 from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.results import read_results
 from arcface_mxnet.evaluation.video import read_splits
+from arcface_mxnet.runtime.text import iterate_lines
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def age_and_pose(root: Path, data: Path, model: str, out: Path, row: str) -> Fig
 
 
 def _distractors(root: Path) -> int:
-    return min(MILLION, len((root / "megaface_lst").read_text(encoding="utf-8").splitlines()))
+    return min(MILLION, sum(1 for _ in iterate_lines(root / "megaface_lst", "put MegaFace's list of images there")))
 
 
 def identification_folder(out: Path, row: str) -> Path:

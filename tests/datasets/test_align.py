@@ -4,6 +4,7 @@ from arcface_mxnet.datasets.align import (
     REFERENCE_112X96,
     align,
     known_crop,
+    open_detector,
     read_points,
     rescale,
     similarity,
@@ -214,3 +215,23 @@ def test_an_empty_or_missing_source_is_named(tmp_path):
     for name, said in (("in", "holds no photograph"), ("gone", "not found")):
         with pytest.raises(InputError, match=said):
             main(["align", str(tmp_path / name), str(tmp_path / "out"), "--points", str(tmp_path / "points.txt")])
+
+
+def test_a_panorama_is_not_looked_at_with_a_border():
+    """The border around a picture of 32,000 x 60 would take 6 GB; a small picture gets one."""
+    seen = []
+
+    class Nobody:
+        def detect(self, image):
+            seen.append(image.shape[:2])
+            return []
+
+    find = find_by_detector(Nobody())
+    assert find("x", np.zeros((60, 32000, 3), np.uint8)) == [] and seen == [(60, 32000)]
+    assert find("x", np.zeros((40, 60, 3), np.uint8)) == [] and seen[1:] == [(40, 60), (100, 120)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2000)])
+def test_narrow_pictures_pass_a_detector(fixtures, shape):
+    find = find_by_detector(open_detector("mtcnn", fixtures / "mtcnn"))
+    assert find("x", np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)) == []

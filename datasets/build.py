@@ -21,6 +21,7 @@ from typing import Deque, Iterator, List, Optional, Set, Tuple, Union
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.align import DETECTORS, align, open_detector, read_points
 from arcface_mxnet.datasets.align_folder import Finder, find_by_detector, find_by_points
+from arcface_mxnet.datasets.detect import TERMS
 from arcface_mxnet.datasets.image_sources import Fingerprint, ImageList, from_list, open_source
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, fit, kept_as_it_is
 from arcface_mxnet.datasets.record_writer import JOURNAL, PartialSet
@@ -203,7 +204,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--resize", action="store_true", help="scale crops of another size")
     parser.add_argument("--points", metavar="FILE", help="align to the points of this file (`path x1 y1 ... x5 y5`)")
     parser.add_argument("--detector", choices=DETECTORS, help="align to the points this detector finds")
-    parser.add_argument("--detector-model", metavar="PATH", help="its .onnx file, or MTCNN's folder (det1 to det4)")
+    parser.add_argument("--detector-model", metavar="PATH",
+                        help=f"its .onnx file, or MTCNN's folder (det1 to det4); {TERMS}")
     parser.add_argument("--tiff", action="store_true", help="take TIFF files as well (stored as JPEG)")
     parser.add_argument("--skip", action="store_true", help="list unusable images in skipped.tsv instead of stopping")
     parser.add_argument("--threads", type=int, help="worker threads (default: one for each core)")
@@ -232,7 +234,7 @@ def run(args: argparse.Namespace) -> Optional[int]:
 def _alignment(args: argparse.Namespace, source: ImageList) -> Tuple[Optional[Finder], str]:
     """How points are found by the flags, and a word on it."""
     if bool(args.detector) != bool(args.detector_model) or (args.detector and args.points):
-        raise InputError("give --points FILE, or --detector KIND together with --detector-model PATH")
+        raise InputError("give --points FILE, or --detector KIND together with --detector-model PATH; " + TERMS)
     if args.points:
         return find_by_points(read_points(args.points)), f"five points of {args.points}"
     if args.detector:

@@ -2,6 +2,8 @@
 import argparse
 from typing import Dict, List, Optional
 
+from arcface_mxnet.datasets.align import DETECTORS, open_detector
+from arcface_mxnet.datasets.detect import TERMS, Detector
 from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place, place
 from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, Embedder
 from arcface_mxnet.evaluation.features import check_embeddings
@@ -87,6 +89,21 @@ def add_flip_flag(flags: argparse._ActionsContainer, default: str = "sum") -> No
     """--flip."""
     flags.add_argument("--flip", default=default, choices=FLIPS,
                        help=f"what is made of the mirror image (default {default})")
+
+
+def add_detector_flags(flags: argparse._ActionsContainer) -> None:
+    """--detector, --detector-model."""
+    flags.add_argument("--detector", choices=DETECTORS, help="the pictures are photographs: find and align the face "
+                       "that each is of")
+    flags.add_argument("--detector-model", metavar="PATH", help="the detector's .onnx file, or MTCNN's folder (det1 to "
+                       f"det4); {TERMS}")
+
+
+def detector_of(options: argparse.Namespace) -> Optional[Detector]:
+    """The detector that add_detector_flags name, or None; InputError where one flag lacks the other."""
+    if bool(options.detector) != bool(options.detector_model):
+        raise InputError("--detector and --detector-model go together: the kind, and its file; " + TERMS)
+    return open_detector(options.detector, options.detector_model) if options.detector else None
 
 
 def add_algorithm_flag(flags: Parser) -> None:

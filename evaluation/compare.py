@@ -1,29 +1,18 @@
 """Two pictures of faces, how alike they are: `python evaluation/compare.py a.jpg b.jpg --model PREFIX,EPOCH`."""
-import argparse
 import sys
 from typing import Optional, Sequence
 
-from arcface_mxnet.datasets.align import DETECTORS, open_detector
-from arcface_mxnet.datasets.detect import TERMS, Detector
-from arcface_mxnet.evaluation.command import add_flip_flag, add_model_flags, embedder_of, parser
+from arcface_mxnet.evaluation.command import (
+    add_detector_flags,
+    add_flip_flag,
+    add_model_flags,
+    detector_of,
+    embedder_of,
+    parser,
+)
 from arcface_mxnet.evaluation.library import compare
 from arcface_mxnet.runtime.arguments import Parser
-from arcface_mxnet.runtime.errors import InputError, run_command
-
-
-def add_detector_flags(flags: argparse._ActionsContainer) -> None:
-    """--detector, --detector-model."""
-    flags.add_argument("--detector", choices=DETECTORS, help="the pictures are photographs: find and align the face "
-                       "that each is of")
-    flags.add_argument("--detector-model", metavar="PATH", help="the detector's .onnx file, or MTCNN's folder (det1 to "
-                       f"det4); {TERMS}")
-
-
-def detector_of(options: argparse.Namespace) -> Optional[Detector]:
-    """The detector that add_detector_flags name, or None; InputError where one flag lacks the other."""
-    if bool(options.detector) != bool(options.detector_model):
-        raise InputError("--detector and --detector-model go together: the kind, and its file; " + TERMS)
-    return open_detector(options.detector, options.detector_model) if options.detector else None
+from arcface_mxnet.runtime.errors import run_command
 
 
 def build_parser() -> Parser:

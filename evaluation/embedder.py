@@ -67,6 +67,13 @@ class Embedder:
         chosen = [network.record for network in self._networks if isinstance(network, ChosenNetwork) and network.record]
         return {"engine": self._where.describe(self._numerics), **({"choices": chosen} if chosen else {})}
 
+    def check(self, image: Tuple[int, ...]) -> None:
+        """Raise InputError where a network does not take images of this shape (c, h, w)."""
+        if image != self._checked:
+            for model in self._models:
+                require_image(model, image)
+            self._checked = image
+
     def embed(self, images: np.ndarray, flip: str = "none") -> np.ndarray:
         """Embeddings float32 (n, d), not normalised, of images uint8 or float32 (n, c, h, w), RGB 0..255.
 
@@ -80,10 +87,7 @@ class Embedder:
             raise InputError(f"images of shape {images.shape}: expected (images, channels, height, width)")
         if not len(images):
             raise InputError("no images to embed")
-        if images.shape[1:] != self._checked:
-            for model in self._models:
-                require_image(model, images.shape[1:])
-            self._checked = images.shape[1:]
+        self.check(images.shape[1:])
         parts = []
         for network in self._networks:
             rows = network.embed(images, self.batch_size)

@@ -8,8 +8,11 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from arcface_mxnet.datasets.align import align, known_crop
+from arcface_mxnet.datasets.detect import Detector, choose, detect_with_margin
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, fit
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation.command import load_features
@@ -27,6 +30,7 @@ import numpy as np
 EMBEDDINGS_FILE, PART_FILE, STATE_FILE = "embeddings.npy", "embeddings.part.npy", "extraction.json"
 IDS_FILE, LABELS_FILE, UNREADABLE_FILE = "ids.txt", "labels.txt", "unreadable.txt"
 About = Callable[[], Dict[str, Any]]
+CROP = (112, 112)
 BLOCK = 512
 """Rows between two points from which a stopped run goes on."""
 _AGAIN = "remove the folder and extract again"
@@ -52,11 +56,46 @@ class Block:
     unreadable: List[Tuple[int, str, str]]
 
 
-def decoded_blocks(source: Source, start: int, size: Optional[Tuple[int, int]], block: int) -> Iterator[Block]:
+class Preparing:
+    """What a decoded picture goes through before the network: nothing but a check, scaling, or alignment.
+
+    size: (height, width) that the network takes, None for whatever comes. Pictures of another size are refused, since
+    a photograph squeezed into the network's size gives plausible and wrong embeddings; `resize` scales those that
+    differ by scale alone, `detector` aligns the face that each picture is of.
+    """
+
+    def __init__(self, size: Optional[Tuple[int, int]], resize: bool = False,
+                 detector: Optional[Detector] = None) -> None:
+        self._size, self._resize, self._detector = size, resize, detector
+        self._one_at_a_time = Lock()  # detectors use all cores themselves, and MXNet's are not safe in threads
+
+    def __call__(self, name: str, rgb: np.ndarray) -> np.ndarray:
+        """RGB uint8 (h, w, 3) of `size`; raises InputError where it is refused, NoImage where no face is found."""
+        if self._detector is not None:
+            return self._aligned(rgb, self._detector)
+        if self._size is None or rgb.shape[:2] == self._size:
+            return rgb
+        if not self._resize:
+            raise InputError(f"{name}: is {rgb.shape[0]}x{rgb.shape[1]}, not {self._size[0]}x{self._size[1]}; align "
+                             "the faces (--detector), or scale crops that are aligned already (--resize)")
+        try:
+            return fit(rgb, self._size)
+        except NoImage as error:
+            raise InputError(f"{name}: {error}; align the faces (--detector)") from None
+
+    def _aligned(self, rgb: np.ndarray, detector: Detector) -> np.ndarray:
+        with self._one_at_a_time:
+            face = choose(detect_with_margin(np.ascontiguousarray(rgb[:, :, ::-1]), detector), *rgb.shape[:2])
+        if face is None:
+            raise NoImage("shows no face that was found")
+        return align(rgb, face.points, known_crop(self._size or CROP))
+
+
+def decoded_blocks(source: Source, start: int, prepare: Preparing, block: int) -> Iterator[Block]:
     """Blocks of rows from `start`, decoded one block ahead on threads while the network works on the last one."""
     with ThreadPoolExecutor(max(1, available_cores())) as pool:
         def submit(first: int) -> "List[Future[Any]]":
-            return [pool.submit(_decode, source, row, size) for row in range(first, min(first + block, len(source)))]
+            return [pool.submit(_decode, source, row, prepare) for row in range(first, min(first + block, len(source)))]
 
         running = submit(start)
         for first in range(start, len(source), block):
@@ -69,13 +108,13 @@ def embed_source(source: Source, embed: Callable[[np.ndarray], np.ndarray],
                  size: Optional[Tuple[int, int]]) -> Tuple[np.ndarray, List[int]]:
     """Embed a source into memory: float32 (n, d), NaN rows for unreadable images, and the list of those rows.
 
-    Raises InputError when no image can be read.
+    Raises InputError when no image can be read, and for one of another size.
     """
     found: Optional[np.ndarray] = None
     broken: List[Tuple[int, str, str]] = []
     shown = bar(len(source), "embedding")
     try:
-        for block in decoded_blocks(source, 0, size, BLOCK):
+        for block in decoded_blocks(source, 0, Preparing(size), BLOCK):
             if block.images is not None:
                 rows = embed(block.images)
                 if found is None:
@@ -91,29 +130,30 @@ def embed_source(source: Source, embed: Callable[[np.ndarray], np.ndarray],
 
 
 def extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], folder: PathLike, settings: Dict[str, Any],
-            size: Optional[Tuple[int, int]] = (112, 112), drop_unreadable: bool = False,
-            about: About = dict) -> Extraction:
+            size: Optional[Tuple[int, int]] = CROP, drop_unreadable: bool = False,
+            about: About = dict, prepare: Optional[Preparing] = None) -> Extraction:
     """Embed every image of `source` into `folder`; a stopped run of equal `settings` goes on where it was.
 
     `embed`: uint8 (n, 3, h, w) to float32 (n, d). `settings` (model hashes, flip, ...) and the source's names are the
     identity of a run; another run in the folder raises InputError. `about`: what ran, kept with the first row that it
     embedded (`ran`), since a run may go on with another engine. Rows of unreadable images are NaN, or are left out of
-    array, ids and labels with `drop_unreadable`. Raises InputError when no image can be read, or while another
-    command extracts into the folder.
+    array, ids and labels with `drop_unreadable`. `prepare`: what is done to pictures of another size than `size`,
+    which are refused without it. Raises InputError when no image can be read, or while another command extracts into
+    the folder.
     """
     with claimed(folder):
-        return _extract(source, embed, Path(folder), settings, size, drop_unreadable, about)
+        return _extract(source, embed, Path(folder), settings, size, drop_unreadable, about, prepare or Preparing(size))
 
 
 def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, settings: Dict[str, Any],
-             size: Optional[Tuple[int, int]], drop_unreadable: bool, about: About) -> Extraction:
+             size: Optional[Tuple[int, int]], drop_unreadable: bool, about: About, prepare: Preparing) -> Extraction:
     target.mkdir(parents=True, exist_ok=True)
     names = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
     state = _state(target, {**settings, "source": source.origin, "names_sha256": names,
                             "size": list(size) if size else None, "drop_unreadable": drop_unreadable})
     if not state["complete"]:
         if state["done"] < len(source):
-            _run(source, embed, target, state, size, about)
+            _run(source, embed, target, state, prepare, about)
         if not state["dimensions"]:
             raise _nothing_readable(source, state["unreadable"])
         _finish(source, target, state, drop_unreadable)
@@ -122,13 +162,13 @@ def _extract(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: 
 
 
 def _run(source: Source, embed: Callable[[np.ndarray], np.ndarray], target: Path, state: Dict[str, Any],
-         size: Optional[Tuple[int, int]], about: About) -> None:
+         prepare: Preparing, about: About) -> None:
     """Fill the memory-mapped array from row `done`; after each block data, then state, reach the disk."""
     begun, before = state["done"], list(state.get("ran", []))
     array: Any = load_array(target / PART_FILE, _AGAIN, "r+") if state["done"] and state["dimensions"] else None
     shown = bar(len(source), "embedding", initial=state["done"])
     try:
-        for block in decoded_blocks(source, state["done"], size, BLOCK):
+        for block in decoded_blocks(source, state["done"], prepare, BLOCK):
             if block.images is not None:
                 rows = embed(block.images)
                 if array is None:
@@ -192,10 +232,14 @@ def _state(target: Path, identity: Dict[str, Any]) -> Dict[str, Any]:
     return dict(state)
 
 
-def _decode(source: Source, row: int, size: Optional[Tuple[int, int]]) -> Any:
+def _decode(source: Source, row: int, prepare: Preparing) -> Any:
     try:
-        return fit(decode_rgb(source.read(row)), size)
+        rgb = decode_rgb(source.read(row))
     except (NoImage, OSError, InputError) as error:
+        return str(error)
+    try:
+        return prepare(f"{source.origin}: {source.names[row]}", rgb)
+    except NoImage as error:
         return str(error)
 
 

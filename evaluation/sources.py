@@ -106,15 +106,17 @@ def list_source(path: PathLike, root: Optional[PathLike] = None) -> FileSource:
 
 
 def open_source(path: PathLike, root: Optional[PathLike] = None) -> Source:
-    """The source of a *.rec or a folder holding train.rec, a *.bin, another folder of images, or a list of paths."""
+    """The source of a *.rec or a folder with train.rec, a *.bin, a folder of images, one image, or a list of paths."""
     place = Path(path)
     if not place.exists():
-        raise InputError(f"{place}: not found; give a .rec, a .bin, a folder of images or a list of paths")
+        raise InputError(f"{place}: not found; give a .rec, a .bin, a folder of images, an image or a list of paths")
     if place.suffix == ".rec" or any(place.glob("*.rec")):
         return RecordSource(place)
     if place.suffix == ".bin":
         return PackSource(place)
     if place.is_dir():
         return folder_source(place)
+    if place.suffix.lower() in image_suffixes():
+        return FileSource(str(path), place.parent, [place.name])
     return list_source(place, root)
 

@@ -3,16 +3,19 @@
 A network that takes one channel gets grey images; one whose graph does not scale its pixels needs --pixels.
 """
 import math
+import os
 import sys
 from typing import Callable, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.images import grey
 from arcface_mxnet.evaluation.command import (
     FULL,
+    add_detector_flags,
     add_flip_flag,
     add_place_flags,
     add_size_flag,
     add_trust_flags,
+    detector_of,
     embedder_of,
     model_hashes,
     parser,
@@ -20,12 +23,13 @@ from arcface_mxnet.evaluation.command import (
     trust_of,
 )
 from arcface_mxnet.evaluation.embedder import fitting_batch_size
-from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, extract
+from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, Preparing, extract
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph.checkpoint import Checkpoint, Trust, load, parse_model
 from arcface_mxnet.graph.nodes import fits
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.files import sha256
 
 import numpy as np
 
@@ -76,6 +80,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Embed a .rec, a .bin, a folder or a list of images; a stopped run goes on with the same command."""
     options = build_parser().parse_args(argv)
     source = open_source(options.images, options.root)
+    detector = detector_of(options)
     if options.batch_size == 0:
         options.batch_size = fitting_batch_size(options.model, options.size, place_of(options), trust_of(options),
                                                 options.exact)
@@ -85,13 +90,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         settings["precision"] = options.precision
     if options.pixels != UNCHANGED:
         settings["pixels"] = list(options.pixels)
+    if options.resize:
+        settings["resize"] = True
+    if detector is not None:
+        settings["detector"] = [options.detector, sha256(options.detector_model)
+                                if os.path.isfile(options.detector_model) else options.detector_model]
     channels = channels_of(options.model, options.size, trust_of(options))
+    embedder.check((channels, *options.size))
     embed = prepared(lambda images: embedder.embed(images, options.flip), channels, options.pixels)
     result = extract(source, embed, options.out, settings, options.size, options.drop_unreadable,
-                     embedder.about)
+                     embedder.about, Preparing(options.size, options.resize, detector))
     sys.stdout.write(f"{options.out}/{EMBEDDINGS_FILE}: {result.rows} rows of {result.dimensions}\n")
     if result.unreadable:
-        sys.stdout.write(f"{options.out}/{UNREADABLE_FILE}: {len(result.unreadable)} images could not be read; "
+        sys.stdout.write(f"{options.out}/{UNREADABLE_FILE}: {len(result.unreadable)} images could not be used; "
                          f"their rows are {'left out' if options.drop_unreadable else 'NaN'}\n")
 
 
@@ -102,10 +113,13 @@ def build_parser() -> Parser:
     flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH",
                        help="checkpoint; several joined by | are L2-normalised and concatenated")
     flags.add_argument("--images", required=True, metavar="PATH",
-                       help=".rec (or a folder with train.rec), .bin, a folder of images, or a list of paths")
+                       help=".rec (or a folder with train.rec), .bin, a folder of images, an image, or a list of paths")
     flags.add_argument("--root", metavar="DIR", help="folder that the paths of a list are under (default: the list's)")
     add_flip_flag(flags, "none")
     add_size_flag(flags)
+    flags.add_argument("--resize", action="store_true", help="scale crops of another size; without it, and without "
+                       "--detector, they are refused")
+    add_detector_flags(flags)
     flags.add_argument("--pixels", metavar="MEAN,DIVISOR", type=pixels, default=UNCHANGED,
                        help="(x - MEAN) / DIVISOR before the network, for graphs that do not scale 0..255 themselves")
     flags.add_argument("--batch-size", type=int, default=0, help="images per forward pass (default: by memory)")

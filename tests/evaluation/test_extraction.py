@@ -1,12 +1,14 @@
 """Extraction: every kind of source, a run stopped anywhere goes on to the same bytes, unreadable images listed."""
 import json
 
+from arcface_mxnet.datasets.align import REFERENCE_112
+from arcface_mxnet.datasets.detect import Face
 from arcface_mxnet.datasets.pairs import write_pack
 from arcface_mxnet.datasets.records import RecordWriter
 from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet import engine
 from arcface_mxnet.evaluation import embedder, extraction
-from arcface_mxnet.evaluation.extraction import extract
+from arcface_mxnet.evaluation.extraction import Preparing, extract
 from arcface_mxnet.evaluation.sources import folder_source, list_source, open_source
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.recognition import extract as command
@@ -174,4 +176,40 @@ def test_the_command_embeds_a_folder_with_two_models(folder, tmp_path, capsys, s
                   "--flip", "sum", "--gpus", "cpu", "--out", str(tmp_path / "out")])
     rows = np.load(tmp_path / "out" / "embeddings.npy")
     assert rows.shape == (12, 12) and np.isnan(rows[9]).all() and np.isfinite(np.delete(rows, 9, 0)).all()
-    assert "1 images could not be read" in capsys.readouterr().out
+    assert "1 images could not be used" in capsys.readouterr().out
+
+
+class FoundInTheMiddle:
+    """A detector of one face in every picture that is not black in the middle."""
+
+    def detect(self, bgr):
+        middle = np.array([bgr.shape[1], bgr.shape[0]]) / 2
+        if not bgr[int(middle[1]), int(middle[0])].any():
+            return []
+        points = REFERENCE_112 - 56 + middle
+        return [Face(np.concatenate([points.min(0), points.max(0)]), 0.9, points)]
+
+
+def test_pictures_of_another_size_are_refused_or_scaled_or_aligned_by_name(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.png").write_bytes(picture(0, 224)[1])
+    with pytest.raises(InputError, match="a.png: is 224x224, not 112x112; align the faces .--detector., or scale"):
+        extract(folder_source(root), means, tmp_path / "strict", {})
+    extract(folder_source(root), means, tmp_path / "scaled", {}, prepare=Preparing((112, 112), resize=True))
+    small = cv2.resize(picture(0, 224)[0], (112, 112))[None, ..., ::-1].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(np.load(tmp_path / "scaled" / "embeddings.npy"), means(small), rtol=1e-6)
+    (root / "black.png").write_bytes(cv2.imencode(".png", np.zeros((150, 120, 3), np.uint8))[1].tobytes())
+    with pytest.raises(InputError, match="black.png: it is 150x120, which does not scale to 112x112; align"):
+        extract(folder_source(root), means, tmp_path / "shape", {}, prepare=Preparing((112, 112), resize=True))
+    done = extract(folder_source(root), means, tmp_path / "aligned", {},
+                   prepare=Preparing((112, 112), detector=FoundInTheMiddle()))
+    assert [(row, reason) for row, _, reason in done.unreadable] == [(1, "shows no face that was found")]
+    middle = picture(0, 224)[0][56:168, 56:168][None, ..., ::-1].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(np.load(tmp_path / "aligned" / "embeddings.npy")[0], means(middle)[0], rtol=1e-6)
+
+
+def test_one_image_is_a_source(tmp_path):
+    (tmp_path / "photo.JPG").write_bytes(picture(3, ending=".jpg")[1])
+    source = open_source(tmp_path / "photo.JPG")
+    assert list(source.names) == ["photo.JPG"] and source.read(0) == picture(3, ending=".jpg")[1]

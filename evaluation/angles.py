@@ -22,13 +22,14 @@ from arcface_mxnet.evaluation.command import (
     read_ids,
     source_hashes,
 )
+from arcface_mxnet.evaluation.embedder import is_onnx
 from arcface_mxnet.evaluation.extraction import embed_source
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.paper import ANGLES
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.evaluation.sources import open_source
-from arcface_mxnet.graph.checkpoint import load_params, params_path, parse_model
+from arcface_mxnet.graph.checkpoint import load_params, parse_model, values_path
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
@@ -138,7 +139,7 @@ def read_weights(path: str) -> np.ndarray:
     """Centres (c, d): an .npy array, or fc7_weight of a checkpoint given as PREFIX,EPOCH."""
     if path.endswith(".npy"):
         return load_features(path)
-    args, _ = load_params(params_path(*parse_model(path)))
+    args, _ = load_params(values_path(*parse_model(path)))
     if HEAD_WEIGHT not in args:
         raise InputError(f"{path}: has no {HEAD_WEIGHT} (it holds the embedding only); "
                          "give a checkpoint of the run's last/ folder")
@@ -147,7 +148,9 @@ def read_weights(path: str) -> np.ndarray:
 
 def has_centres(model: str) -> bool:
     """Whether a checkpoint PREFIX,EPOCH (one, not several) holds classification centres."""
-    return "|" not in model and HEAD_WEIGHT in load_params(params_path(*parse_model(model)))[0]
+    if "|" in model or is_onnx(model):
+        return False
+    return HEAD_WEIGHT in load_params(values_path(*parse_model(model)))[0]
 
 
 def angle_entry(statistics: AngleStatistics, about: About, samples: Tuple[np.ndarray, np.ndarray], loss: str,

@@ -5,10 +5,10 @@ from typing import Dict, List, Optional
 from arcface_mxnet.datasets.align import DETECTORS, open_detector
 from arcface_mxnet.datasets.detect import TERMS, Detector
 from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place, place
-from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, Embedder
+from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, ONNX_ENGINE, Embedder, is_onnx
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
-from arcface_mxnet.graph.checkpoint import Trust, params_path, parse_model, symbol_path
+from arcface_mxnet.graph.checkpoint import Trust, parse_model, symbol_path, values_path
 from arcface_mxnet.runtime.arguments import Parser, height_and_width
 from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import InputError, notice
@@ -17,6 +17,8 @@ from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
 
+MODEL_HELP = ("checkpoint, a folder of `export safetensors`, or an ONNX file; several joined by | are L2-normalised "
+              "and concatenated")
 PRECISIONS = FULL, *_ = ("float32", "tf32", "bf16", "fp16")
 
 
@@ -28,7 +30,7 @@ def parser(description: str, example: str) -> Parser:
 def add_model_flags(flags: argparse.ArgumentParser, features: Optional[str] = None) -> None:
     """--model or (where `features` describes it) --features, and how the network runs."""
     source = flags.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are concatenated")
+    source.add_argument("--model", metavar="PREFIX,EPOCH", help=MODEL_HELP)
     if features:
         source.add_argument("--features", metavar="FILE.npy", help=features)
     add_network_flags(flags)
@@ -75,7 +77,10 @@ def numerics_of(options: argparse.Namespace) -> Numerics:
 
 def place_of(options: argparse.Namespace) -> Place:
     """The engine and devices of add_place_flags; InputError for what is not there."""
-    return place(options.engine, options.gpus)
+    engine = options.engine
+    if engine in (None, AUTO) and is_onnx(getattr(options, "model", None) or ""):
+        engine = ONNX_ENGINE
+    return place(engine, options.gpus)
 
 
 def add_size_flag(flags: Parser, group: Optional[argparse._ArgumentGroup] = None) -> None:
@@ -131,11 +136,14 @@ def embedder_of(options: argparse.Namespace, models: Optional[str] = None) -> Em
 
 
 def model_hashes(models: str) -> Dict[str, str]:
-    """SHA-256 of the symbol and parameter files behind a --model value."""
+    """SHA-256 of the files behind a --model value."""
     paths: List[PathLike] = []
     for text in models.split("|"):
+        if is_onnx(text):
+            paths.append(text)
+            continue
         prefix, epoch = parse_model(text)
-        paths += [symbol_path(prefix), params_path(prefix, epoch)]
+        paths += [symbol_path(prefix), values_path(prefix, epoch)]
     return file_hashes(paths)
 
 

@@ -1,6 +1,7 @@
 """A saved checkpoint (or several) to embeddings of images; no network code is needed, the graph is in the file."""
 import math
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
 from arcface_mxnet.engines.choice import ChosenNetwork
@@ -19,8 +20,33 @@ FLIPS = ("none", "sum", "concatenate")
 """What is made of the embeddings of an image and of its mirror image."""
 
 
+ONNX_SUFFIX, ONNX_ENGINE = ".onnx", "onnxruntime"
+Model = Union[Checkpoint, Path]
+"""A checkpoint, or the path of an ONNX file."""
+
+
+def is_onnx(models: str) -> bool:
+    """Whether a --model value names an ONNX file."""
+    return any(text.endswith(ONNX_SUFFIX) for text in models.split("|"))
+
+
+def _loaded(models: str, trust: Trust) -> List[Model]:
+    return [Path(text) if is_onnx(text) else load(*parse_model(text), trust=trust) for text in models.split("|")]
+
+
+def _network(model: Model, where: Place, exact: bool, numerics: Numerics) -> Any:
+    if isinstance(model, Checkpoint):
+        return where.engine.network(model, where.devices, exact, numerics)
+    if where.engine.NAME != ONNX_ENGINE:
+        raise InputError(f"{model}: an ONNX file runs with --engine {ONNX_ENGINE}, not with {where.engine.NAME}")
+    if numerics != FLOAT32:
+        raise InputError(f"{model}: an ONNX file runs as it is; leave out the flags of precision and speed")
+    from arcface_mxnet.engines.onnxruntime.onnx_file import OnnxFile  # ONNX Runtime loads only where it is used
+    return OnnxFile(model, where.devices)
+
+
 class Embedder:
-    """Embeddings of images by one or several checkpoints.
+    """Embeddings of images by one or several checkpoints, or ONNX files.
 
     `where`: the engine and its devices, from engines.base.place; None for the default engine on the devices it chooses.
     `batch_size`: images per forward pass and device (MXNet on a CPU: at most 8, unless exact); the last may be smaller.
@@ -28,38 +54,48 @@ class Embedder:
     `numerics`: reduced precision and the like, where the engine has them.
     """
 
-    def __init__(self, checkpoint: Union[Checkpoint, Sequence[Checkpoint]], where: Optional[Place] = None,
+    def __init__(self, checkpoint: Union[Model, Sequence[Model]], where: Optional[Place] = None,
                  batch_size: int = BATCH, exact: bool = False, numerics: Numerics = FLOAT32) -> None:
         if batch_size < 1:
             raise InputError(f"--batch-size {batch_size}: at least 1")
-        models = [checkpoint] if isinstance(checkpoint, Checkpoint) else list(checkpoint)
+        models = [checkpoint] if isinstance(checkpoint, (Checkpoint, Path)) else list(checkpoint)
         if not models:
             raise InputError("no model given; use --model PREFIX,EPOCH")
-        self._where, self._numerics = where or place(), numerics
-        where = self._where
+        if where is None:
+            where = place(ONNX_ENGINE if any(isinstance(model, Path) for model in models) else None)
+        self._where, self._numerics = where, numerics
         self.batch_size = batch_size
-        self._models = [embedding_only(model) for model in models]
-        self._networks = [where.engine.network(model, where.devices, exact, numerics) for model in self._models]
+        self._models = [model if isinstance(model, Path) else embedding_only(model) for model in models]
+        self._networks = [_network(model, where, exact, numerics) for model in self._models]
         self._checked: Tuple[int, ...] = ()
 
     @classmethod
     def load(cls, models: str, where: Optional[Place] = None, batch_size: int = BATCH, exact: bool = False,
              numerics: Numerics = FLOAT32, trust: Trust = NO_TRUST) -> "Embedder":
-        """From the command line's form: "PREFIX,EPOCH", or several joined by "|" as the original's MegaFace script."""
-        loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
-        return cls(loaded, where, batch_size, exact, numerics)
+        """From the command line's form: "PREFIX,EPOCH", a folder that `export safetensors` wrote, or an ONNX file.
+
+        Several are joined by "|", as in the original's MegaFace script.
+        """
+        return cls(_loaded(models, trust), where, batch_size, exact, numerics)
 
     @property
     def image_size(self) -> Tuple[int, int]:
         """(height, width) of the images that the first model was made for; raises InputError where none fits."""
-        _, height, width = image_shape(self._models[0])
+        model = self._models[0]
+        if isinstance(model, Checkpoint):
+            _, height, width = image_shape(model)
+            return height, width
+        height, width = self._networks[0].wanted.image[1:]
+        if height is None or width is None:
+            raise InputError(f"{model}: takes images of any size; give crops of the size it was trained on")
         return height, width
 
     def update(self, args: Arrays, aux: Arrays) -> None:
         """Give the only model new parameter values, as training does before each validation; nothing else changes."""
-        if len(self._networks) != 1:
-            raise ValueError("update() is for an embedder of one model")
-        model = embedding_only(Checkpoint(self._models[0].symbol, args, aux))
+        stored = self._models[0]
+        if len(self._networks) != 1 or not isinstance(stored, Checkpoint):
+            raise ValueError("update() is for an embedder of one checkpoint")
+        model = embedding_only(Checkpoint(stored.symbol, args, aux))
         self._networks[0].update(model.args, model.aux)
 
     def about(self) -> Dict[str, Any]:
@@ -70,8 +106,11 @@ class Embedder:
     def check(self, image: Tuple[int, ...]) -> None:
         """Raise InputError where a network does not take images of this shape (c, h, w)."""
         if image != self._checked:
-            for model in self._models:
-                require_image(model, image)
+            for model, network in zip(self._models, self._networks):
+                if isinstance(model, Checkpoint):
+                    require_image(model, image)
+                else:
+                    network.check(image)
             self._checked = image
 
     def embed(self, images: np.ndarray, flip: str = "none") -> np.ndarray:
@@ -117,10 +156,11 @@ def fitting_batch_size(models: str, size: Tuple[int, int], where: Place, trust: 
                        exact: bool = False) -> int:
     """The largest power of two (at most 64 on a CPU, 256 on a GPU) whose activations fit a quarter of free memory.
 
-    No more than the engine takes at once, of the stored graph if `exact`.
+    No more than the engine takes at once, of the stored graph if `exact`. What an ONNX file takes is not known; it
+    counts for nothing.
     """
-    loaded = [load(*parse_model(text), trust=trust) for text in models.split("|")]
-    each = sum(activation_bytes(embedding_only(one).symbol, size) for one in loaded)
+    each = sum(activation_bytes(embedding_only(one).symbol, size) for one in _loaded(models, trust)
+               if isinstance(one, Checkpoint))
     free = where.engine.free_bytes(where.devices)
     batch = _LARGEST_GPU if where.engine.on_gpu(where.devices) else _LARGEST_CPU
     batch = min(batch, where.engine.largest_batch(where.devices, exact) or batch)

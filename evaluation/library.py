@@ -13,7 +13,7 @@ from arcface_mxnet.datasets.align import open_detector
 from arcface_mxnet.datasets.detect import Detector, Face, choose, detect_with_margin
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, read_image
 from arcface_mxnet.engines.base import place
-from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.embedder import BATCH, Embedder
 from arcface_mxnet.evaluation.features import normalise, pair_cosines
 from arcface_mxnet.evaluation.search import Neighbours, search
 from arcface_mxnet.evaluation.sources import folder_source
@@ -83,7 +83,7 @@ def align(picture: Picture, face: Union[Face, np.ndarray, Detector], size: Tuple
     return alignment.align(pixels, np.asarray(points), size)
 
 
-def load(model: str, engine: Optional[str] = None, devices: Optional[str] = None, batch_size: int = 32) -> Embedder:
+def load(model: str, engine: Optional[str] = None, devices: Optional[str] = None, batch_size: int = BATCH) -> Embedder:
     """A network from "PREFIX,EPOCH", ready to embed; several joined by "|" are concatenated.
 
     `engine` and `devices` as --engine and --gpus: None takes the first engine that is installed, on every GPU, else

@@ -21,7 +21,7 @@ from arcface_mxnet.evaluation.command import (
     read_ids,
     source_hashes,
 )
-from arcface_mxnet.evaluation.extraction import BLOCK, decoded_blocks
+from arcface_mxnet.evaluation.extraction import BLOCK, Preparing, decoded_blocks
 from arcface_mxnet.evaluation.features import normalise, squared_distances
 from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
 from arcface_mxnet.evaluation.report import pair_entry
@@ -153,7 +153,7 @@ def features_from_frames(root: str, videos: Sequence[str], embed: Callable[[np.n
     features = []
     for name in progress(videos, label="videos", unit="videos"):
         blocks = []
-        for block in decoded_blocks(folder_source(Path(root) / name), 0, size, BLOCK):
+        for block in decoded_blocks(folder_source(Path(root) / name), 0, Preparing(size), BLOCK):
             if block.images is not None:
                 blocks.append(embed(block.images))
             if variant == "facenet" and sum(map(len, blocks)) >= FACENET_FRAMES:

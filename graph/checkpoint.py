@@ -6,10 +6,11 @@ that is truncated, or whose symbol and parameters disagree, is refused with one 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Collection, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Collection, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.graph.nodes import Graph, Node, disagreeing_shape, is_input
 from arcface_mxnet.graph.params_file import Arrays, as_float32, read_arrays, split_kinds, write_arrays
+from arcface_mxnet.graph.safetensors_file import SUFFIX, read_safetensors, write_safetensors
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.symbol_json import Entry, read_file
 from arcface_mxnet.runtime.errors import InputError
@@ -20,6 +21,7 @@ HEAD_PREFIX = "fc7"
 DENSE_NAMES = ("fc1_weight", "pre_fc1_weight")  # the published y1 has the first, later code writes the second
 
 DATA = "data"
+FOLDER_STEM = "model"  # of the files in a folder that is named instead of PREFIX,EPOCH
 _FLOATS = ("float16", "float32", "float64")
 
 
@@ -43,7 +45,15 @@ NO_TRUST = Trust()
 
 
 def parse_model(text: str) -> Tuple[str, int]:
-    """Split "PREFIX,EPOCH" (the original's --model) into its parts; raises InputError when it is of another form."""
+    """(prefix, epoch) of "PREFIX,EPOCH" (the original's --model), or of a folder that `export safetensors` wrote.
+
+    Raises InputError when it is of another form.
+    """
+    if Path(text).is_dir():
+        if not Path(text, FOLDER_STEM + SUFFIX).is_file():
+            raise InputError(f"model '{text}': the folder holds no {FOLDER_STEM}{SUFFIX}; give PREFIX,EPOCH, or a "
+                             "folder that `export safetensors` wrote")
+        return str(Path(text, FOLDER_STEM)), 0
     prefix, separator, epoch = text.rpartition(",")
     if not separator or not prefix or not epoch.strip().isdigit():
         raise InputError(f"model '{text}': expected PREFIX,EPOCH, for example models/model,0 "
@@ -61,8 +71,14 @@ def params_path(prefix: str, epoch: int) -> Path:
     return Path(f"{prefix}-{epoch:04d}.params")
 
 
+def values_path(prefix: str, epoch: int) -> Path:
+    """The file that values of an epoch are read from: PREFIX-NNNN.params, or else PREFIX.safetensors for epoch 0."""
+    published, other = params_path(prefix, epoch), Path(f"{prefix}{SUFFIX}")
+    return other if epoch == 0 and not published.exists() and other.exists() else published
+
+
 def load(prefix: str, epoch: int, symbol: Optional[Symbol] = None, trust: Trust = NO_TRUST) -> Checkpoint:
-    """Read PREFIX-symbol.json (or take `symbol`) and PREFIX-NNNN.params, and check that they belong together.
+    """Read PREFIX-symbol.json (or take `symbol`) and the values of the epoch, and check that they belong together.
 
     Nothing in either file is believed before it is checked (graph.symbol_json, graph.params_file); `trust` says what is
     let through. Graphs of MXNet 0.8 and later load. The last dense weight may be stored as
@@ -73,7 +89,7 @@ def load(prefix: str, epoch: int, symbol: Optional[Symbol] = None, trust: Trust 
     """
     if symbol is None:
         symbol = load_symbol(symbol_path(prefix), trust)
-    path = params_path(prefix, epoch)
+    path = values_path(prefix, epoch)
     args, aux = load_params(path, symbol.list_auxiliary_states(), trust)
     return align(in_float32(symbol), args, aux, str(path))
 
@@ -86,14 +102,15 @@ def load_symbol(path: Path, trust: Trust = NO_TRUST) -> Symbol:
 
 
 def load_params(path: Path, states: Collection[str] = (), trust: Trust = NO_TRUST) -> Tuple[Arrays, Arrays]:
-    """Read a parameter file into (args, aux), float32 for every floating type.
+    """Read a parameter file (.params or .safetensors) into (args, aux), float32 for every floating type.
 
     `states`: the names of the auxiliary states, for a file whose names do not say what is one. Raises InputError when
     it is missing, damaged or of another kind.
     """
     _require(path)
     verify_checksum(path)
-    args, aux = split_kinds(read_arrays(path, trust.nonfinite), states, str(path))
+    read = read_safetensors if path.suffix == SUFFIX else read_arrays
+    args, aux = split_kinds(read(path, trust.nonfinite), states, str(path))
     for group in (args, aux):
         for name, value in group.items():
             if value.dtype.kind == "f":
@@ -146,11 +163,29 @@ def align(symbol: Symbol, args: Arrays, aux: Arrays, origin: str) -> Checkpoint:
 
 def save(checkpoint: Checkpoint, prefix: str, epoch: int) -> None:
     """Write PREFIX-symbol.json and PREFIX-NNNN.params, each atomically and with a .sha256 beside it."""
+    _write_symbol(checkpoint, prefix)
+    _write(params_path(prefix, epoch), lambda path: write_arrays(path, _stored(checkpoint)))
+
+
+def save_folder(checkpoint: Checkpoint, folder: Path, metadata: Mapping[str, str]) -> Path:
+    """Write model-symbol.json and model.safetensors, which carries `metadata`, as `save`; returns the latter's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = str(folder / FOLDER_STEM)
+    _write_symbol(checkpoint, prefix)
+    path = Path(f"{prefix}{SUFFIX}")
+    _write(path, lambda temporary: write_safetensors(temporary, _stored(checkpoint), metadata))
+    return path
+
+
+def _stored(checkpoint: Checkpoint) -> Arrays:
     stored = {f"arg:{name}": value for name, value in checkpoint.args.items()}
     stored.update({f"aux:{name}": value for name, value in checkpoint.aux.items()})
+    return stored
+
+
+def _write_symbol(checkpoint: Checkpoint, prefix: str) -> None:
     text = checkpoint.symbol.tojson().encode("utf-8")
     _write(symbol_path(prefix), lambda path: path.write_bytes(text))
-    _write(params_path(prefix, epoch), lambda path: write_arrays(path, stored))
 
 
 def embedding_only(checkpoint: Checkpoint) -> Checkpoint:

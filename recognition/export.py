@@ -13,11 +13,20 @@ from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.command import add_trust_flags, trust_of
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph import checkpoint as checkpoints
-from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, params_path, parse_model, symbol_path
+from arcface_mxnet.graph.checkpoint import (
+    Checkpoint,
+    embedding_only,
+    params_path,
+    parse_model,
+    symbol_path,
+    values_path,
+)
 from arcface_mxnet.graph.describe import description, image_shape
 from arcface_mxnet.graph.nodes import Shape
 from arcface_mxnet.graph.to_onnx import OPSET
 from arcface_mxnet.graph.to_torch import SCALING, from_torch, to_torch
+from arcface_mxnet.recognition.model_card import accuracies_of, origin_of
+from arcface_mxnet.recognition.model_card import card as model_card
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.arguments import Parser
@@ -32,6 +41,7 @@ PAPER_SIZES = "the paper's: " + ", ".join(
     f"{row.values[1]} MB ({row.name.upper()})" for row in paper.table("networks").rows)
 _EXAMPLE = """examples:
   python recognition/export.py slim --model runs/r50/model,1 --out deploy/model
+  python recognition/export.py safetensors --model runs/r50/model,1 --results results/lfw --out deploy/r50
   python recognition/export.py onnx --model models/model,0 --out deploy/model.onnx
   python recognition/export.py torch --model models/model,0 --out deploy/model.npz
       in PyTorch: net.load_state_dict({k: torch.from_numpy(v) for k, v in numpy.load("model.npz").items()})
@@ -60,6 +70,13 @@ def _slim(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], o
         json.dump(stored, stream, indent=2)
     write_checksum(graph)
     _finish(params_path(options.out, 0), about, options, say)
+
+
+def _safetensors(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    """A folder for model hubs, named as --model: graph, values in safetensors, card."""
+    about = description(given)
+    path = checkpoints.save_folder(given, Path(options.out), about)
+    _finish(path, about, options, say, Path(options.out) / "README.md")
 
 
 def _onnx(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
@@ -116,7 +133,8 @@ def _save_reduced(made: Checkpoint, precision: str, given: Checkpoint, options: 
     _finish(params_path(options.out, 0), {**description(given), "precision": precision}, options, say)
 
 
-_FORMS: Dict[str, Callable[..., None]] = {"slim": _slim, "onnx": _onnx, "torch": _torch, "from-torch": _from_torch,
+_FORMS: Dict[str, Callable[..., None]] = {"slim": _slim, "safetensors": _safetensors, "onnx": _onnx,
+                                          "torch": _torch, "from-torch": _from_torch,
                                           "int8": _int8, "bf16": _bf16}
 
 
@@ -125,19 +143,25 @@ def read_state(path: str) -> Dict[str, numpy.ndarray]:
     return load_arrays(path, "write it from PyTorch as `--help` shows")
 
 
-def _finish(path: Path, about: Mapping[str, str], options: argparse.Namespace, say: Callable[[str], object]) -> None:
+def _finish(path: Path, about: Mapping[str, str], options: argparse.Namespace, say: Callable[[str], object],
+            card: Optional[Path] = None) -> None:
     """Checksum and model card beside the file, and the line that says so."""
     digest = write_checksum(path)
     size = path.stat().st_size / 1e6
     source = options.state if options.form == "from-torch" else options.model
     rows = {"file": path.name, "form": options.form, "made from": source, "size": f"{size:.1f} MB ({PAPER_SIZES})",
             "sha256": digest, **about}
+    prefix, digests = "", [digest]
     if options.form != "from-torch":
-        rows["sha256 of the source"] = sha256(params_path(*parse_model(options.model)))
-    card = path.with_name(f"{path.name}.card.md")
+        prefix, epoch = parse_model(options.model)
+        rows["sha256 of the source"] = sha256(values_path(prefix, epoch))
+        digests.append(rows["sha256 of the source"])
+    origin = origin_of(prefix, options.license, options.data_terms)
+    name = path.name if card is None else card.parent.name
+    card = card or path.with_name(f"{path.name}.card.md")
+    text = model_card(name, origin, accuracies_of(options.results, digests), rows)
     with atomic_open(card, "w") as stream:
-        stream.write(f"# {path.name}\n\n| | |\n|---|---|\n")
-        stream.writelines(f"| {key} | {value} |\n" for key, value in rows.items())
+        stream.write(text)
     say(f"{path}: {size:.1f} MB; {PAPER_SIZES}; model card {card.name}")
 
 
@@ -157,7 +181,13 @@ def build_parser() -> Parser:
             one.add_argument("--images", metavar="PATH", help=".bin, .rec or folder to calibrate on "
                                                               "(default: the built-in faces)")
             one.add_argument("--count", type=int, default=128, help="calibrate on this many images (default 128)")
-        one.add_argument("--out", required=True, metavar="PATH", help="prefix of a checkpoint, or the file to write")
+        one.add_argument("--license", metavar="ID", help="licence of the weights, for the card: an SPDX identifier")
+        one.add_argument("--data-terms", metavar="TEXT", help="terms of the training data, for the card (default: "
+                         "those of the published set that the run names)")
+        one.add_argument("--results", action="append", default=[], metavar="DIR", help="accuracies for the card: the "
+                         "--out of `evaluate verification` on this model; may be given more than once")
+        one.add_argument("--out", required=True, metavar="PATH", help="prefix of a checkpoint, the folder or the file "
+                         "to write")
     return flags
 
 

@@ -10,6 +10,7 @@ from typing import Callable, Optional, Sequence, Tuple
 from arcface_mxnet.datasets.images import grey
 from arcface_mxnet.evaluation.command import (
     FULL,
+    MODEL_HELP,
     add_detector_flags,
     add_flip_flag,
     add_place_flags,
@@ -22,7 +23,7 @@ from arcface_mxnet.evaluation.command import (
     place_of,
     trust_of,
 )
-from arcface_mxnet.evaluation.embedder import fitting_batch_size
+from arcface_mxnet.evaluation.embedder import fitting_batch_size, is_onnx
 from arcface_mxnet.evaluation.extraction import EMBEDDINGS_FILE, UNREADABLE_FILE, Preparing, extract
 from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph.checkpoint import Checkpoint, Trust, load, parse_model
@@ -49,7 +50,8 @@ def pixels(text: str) -> Tuple[float, float]:
 
 def channels_of(models: str, size: Tuple[int, int], trust: Trust) -> int:
     """The channels that networks "PREFIX,EPOCH|..." take, 1 or 3; raises InputError where they differ."""
-    found = {_channels(load(*parse_model(text), trust=trust), size) for text in models.split("|")}
+    found = {3 if is_onnx(text) else _channels(load(*parse_model(text), trust=trust), size)
+             for text in models.split("|")}
     if len(found) > 1:
         raise InputError(f"--model {models}: one takes grey images, another colour; extract them one by one")
     return found.pop()
@@ -110,8 +112,7 @@ def build_parser() -> Parser:
     """The command line."""
     flags = parser("Embeddings of images, written to disk and resumable.",
                    "python recognition/extract.py --model models/model,0 --images faces/lfw --out features/lfw")
-    flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH",
-                       help="checkpoint; several joined by | are L2-normalised and concatenated")
+    flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH", help=MODEL_HELP)
     flags.add_argument("--images", required=True, metavar="PATH",
                        help=".rec (or a folder with train.rec), .bin, a folder of images, an image, or a list of paths")
     flags.add_argument("--root", metavar="DIR", help="folder that the paths of a list are under (default: the list's)")

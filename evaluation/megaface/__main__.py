@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from arcface_mxnet.evaluation.command import (
+    MODEL_HELP,
     add_algorithm_flag,
     add_flip_flag,
     add_network_flags,
@@ -125,7 +126,7 @@ def build_parser() -> Parser:
                        "(default: the devkit's lists where they stand beside --probe-list, else every feature in "
                        "--distractor-dir, or image in --distractor-images, sorted by path)")
     images = flags.add_argument_group("aligned images and a checkpoint, with --probe-list")
-    images.add_argument("--model", metavar="PREFIX,EPOCH", help="checkpoint; several joined by | are concatenated")
+    images.add_argument("--model", metavar="PREFIX,EPOCH", help=MODEL_HELP)
     images.add_argument("--probe-images", metavar="DIR", help="root of the probes' images")
     images.add_argument("--distractor-images", metavar="DIR", help="root of the distractors' images")
     add_flip_flag(images)

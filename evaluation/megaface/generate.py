@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from arcface_mxnet.evaluation.command import (
+    MODEL_HELP,
     add_algorithm_flag,
     add_network_flags,
     add_size_flag,
@@ -58,7 +59,7 @@ def build_parser() -> Parser:
     flags = parser("Write devkit features of the FaceScrub and MegaFace images.",
                    "python evaluation/megaface/generate.py --model models/model-r100-ii/model,0 --facescrub-root "
                    "data/facescrub_images --megaface-root data/megaface_images --out feature_out")
-    flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH", help="several joined by | are concatenated")
+    flags.add_argument("--model", required=True, metavar="PREFIX,EPOCH", help=MODEL_HELP)
     add_network_flags(flags)
     add_size_flag(flags)
     flags.renamed("--batch_size", to="--batch-size")

@@ -3,7 +3,9 @@ import json
 import struct
 
 from arcface_mxnet.datasets.pairs import write_pack
+from arcface_mxnet.engines.base import place
 from arcface_mxnet.evaluation import verification
+from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.graph.checkpoint import save
 from arcface_mxnet.graph.params_file import read_arrays, write_arrays
 from arcface_mxnet.recognition import export, extract, train
@@ -132,4 +134,4 @@ def test_a_network_of_another_size_or_colour_is_told_apart(model, pictures, tmp_
     grey["arg:conv0_weight"] = grey["arg:conv0_weight"][:, :1]
     write_arrays(model.with_name("model-0000.params"), grey)
     with pytest.raises(InputError, match="does not take images of shape .3, 16, 16.; it takes 1 channel"):
-        extract.main([*given, "--size", "16,16"])
+        Embedder.load(f"{model},0", place("mxnet", "cpu")).check((3, 16, 16))

@@ -5,13 +5,15 @@ from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.evaluation.embedder import Embedder
+from arcface_mxnet.evaluation.results import About, Entry, write_results
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import load, save
 from arcface_mxnet.recognition import export
 from arcface_mxnet.recognition.export import calibration_images
 from arcface_mxnet.recognition.networks import NetworkSettings, build
+from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import verify_checksum
+from arcface_mxnet.runtime.files import sha256, verify_checksum
 
 import cv2
 import numpy
@@ -58,7 +60,7 @@ def test_slim_is_the_published_form_with_a_description(model, tmp_path, capsys):
 
 def test_onnx_is_written_with_its_difference(model, tmp_path, capsys):
     export.main(["onnx", "--model", model, "--out", str(tmp_path / "model.onnx")])
-    assert (tmp_path / "model.onnx").exists() and "largest difference to MXNet" in capsys.readouterr().out
+    assert (tmp_path / "model.onnx").exists() and "largest difference to the stored graph" in capsys.readouterr().out
     assert "| opset | 13 |" in _card(tmp_path / "model.onnx")
 
 
@@ -123,3 +125,48 @@ def test_int8_calibrates_on_the_images_given(model, tmp_path):
     assert "calibrated on 3 images" in _card(tmp_path / "model-0000.params")
     with pytest.raises(InputError, match="--count 0"):
         export.main(["int8", "--model", model, "--count", "0", "--out", str(tmp_path / "none")])
+
+
+def front_matter(text):
+    """The YAML block of a card, by YAML's own reader."""
+    yaml = pytest.importorskip("yaml")
+    assert text.startswith("---\n")
+    return yaml.safe_load(text[4:text.index("\n---\n")])
+
+
+def test_a_folder_for_hubs_is_a_model_everywhere(model, tmp_path):
+    """The folder is --model: it embeds to the bits, and exports again; hashes and results follow it."""
+    out = tmp_path / "small"
+    export.main(["safetensors", "--model", model, "--out", str(out), "--license", "mit", "--data-terms", "a: \"b\" #c"])
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md", "model-symbol.json", "model-symbol.json.sha256", "model.safetensors", "model.safetensors.sha256"]
+    images = numpy.random.RandomState(0).randint(0, 256, (2, *IMAGE[1:])).astype("uint8")
+    assert numpy.array_equal(Embedder.load(str(out), CPU).embed(images), Embedder.load(model, CPU).embed(images))
+    export.main(["slim", "--model", str(out), "--out", str(tmp_path / "again")])
+    assert load(str(tmp_path / "again"), 0).symbol.tojson() == build(SMALL).tojson()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    fields = front_matter(card)
+    assert fields["license"] == "mit" and fields["training_data_terms"] == 'a: "b" #c'
+    assert fields["library_name"] == "arcface-mxnet" and "training_data" not in fields
+    assert "| training data | not stated |" in card and "# small" in card
+
+
+def test_a_card_says_the_run_and_what_was_measured_on_this_model(model, tmp_path):
+    settings = resolve("demo", "arcface", "emore", {"data_dir": "somewhere"})
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": settings.as_json(), "data_manifest": "abc123"}))
+    save(load(model[:-2], 2), str(tmp_path / "model"), 1)
+    results = {name: tmp_path / name for name in ("ours", "others")}
+    for folder, digest in ((results["ours"], sha256(tmp_path / "model-0001.params")), (results["others"], "0" * 64)):
+        about = About("verification", "10 folds", {"model-0001.params": digest}, {})
+        write_results(folder, {"lfw": Entry({"accuracy": 0.9783}, about)})
+    given = ["slim", "--model", f"{tmp_path}/model,1", "--out", str(tmp_path / "slim")]
+    export.main([*given, "--results", str(results["ours"])])
+    card = _card(tmp_path / "slim-0000.params")
+    fields = front_matter(card)
+    assert fields["training_data"].startswith("MS1M") and fields["training_data"].endswith("manifest abc123")
+    assert "withdrew" in fields["training_data_terms"] and fields["license_name"] == "not-stated"
+    metric, = fields["model-index"][0]["results"][0]["metrics"]
+    assert metric == {"type": "accuracy", "value": 97.83} and "| accuracy, lfw | 97.83 % |" in card
+    assert "| recipe | demo, arcface, ms1mv2; rate 0.1" in card
+    with pytest.raises(InputError, match="lfw was measured on another model"):
+        export.main([*given, "--results", str(results["others"])])

@@ -5,6 +5,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+from arcface_mxnet.runtime.commands import main
+from arcface_mxnet.runtime.errors import CONSOLE_SCRIPT
+
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +57,20 @@ def test_a_wheel_holds_one_package_with_all_its_files(wheel):
     wanted = {f"arcface_mxnet/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS
               for kind in ("*.py", "*.json", "*.csv") for path in (ROOT / folder).rglob(kind)}
     assert wanted <= set(names) and "arcface_mxnet/py.typed" in names
+
+
+def test_a_wheel_brings_the_console_script(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        written = next(name for name in archive.namelist() if name.endswith("/entry_points.txt"))
+        assert f"{CONSOLE_SCRIPT} = {main.__module__}:{main.__name__}" in archive.read(written).decode()
+
+
+@pytest.mark.parametrize("words, shown", [
+    (["--version"], "arcface 0."), (["logs", "plot", "--help"], "usage: arcface logs plot"),
+    (["data", "verify", "--help"], "usage: arcface data verify")])
+def test_the_commands_of_the_console_script_run_from_the_wheel(site, tmp_path, words, shown):
+    done = run(site, "-m", "arcface_mxnet", *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and shown in done.stdout
 
 
 @pytest.mark.parametrize("module, words, shown", [

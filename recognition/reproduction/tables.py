@@ -117,8 +117,8 @@ def table2(order: Order) -> Produced:
             values = [run.accuracies[PACKS[column]] for run in runs.get(loss or "", [])]
             why = "" if values else LEFT_OUT if loss else QUOTED
             cells.append(Comparison(row.name, column, published, values, why, loss or ""))
-    for row, loss in OWN_ROWS.items():
-        cells += [Comparison(row, column, None, [run.accuracies[PACKS[column]] for run in runs.get(loss, [])],
+    for name, loss in OWN_ROWS.items():
+        cells += [Comparison(name, column, None, [run.accuracies[PACKS[column]] for run in runs.get(loss, [])],
                              "" if loss in runs else LEFT_OUT, loss) for column in printed.columns]
     return write_table(order.out, printed, cells, protocol_of(order, "table2") + INTRA_WEIGHT,
                        made_from(order, "table2", runs), comparable=order.scale == "paper")

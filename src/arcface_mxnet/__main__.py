@@ -1,4 +1,5 @@
 """`python -m arcface_mxnet COMMAND ...` is `arcface COMMAND ...`."""
 from arcface_mxnet.runtime.commands import main
 
-main()
+if __name__ == "__main__":
+    main()

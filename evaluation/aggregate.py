@@ -14,6 +14,7 @@ from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path
 from arcface_mxnet.runtime.progress import progress
+from arcface_mxnet.runtime.text import real_number
 
 import numpy as np
 
@@ -108,13 +109,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def read_scores(path: str, rows: int) -> np.ndarray:
     """Numbers, one a line: float64 (rows,); raises InputError naming file and line."""
-    scores = []
-    for number, text in enumerate(read_ids(path, rows), 1):
-        try:
-            scores.append(float(text))
-        except ValueError:
-            raise InputError(f"{path}: line {number}: '{text}' is no number") from None
-    return np.array(scores)
+    return np.array([real_number(text, f"{path}: line {number}") for number,
+                     text in enumerate(read_ids(path, rows), 1)])
 
 
 def _write(folder: Path, names: List[str], templates: np.ndarray) -> None:

@@ -32,6 +32,7 @@ from arcface_mxnet.evaluation.sources import open_source
 from arcface_mxnet.graph.checkpoint import load_params, parse_model, values_path
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.text import HIGHEST, whole_number
 
 import numpy as np
 
@@ -228,12 +229,8 @@ def build_parser() -> Parser:
 
 def read_labels(path: str, rows: int) -> np.ndarray:
     """Integer classes, one a line: int64 (rows,); raises InputError naming file and line."""
-    labels = []
-    for number, text in enumerate(read_ids(path, rows), 1):
-        try:
-            labels.append(int(text))
-        except ValueError:
-            raise InputError(f"{path}: line {number}: '{text}' is no integer class") from None
+    labels = [whole_number(text, f"{path}: line {number}", -HIGHEST, HIGHEST, "an integer class")
+              for number, text in enumerate(read_ids(path, rows), 1)]
     return np.array(labels, np.int64)
 
 

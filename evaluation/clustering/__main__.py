@@ -35,6 +35,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = build_parser().parse_args(argv)
     features = normalise(np.asarray(load_features(options.features), np.float32))
     labels = read_labels(options.labels, len(features)) if options.labels else None
+    if labels is not None and len(set(labels.tolist())) < 2:
+        raise InputError(f"{options.labels}: every image is of class {labels[0]}; clusters of one identity have no "
+                         "score, leave --labels out")
     clusters, protocol, model = _cluster(options, features)
     with_scores: Dict[str, Any] = {"clusters": int(len(np.unique(clusters))), "images": len(clusters)}
     rows = []

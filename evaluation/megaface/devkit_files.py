@@ -14,7 +14,7 @@ from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.reading import read_file
-from arcface_mxnet.runtime.text import parse_json, read_text
+from arcface_mxnet.runtime.text import is_whole, parse_json, read_text
 
 import numpy as np
 
@@ -169,7 +169,7 @@ def distractor_list(folder: PathLike, size: int, number: int) -> Path:
 def listed_sizes(folder: PathLike, number: int) -> List[int]:
     """The sizes of which the devkit's folder has a list of set `number`, ascending; none where it is no such folder."""
     found = [path.name.split("_")[-2:] for path in Path(folder).glob(f"{DISTRACTOR_LIST}_*")]
-    return sorted(int(words[0]) for words in found if words[0].isdigit() and words[1] == str(number))
+    return sorted(int(words[0]) for words in found if is_whole(words[0]) and words[1] == str(number))
 
 
 def names_in_tree(root: PathLike, ending: str) -> List[str]:

@@ -154,5 +154,5 @@ def test_the_command_aggregates_by_each_rule(tmp_path, capsys):
         with pytest.raises(InputError, match=words):
             aggregate.main([*common, "--rule", rule, "--out", str(tmp_path / "no")])
     (tmp_path / "scores.txt").write_text("x\n" * len(rows))
-    with pytest.raises(InputError, match="scores.txt: line 1: 'x' is no number"):
+    with pytest.raises(InputError, match="scores.txt: line 1: 'x' is not a number"):
         aggregate.main([*common, "--rule", "detector", *extra["detector"], "--out", str(tmp_path / "no")])

@@ -104,7 +104,7 @@ def test_the_command_writes_the_table(tmp_path, capsys):
         angles.main(["--features", str(tmp_path / "f.npy"), "--out", str(tmp_path / "out2")])
     with pytest.raises(InputError, match="--model needs --images"):
         angles.main(["--model", "m,0", "--out", str(tmp_path / "out2")])
-    with pytest.raises(InputError, match="bad.txt: line 1: 'x' is no integer class"):
+    with pytest.raises(InputError, match="bad.txt: line 1: 'x' is not an integer class"):
         angles.main(["--features", str(tmp_path / "f.npy"), "--labels", str(tmp_path / "bad.txt"),
                      "--out", str(tmp_path / "out2")])
 
@@ -128,3 +128,10 @@ def test_the_command_embeds_labelled_images_and_finds_the_centres(tmp_path, smal
     expected = angles.angle_statistics(rows, np.arange(6) % 2, weights)
     assert stored["images"] == 6 and stored["w_ec"] == pytest.approx(expected.w_ec, abs=1e-3)
     assert stored["intra"] == pytest.approx(expected.intra, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["9" * 30, "9" * 5000, "1.5", "\u00b2", "1_0"])
+def test_classes_beyond_int64_are_named_by_line(tmp_path, text):
+    (tmp_path / "l.txt").write_text(f"1\n{text}\n")
+    with pytest.raises(InputError, match="l.txt: line 2: '.*is not an integer class"):
+        angles.read_labels(tmp_path / "l.txt", 2)

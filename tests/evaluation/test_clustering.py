@@ -216,3 +216,11 @@ def test_the_command_clusters_by_each_method(files, capsys):
 def test_unusable_requests_are_refused(files, flags, words):
     with pytest.raises(InputError, match=words):
         main(["--features", str(files / "test.npy"), *flags, "--out", str(files / "out")])
+
+
+def test_one_identity_has_no_score(files):
+    (files / "one.txt").write_text("7\n" * len(np.load(files / "test.npy")))
+    with pytest.raises(InputError, match="one.txt: every image is of class 7; clusters of one identity have no score"):
+        main(["--features", str(files / "test.npy"), "--labels", str(files / "one.txt"), "--method", "threshold",
+              "--threshold",
+              "0.5", "--out", str(files / "out")])

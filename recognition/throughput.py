@@ -11,10 +11,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from arcface_mxnet.engines.mxnet.engine import version
-from arcface_mxnet.engines.mxnet.executor import Bound
-from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form
-from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph.checkpoint import Checkpoint
@@ -72,6 +68,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def prepare(network: str, precision: str, prefix: str) -> Dict[str, Any]:
     """Save a network of random parameters in one precision as PREFIX, epoch 0; its size, parameters and operations."""
+    from arcface_mxnet.engines.mxnet.untrained import untrained  # MXNet loads only where it is used
+
     settings = resolve(network, "arcface", "own", {}).network
     symbol = build(settings)
     stored = untrained(symbol, settings.input_shape, images=2)
@@ -117,6 +115,8 @@ def table(result: Dict[str, Any]) -> str:
 
 def machine() -> Dict[str, Any]:
     """What the figures were measured on."""
+    from arcface_mxnet.engines.mxnet.engine import version  # MXNet loads only where it is used
+
     cpuinfo = Path("/proc/cpuinfo")
     named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
              if line.startswith("model name")] if cpuinfo.exists() else []
@@ -125,6 +125,8 @@ def machine() -> Dict[str, Any]:
 
 
 def _form(stored: Checkpoint, precision: str) -> Checkpoint:
+    from arcface_mxnet.engines.mxnet.quantise import bf16_form, int8_form  # MXNet loads only where it is used
+
     shape = image_shape(stored)
     if precision == "stored":
         return exact_form(stored, (1, *shape))
@@ -138,6 +140,8 @@ def _form(stored: Checkpoint, precision: str) -> Checkpoint:
 
 def _milliseconds(form: Checkpoint, batch: int, rounds: int, image: Sequence[int]) -> float:
     """Median wall time of a forward pass, input copied and output read, by face."""
+    from arcface_mxnet.engines.mxnet.executor import Bound  # MXNet loads only where it is used
+
     images = numpy.random.RandomState(0).randint(0, 256, (batch, *image)).astype("float32")
     network = Bound(form, {"data": images.shape})
     times = []

@@ -1,5 +1,8 @@
-"""Shared by all tests: where the real published files are."""
+"""Shared by all tests: where the real published files are, and which tests need an engine that is not here."""
+import functools
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +10,29 @@ from pathlib import Path
 import pytest
 
 FIXTURES_VARIABLE = "ARCFACE_FIXTURES"
+ROOT = Path(__file__).resolve().parents[1]
+_MXNET = re.compile(r'^(from arcface_mxnet\.engines\.mxnet|\w+ = place\("mxnet")', re.MULTILINE)
+_OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=None)
+def needs_mxnet(path: Path) -> bool:
+    """Whether a module of this repository cannot be imported without MXNet, for itself or for one it imports."""
+    if path.suffix != ".py" or not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    if _MXNET.search(text):
+        return True
+    taken = [ROOT / f"{module.replace('.', '/')}{ending}" for module, name in _OURS.findall(text)
+             for ending in (".py", f"/{name}.py")]
+    return any(needs_mxnet(other) for other in taken if other != path)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what needs MXNet where it is not installed; everything else is tested there too."""
+    if importlib.util.find_spec("mxnet") is None and needs_mxnet(Path(str(collection_path))):
+        return True
+    return None
 
 
 @pytest.fixture(scope="session")

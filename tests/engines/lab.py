@@ -1,5 +1,6 @@
 """Graphs for the tests of engines: run by MXNet and by PyTorch on the same values."""
 import dataclasses
+from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.engines.torch.module import Interpreter, Run
@@ -11,6 +12,7 @@ from arcface_mxnet.runtime.errors import InputError
 import numpy as np
 import torch
 
+STORED = Path(__file__).parent / "loss_figures.json"
 CLASSES, SIZE, IMAGES = 70, 24, 60
 Values = Dict[str, np.ndarray]
 
@@ -64,6 +66,11 @@ def apart(left: np.ndarray, right: np.ndarray) -> float:
     np.testing.assert_array_equal(np.isnan(left), np.isnan(right))
     left, right = np.nan_to_num(left.astype(np.float64)), np.nan_to_num(right.astype(np.float64))
     return float(np.abs(left - right).max() / max(np.abs(right).max(), 1e-12)) if left.size else 0.0
+
+
+def figures(found: Found) -> List[float]:
+    """The lengths of outputs and gradients."""
+    return [float(np.linalg.norm(array.astype(np.float64))) for array in (*found.outputs, *found.gradients.values())]
 
 
 class Case(NamedTuple):

@@ -55,8 +55,9 @@ def build_parser() -> Parser:
     parser.add_argument("--engine", default="", help="demo scale: what trains, as train.py takes it (default: MXNet)")
     parser.add_argument("--identities", type=int, default=Order.identities, metavar="N",
                         help="demo scale, Tables 2 and 3: people of the drawn training set (default %(default)s)")
-    parser.add_argument("--images", type=int, default=Order.images, metavar="N",
+    parser.add_argument("--images-per-identity", type=int, default=Order.images, metavar="N",
                         help="and pictures of each (default %(default)s)")
+    parser.renamed("--images", to="--images-per-identity")
     parser.add_argument("--jobs", type=int, default=Order.jobs, metavar="N",
                         help="demo scale: runs trained at a time (default %(default)s)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
@@ -138,7 +139,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
-                  flags.identities, flags.images, flags.jobs)
+                  flags.identities, flags.images_per_identity, flags.jobs)
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
         names = chosen(flags.what)

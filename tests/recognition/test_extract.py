@@ -39,7 +39,7 @@ def expected(values, pixels):
 def test_grey_networks_get_grey_images_and_pixels_are_scaled_as_told(tmp_path, pictures, channels):
     folder, images = pictures
     model, values = network(tmp_path, "model", channels)
-    extract.main(["--model", model, "--images", str(folder), "--image-size", "24,24", "--pixels", "100,50", "--gpus",
+    extract.main(["--model", model, "--images", str(folder), "--size", "24,24", "--pixels", "100,50", "--gpus",
                   "cpu", "--out", str(tmp_path / "out")])
     pixels = images.transpose(0, 3, 1, 2).astype(float)
     if channels == 1:
@@ -48,7 +48,7 @@ def test_grey_networks_get_grey_images_and_pixels_are_scaled_as_told(tmp_path, p
     rounding = 0.3 if channels == 1 else 1e-3  # a grey value half-way between two may go either way
     np.testing.assert_allclose(found, expected(values, (pixels - 100) / 50), atol=rounding)
     with pytest.raises(InputError, match="belongs to another extraction"):
-        extract.main(["--model", model, "--images", str(folder), "--image-size", "24,24", "--gpus", "cpu", "--out",
+        extract.main(["--model", model, "--images", str(folder), "--size", "24,24", "--gpus", "cpu", "--out",
                       str(tmp_path / "out")])
 
 
@@ -61,7 +61,7 @@ def test_pixels_that_are_no_scaling_are_refused(tmp_path, text):
 def test_a_grey_and_a_colour_network_cannot_be_joined(tmp_path, pictures):
     models = "|".join(network(tmp_path, f"m{channels}", channels)[0] for channels in (1, 3))
     with pytest.raises(InputError, match="extract them one by one"):
-        extract.main(["--model", models, "--images", str(pictures[0]), "--image-size", "24,24", "--gpus", "cpu",
+        extract.main(["--model", models, "--images", str(pictures[0]), "--size", "24,24", "--gpus", "cpu",
                       "--out", str(tmp_path / "o")])
 
 
@@ -69,7 +69,7 @@ def test_a_published_grey_network_gives_its_authors_features(fixtures, tmp_path)
     """MobileFace V1 on its authors' 200 crops; within a person the two rows of their file may be swapped."""
     folder = fixtures / "mobileface_v1"
     extract.main(["--model", f"{folder / 'MobileFace_Identification_V1'},0", "--images",
-                  str(folder / "LFW-Aligned-100Pair"), "--image-size", "100,100", "--pixels", "127.5,127.5", "--gpus",
+                  str(folder / "LFW-Aligned-100Pair"), "--size", "100,100", "--pixels", "127.5,127.5", "--gpus",
                   "cpu", "--out", str(tmp_path / "out")])
     pairs = [array.reshape(100, 2, 256) / np.linalg.norm(array, axis=1).reshape(100, 2, 1)
              for array in (np.load(tmp_path / "out" / "embeddings.npy"),

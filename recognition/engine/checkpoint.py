@@ -138,6 +138,8 @@ class RunDirectory:
         try:
             path, digest = pointer.parent / stored.pop("arrays"), stored.pop("sha256")
             position = Position(**{**stored, "rules": Record(**stored["rules"])})
+            if not all(type(count) is int and count >= 0 for count in (position.step, position.epoch, position.batch)):
+                raise TypeError
         except (AttributeError, KeyError, TypeError):
             raise InputError(f"{pointer}: not a restart point; restore it from a copy, or start from a published "
                              "checkpoint with --pretrained in a new --run-dir") from None
@@ -149,7 +151,10 @@ class RunDirectory:
     def last_step(self) -> int:
         """The step of the restart point, 0 where there is none."""
         pointer = self.folder / LAST
-        return int(read_json(pointer)["step"]) if pointer.exists() else 0
+        stored = read_json(pointer) if pointer.exists() else {"step": 0}
+        if not isinstance(stored, dict) or type(stored.get("step")) is not int:
+            raise InputError(f"{pointer}: not a restart point; restore it from a copy")
+        return stored["step"]
 
     def save_published(self, checkpoint: Checkpoint, number: int) -> Path:
         """Write model-symbol.json and model-NNNN.params; returns the path of the parameters."""

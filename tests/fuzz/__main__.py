@@ -42,6 +42,7 @@ def work(name: str, seed: int, seconds: float, folder: Path) -> Dict[str, int]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for other, data in files.items():
+            (folder / other).parent.mkdir(exist_ok=True)
             (folder / other).write_bytes(mutate(data, drawn(source)) if other == reader.damaged else data)
         signal.alarm(SECONDS_A_FILE)
         try:

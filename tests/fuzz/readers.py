@@ -31,7 +31,9 @@ from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
 from arcface_mxnet.graph import params_file, symbol_json
 from arcface_mxnet.logs import parse
+from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory
 from arcface_mxnet.recognition.engine.launcher import read_hosts
+from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.arrays import load_array, load_arrays
 from arcface_mxnet.runtime.errors import InputError
 
@@ -220,6 +222,18 @@ def params_bytes() -> bytes:
         return path.read_bytes()
 
 
+@lru_cache(None)
+def run_files() -> Files:
+    """A run directory with settings and a restart point."""
+    import tempfile
+    with tempfile.TemporaryDirectory() as name:
+        run = RunDirectory(Path(name))
+        run.create(resolve("demo", "arcface", "demo", {}), {"commit": "x"})
+        run.save_last(Position(3, 1, 2), {"arg:fc1_weight": np.ones((2, 2), np.float32)})
+        root = Path(name)
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 SYMBOL = json.dumps({
     "nodes": [{"op": "null", "name": "data", "inputs": []}, {"op": "null", "name": "fc1_weight", "inputs": []},
               {"op": "null", "name": "fc1_bias", "inputs": []},
@@ -308,6 +322,9 @@ READERS: Dict[str, Reader] = {
     "result.json": Reader(result_files, "result.json", read_results_and_report),
     "hosts": text("a.txt", "10.0.0.1\nhost2 # second\n", lambda path: read_hosts(str(path))),
     "log": one("train.log", log_text, parse.load), "metrics.jsonl": one("metrics.jsonl", metrics_text, parse.load),
+    "settings.json": Reader(run_files, "settings.json", lambda folder: RunDirectory(folder).settings()),
+    "last.json": Reader(run_files, "last/last.json", lambda folder: (RunDirectory(folder).load_last(),
+                                                                     RunDirectory(folder).last_step())),
     "params": one("a.params", params_bytes, params_file.read_arrays),
     "symbol": text("a-symbol.json", SYMBOL, symbol_json.read_file),
 }

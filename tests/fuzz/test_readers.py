@@ -12,6 +12,7 @@ CHANGES = st.lists(st.builds(Change, st.sampled_from(KINDS), st.floats(0, 0.9999
 
 def laid_out(folder, files):
     for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
 
 

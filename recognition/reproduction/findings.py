@@ -64,11 +64,15 @@ class Verdict:
         one = self.statement
         if self.verdict == NOT_RUN:
             return f"| {one.says} | {one.where} | {one.statistic} | - | {NOT_RUN} |"
+        count = len(self.gaps)
+        if count == 1:
+            return (f"| {one.says} | {one.where} | {one.statistic} | {self.mean:+.2f} {one.unit}, 1 seed | "
+                    f"{self.verdict}, one seed has no interval |")
         shown = f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f}) {one.unit}"
         more = ""
         if self.verdict == UNDECIDED:
             more = f", {self.seeds_needed} seeds would decide" if self.seeds_needed else ", no number of seeds in sight"
-        return (f"| {one.says} | {one.where} | {one.statistic} | {shown}, {len(self.gaps)} seeds | "
+        return (f"| {one.says} | {one.where} | {one.statistic} | {shown}, {count} seeds | "
                 f"{self.verdict}{more} |")
 
 
@@ -216,16 +220,24 @@ def read_tables(folder: PathLike) -> Dict[str, Dict[str, Any]]:
     return {name: read_json(path) for name in names if (path := Path(folder) / f"{name}.json").exists()}
 
 
-def verdicts(folder: PathLike) -> List[Verdict]:
-    """Every statement judged by the tables in a results folder."""
-    tables = read_tables(folder)
+def verdicts(tables: Tables) -> List[Verdict]:
+    """Every statement judged by tables."""
     return [judge(statement, tables) for statement in STATEMENTS]
 
 
-def summary(found: Sequence[Verdict]) -> List[str]:
-    """The verdicts as lines of Markdown: a count, then a table."""
+def trained_steps(tables: Tables) -> str:
+    """How long the runs behind each table were trained, in a sentence; empty where no table says."""
+    recipes = {name: found.get("made_from", {}).get("recipe", {}) for name, found in tables.items()}
+    told = [f"{name} {recipe['steps']:,} ({recipe.get('warm', 0):,})" for name, recipe in recipes.items()
+            if "steps" in recipe]
+    return f"Steps of a run (of softmax before them): {', '.join(told)}." if told else ""
+
+
+def summary(found: Sequence[Verdict], tables: Tables) -> List[str]:
+    """The verdicts as lines of Markdown: a count, how long the runs are, then a table."""
     counts = [f"{sum(one.verdict == kind for one in found)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED, NOT_RUN)]
-    return [f"{len(found)} statements of the paper: {', '.join(counts)}. Each difference is positive where the "
-            f"statement is right; intervals are {CONFIDENCE:.0%}, over seeds, by Student's t.", "",
+    head = (f"{len(found)} statements of the paper: {', '.join(counts)}. Each difference is positive where the "
+            f"statement is right; intervals are {CONFIDENCE:.0%}, over seeds, by Student's t. {trained_steps(tables)}")
+    return [head.strip(), "",
             "| statement | where | decided by | difference | verdict |", "|---|---|---|---|---|",
             *[one.line for one in found]]

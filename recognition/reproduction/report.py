@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 from typing import Any, List, Mapping
 
-from arcface_mxnet.recognition.reproduction.findings import summary, verdicts
+from arcface_mxnet.recognition.reproduction.findings import read_tables, summary, verdicts
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.text import read_json
 
@@ -67,7 +67,9 @@ def write_page(results: PathLike, page: PathLike) -> Path:
     """Write the page of all results in a folder (tables first, in the paper's order); returns its path."""
     folder, target = Path(results), Path(page)
     places = sorted(folder.glob("*.json"), key=_order)
-    lines = [HEADING.format(folder=folder.name), "## The paper's statements", "", *summary(verdicts(folder)), ""]
+    tables = read_tables(folder)
+    lines = [HEADING.format(folder=folder.name), "## The paper's statements", "",
+             *summary(verdicts(tables), tables), ""]
     for place in places:
         lines += _section(folder, place)
     with atomic_open(target, "w") as stream:

@@ -43,7 +43,7 @@ STAND_IN = ("built-in faces at 32x32 ({identities} people x {images} images; pac
 
 INTRA_WEIGHT = ("; NS+Intra has the intra-loss at weight 64, the scale s, which gives the angles of the paper's Table "
                 "3; the paper names no weight")
-LEFT_OUT = "not run: the command was given --losses without it"
+LEFT_OUT = "not run"
 
 
 def table(name: str) -> Callable[[Make], Make]:

@@ -1,4 +1,5 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -6,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.images import decode_rgb
@@ -194,6 +195,18 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
     return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
 
 
+@contextlib.contextmanager
+def _ended_with(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """While entered, an error or a signal ends the pool's runs at once, as it would end one: they save and stop."""
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False)
+        raise
+
+
 def at_once(pairs: Sequence[Tuple[str, int]], data: Path, work: Path, recipe: AnyRecipe, jobs: int,
             what: str) -> Dict[Tuple[str, int], Run]:
     """Every (loss, seed) measured, `jobs` runs at a time, each in a process of its own; the starts they share first.
@@ -204,7 +217,7 @@ def at_once(pairs: Sequence[Tuple[str, int]], data: Path, work: Path, recipe: An
         return {(loss, seed): measured(loss, seed, data, work, recipe)
                 for loss, seed in progress(pairs, len(pairs), what, "runs")}
     data_hash(data)  # a set that is not there is said once
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool, _ended_with(pool):
         if isinstance(recipe, Recipe) and recipe.warm:
             seeds = list(dict.fromkeys(seed for _, seed in pairs))
             list(pool.map(partial(softmax_start, data=data, work=work, recipe=recipe), seeds))

@@ -17,7 +17,7 @@ from arcface_mxnet.engines.sampling import Rule, places_of, rows_of, split
 from arcface_mxnet.engines.torch.group import Group
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.engines.torch.sgd import MomentumSGD
-from arcface_mxnet.engines.torch.step import DataParallel, all_finite, array
+from arcface_mxnet.engines.torch.step import DataParallel, Pending, all_finite, array
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.runtime.errors import InputError
 
@@ -264,7 +264,7 @@ class ClassParallel:
         correct = (targets[rows] >= top[rows]).sum()
         entropies = torch.clamp(log_sum - targets, max=self._highest_loss)[rows]
         losses = entropies.reshape(self.replicas, -1).mean(1)
-        return Outcome([correct], list(losses), self.batch_size)
+        return Outcome([Pending(correct)], [Pending(loss) for loss in losses], self.batch_size)
 
     def _sum(self, tensors: List[Tensor]) -> Tensor:
         """The sum over the shards of all processes."""

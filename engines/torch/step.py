@@ -49,6 +49,28 @@ class Feed:
         return found
 
 
+class Pending:
+    """A number of one element; float() waits for it alone.
+
+    On a GPU it is copied to the host behind the step that makes it: reading the tensor itself would wait for the step
+    after it as well, since a copy takes its turn among what is queued.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._ready: Any = None
+        if value.device.type == "cuda":
+            self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._value.copy_(value, non_blocking=True)
+            self._ready = torch.cuda.Event()
+            self._ready.record()
+
+    def __float__(self) -> float:
+        if self._ready is not None:
+            self._ready.synchronize()
+        return float(self._value)
+
+
 class Replica:
     """What one share of the batch has of its own: BatchNorm statistics and fed states."""
 
@@ -160,9 +182,9 @@ class DataParallel:
             replica.statistics.blend()
             named = dict(zip(self.program.roles, outputs))
             if "probability" in named:
-                correct.append((named["probability"].argmax(1) == batch[LABEL][rows]).sum())
+                correct.append(Pending((named["probability"].argmax(1) == batch[LABEL][rows]).sum()))
             if "loss" in named:
-                losses.append(named["loss"].mean())
+                losses.append(Pending(named["loss"].mean()))
         self._carry_states(found)
         return Outcome(correct, losses, self.batch_size)
 

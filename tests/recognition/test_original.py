@@ -48,6 +48,5 @@ def test_five_steps_are_the_originals_to_the_bit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_twenty_steps_are_the_originals_to_the_bit(case):
-    check(ours(20, case), 20)
+def test_twenty_steps_are_the_originals_to_the_bit():
+    check(ours(20, *CASES), 20)

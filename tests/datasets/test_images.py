@@ -64,6 +64,11 @@ def test_what_a_camera_appends_changes_nothing(extra):
     assert read_header(data).whole and np.array_equal(decode_bgr(data), opencv(data))
 
 
+def test_a_last_chunk_longer_than_the_file_is_not_whole():
+    data = encoded(".png")
+    assert read_header(data).whole and not read_header(data[:-12] + b"\0\1\0\0" + data[-8:]).whole
+
+
 def test_a_thumbnail_inside_does_not_count_as_the_end():
     data, small = encoded(), encoded(shape=(8, 8))
     inside = data[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + data[2:]

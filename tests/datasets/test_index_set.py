@@ -3,6 +3,7 @@ import shutil
 
 from arcface_mxnet.datasets import prepare
 from arcface_mxnet.datasets.index_set import make_index
+from arcface_mxnet.datasets.recordio import frame, pack_image
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.runtime.errors import InputError
@@ -113,3 +114,13 @@ def test_a_set_of_another_base_name_is_named(tmp_path):
     (folder / "val.idx").unlink()
     assert prepare.main(["index", str(folder / "val.rec")]) == 0
     assert len(images(folder / "val.rec")) == 6
+
+
+def test_records_without_ids_are_counted_and_a_header_at_the_end_is_key_0(tmp_path):
+    """Images 1 and 2, the range of their identity, and the header that points at it; every id is 0."""
+    records = [pack_image(0, 0, picture(0)), pack_image(0, 0, picture(1)), pack_image([1, 3], 0, b""),
+               pack_image([3, 4], 0, b"")]
+    (tmp_path / "train.rec").write_bytes(b"".join(frame(one) for one in records))
+    assert make_index(tmp_path) == (4, True)
+    assert [line.split("\t")[0] for line in (tmp_path / "train.idx").read_text().splitlines()] == ["1", "2", "3", "0"]
+    assert [label for label, _ in images(tmp_path)] == [0, 0] and (tmp_path / "property").read_text() == "1,112,112\n"

@@ -75,14 +75,19 @@ def decide(rule: int, record: Record, accuracies: Sequence[float]) -> Decision:
 SETTINGS, LOG, METRICS, LAST = "settings.json", "train.log", "metrics.jsonl", "last/last.json"
 
 
+WindowStep = Tuple[float, int, Optional[float]]
+"""Images right, images, and loss of a step whose line is not printed yet."""
+
+
 @dataclass(frozen=True)
 class Position:
-    """How far a run is: updates done, and where the next batch stands."""
+    """How far a run is: updates done, where the next batch stands, and the steps not printed yet."""
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
     rules: Record = Record()
+    window: Tuple[WindowStep, ...] = ()
 
 
 class RunDirectory:
@@ -137,10 +142,12 @@ class RunDirectory:
         stored = read_json(pointer)
         try:
             path, digest = pointer.parent / stored.pop("arrays"), stored.pop("sha256")
-            position = Position(**{**stored, "rules": Record(**stored["rules"])})
+            position = Position(**{**stored, "rules": Record(**stored["rules"]),
+                                   "window": tuple((float(right), int(images), loss if loss is None else float(loss))
+                                                   for right, images, loss in stored.get("window", ()))})
             if not all(type(count) is int and count >= 0 for count in (position.step, position.epoch, position.batch)):
                 raise TypeError
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(f"{pointer}: not a restart point; restore it from a copy, or start from a published "
                              "checkpoint with --pretrained in a new --run-dir") from None
         if not path.is_file() or sha256(path) != digest:

@@ -6,14 +6,14 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from arcface_mxnet.datasets.iterator import Batches
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.engines.base import ALONE, Outcome, Step, Workers
 from arcface_mxnet.logs import format as line
 from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
-from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, decide
+from arcface_mxnet.recognition.engine.checkpoint import Position, RunDirectory, WindowStep, decide
 from arcface_mxnet.recognition.engine.model import Model
 from arcface_mxnet.recognition.engine.validation import NotFinite, Validated, Validation, embedding_checkpoint
 from arcface_mxnet.recognition.settings import Settings
@@ -39,11 +39,17 @@ class Figures(NamedTuple):
 
 
 class Window:
-    """Collects outcomes without waiting for them, one step behind the device, until `close` reads them."""
+    """Collects outcomes without waiting for them, one step behind the device, until `close` reads them.
 
-    def __init__(self) -> None:
+    `steps`: what a restart point kept of a window that had begun (`steps` of the window it was), so that a resumed run
+    prints what an undisturbed one prints.
+    """
+
+    def __init__(self, steps: Sequence[WindowStep] = ()) -> None:
         self._outcomes: List[Outcome] = []
         self._begin()
+        self._outcomes += [Outcome((correct,), () if loss is None else (loss,), images)
+                           for correct, images, loss in steps]
 
     def _begin(self) -> None:
         self._outcomes.clear()
@@ -60,14 +66,18 @@ class Window:
                 float(array)
         self._outcomes.append(outcome)
 
+    @property
+    def steps(self) -> Tuple[WindowStep, ...]:
+        """The steps added since the last close: images right, images, mean loss over the replicas (None: none)."""
+        return tuple((sum(map(float, outcome.correct)), outcome.images,
+                      sum(map(float, outcome.losses)) / len(outcome.losses) if outcome.losses else None)
+                     for outcome in self._outcomes)
+
     def close(self) -> Figures:
         """The figures of all steps added since the last close; starts the next window."""
-        images = sum(outcome.images for outcome in self._outcomes)
-        correct = sum(float(array) for outcome in self._outcomes for array in outcome.correct)
-        losses = []
-        for outcome in self._outcomes:
-            if outcome.losses:
-                losses.append(sum(float(value) for value in outcome.losses) / len(outcome.losses))
+        steps = self.steps
+        images, correct = sum(step[1] for step in steps), sum(step[0] for step in steps)
+        losses = [loss for _, _, loss in steps if loss is not None]
         seconds = max(time.monotonic() - self._started, 1e-9)
         busy = None if self._paused else (time.process_time() - self._computed) / seconds
         self._begin()
@@ -174,7 +184,7 @@ class Trainer:
         self._watch_speed = on_processors  # until it has been spoken of once
         self.signal: Optional[int] = None
         self.metrics = MetricsWriter(run.folder / "metrics.jsonl", position.step)
-        self.window = Window()
+        self.window = Window(position.window)
         self.validated: List[Validated] = []
         self._good_step = position.step  # the last step at which everything was seen to be finite
 
@@ -302,7 +312,8 @@ class Trainer:
 
     def _save_last(self) -> None:
         self._check_finite()
-        self.run.save_last(self.position, {**self.training_step.restart_arrays(), **self.batches.restart_arrays()})
+        self.run.save_last(dataclasses.replace(self.position, window=self.window.steps),
+                           {**self.training_step.restart_arrays(), **self.batches.restart_arrays()})
         self.log(line.saved_last(self.position.step))
 
     def _saved_step(self) -> int:

@@ -1,6 +1,7 @@
 """recognition/train.py as a user runs it, in processes of its own: whole runs, kills, restarts, signals."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def parameters(folder):
     """Every array of the restart point of a run, by name."""
     pointer = json.loads((folder / "last" / "last.json").read_text())
     return read_arrays(folder / "last" / pointer["arrays"])
+
+
+def training_lines(folder):
+    """What was printed of the training windows and at the ends of epochs, without speeds and times."""
+    rows = (folder / "train.log").read_text().splitlines()
+    return [re.sub(r"Speed: [\d.]+ samples/sec", "", row) for row in rows if "] Batch [" in row or "] Train-" in row]
 
 
 def assert_same_bits(left, right):
@@ -97,7 +104,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(whole, tiny_faces, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_first_and_the_run_goes_on_inside_the_epoch(whole, tiny_faces, tmp_path, number):
     folder = tmp_path / "stopped"
     process = start([*FLAGS, "--data-dir", tiny_faces, "--run-dir", folder, "--max-steps", 12, "--verbose", 4,
@@ -114,6 +121,7 @@ def test_a_signal_saves_first_and_the_run_goes_on_inside_the_epoch(whole, tiny_f
     assert f"{number.name}" in log.read_text()
     run(["--resume", "--run-dir", folder, "--gpus", "cpu"])
     assert_same_bits(folder, whole[0])
+    assert training_lines(folder) == training_lines(whole[0])  # to the digit
 
 
 @pytest.mark.slow

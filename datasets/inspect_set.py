@@ -4,8 +4,7 @@ Layout, identities, images, images of an identity, sizes, formats, colours the r
 which published edition it is. With --out DIR also report.json, images_per_identity.png and contact_sheet.jpg.
 """
 import argparse
-import base64
-import html
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ from arcface_mxnet.datasets.image_sources import open_source
 from arcface_mxnet.datasets.images import NoImage, decode_bgr, encode_jpeg, mime, suffix
 from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path, sha256, write_json
 from arcface_mxnet.runtime.text import read_json
@@ -266,29 +266,8 @@ def write_histogram(path: Path, counts: np.ndarray) -> None:
 # A page a person looks at to decide about doubtful images and identities, and the decisions read back from it.
 #
 # The page holds its images itself and needs no server. "Save decisions" gives a file, which `clean --decisions` reads:
-# {"keep": [image keys], "drop": [image keys], "same": [[class, class]], "different": [[class, class]]}.
-
-
-_HEAD = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Review: %(title)s</title><style>
-body{font:16px/1.4 system-ui,sans-serif;margin:1rem auto;max-width:72rem;padding:0 1rem;color:#222;background:#fff}
-section{border-top:1px solid #ccc;padding:.8rem 0}h2{font-size:1rem;margin:.2rem 0 .6rem}
-figure{display:inline-block;margin:0 .6rem .6rem 0;width:112px;vertical-align:top;font-size:.8rem}
-img{width:112px;height:112px;display:block;background:#eee}label{display:block;cursor:pointer;padding:.15rem 0}
-.row{margin:.3rem 0}button{font:inherit;padding:.5rem 1rem;position:sticky;top:.5rem}
-</style></head><body><h1>Review: %(title)s</h1><p>%(intro)s</p>
-<p><button id="save">Save decisions</button> (then: <code>clean ... --decisions decisions.json</code>)</p>
-"""
-_TAIL = """<script>
-document.getElementById("save").onclick=function(){
- var d={keep:[],drop:[],same:[],different:[]};
- document.querySelectorAll("input[data-key]").forEach(function(i){(i.checked?d.drop:d.keep).push(+i.dataset.key)});
- document.querySelectorAll("input[data-pair]:checked").forEach(function(i){
-  d[i.value].push(i.dataset.pair.split(",").map(Number))});
- var a=document.createElement("a");a.download="decisions.json";
- a.href=URL.createObjectURL(new Blob([JSON.stringify(d,null,1)],{type:"application/json"}));a.click();};
-</script></body></html>
-"""
+# {"keep": [image keys], "drop": [image keys], "same": [[class, class]], "different": [[class, class]],
+# "undecided": [[class, class]]}. For a pair nobody decided on `clean` does what it would do without a review.
 
 
 @dataclass(frozen=True)
@@ -323,52 +302,41 @@ class Decisions:
 
 def write_page(path: PathLike, title: str, intro: str, questions: Sequence[Question],
                read: Callable[[int], bytes]) -> None:
-    """Write the page; `read(key)` gives an image's encoded bytes. Texts are escaped, the file appears when whole."""
-    with atomic_open(path, "w") as stream:
-        stream.write(_HEAD % {"title": html.escape(title), "intro": html.escape(intro)})
-        for question in questions:
-            stream.write(_section(question, read))
-        stream.write(_TAIL)
+    """Write the page; `read(key)` gives an image's encoded bytes. Texts are escaped, the file appears when whole.
+
+    Decisions stay in the browser under the page's own identity (its title and what it asks), so that a closed tab
+    loses none and another page takes none over.
+    """
+    asked = repr([title, [(one.title, [doubt.key for doubt in one.doubts], one.pair) for one in questions]])
+    pages.write(path, "review.html", title=f"Review: {title}", intro=intro,
+                questions=(_shown(question, read) for question in questions),
+                identity=hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest())
 
 
-def _picture(key: int, read: Callable[[int], bytes], below: str) -> str:
+def _shown(question: Question, read: Callable[[int], bytes]) -> Dict[str, Any]:
+    """What the template shows of a question; pictures are read when it is their turn."""
+    return {"title": question.title, "joined": question.joined, "pair": ",".join(map(str, question.pair)),
+            "doubts": [{"key": doubt.key, "text": doubt.text, "drop": doubt.drop,
+                        "picture": _picture(doubt.key, read, doubt.text)} for doubt in question.doubts],
+            "typical": [(text, [_picture(key, read, text) for key in keys]) for text, keys in question.typical]}
+
+
+def _picture(key: int, read: Callable[[int], bytes], about: str) -> Dict[str, Any]:
     data = read(key)
     try:
-        picture = f'<img alt="image {key}" src="data:{mime(data)};base64,{base64.b64encode(data).decode("ascii")}">'
+        return {"key": key, "url": pages.data_url(data, mime(data)), "alt": f"image {key}: {about}"}
     except NoImage as error:
-        picture = f"<p>image {key} {html.escape(str(error))}</p>"
-    return f"<figure>{picture}{below}</figure>"
-
-
-def _section(question: Question, read: Callable[[int], bytes]) -> str:
-    parts = [f"<section><h2>{html.escape(question.title)}</h2><div class=row>"]
-    for doubt in question.doubts:
-        ticked = " checked" if doubt.drop else ""
-        parts.append(_picture(doubt.key, read, f'<label><input type=checkbox data-key="{doubt.key}"{ticked}> drop'
-                                               f"</label>{html.escape(doubt.text)}"))
-    parts.append("</div>")
-    for text, keys in question.typical:
-        parts.append(f"<div class=row>{html.escape(text)}<br>")
-        parts += [_picture(key, read, f"image {key}") for key in keys]
-        parts.append("</div>")
-    if question.pair:
-        value = ",".join(str(label) for label in question.pair)
-        for name, text, chosen in (("same", "one person: join them", question.joined),
-                                   ("different", "two people: leave them apart", not question.joined)):
-            parts.append(f'<label><input type=radio name="pair{value}" data-pair="{value}" value={name}'
-                         f"{' checked' if chosen else ''}> {text}</label>")
-    parts.append("</section>\n")
-    return "".join(parts)
+        return {"key": key, "url": "", "alt": f"image {key} {error}"}
 
 
 def read_decisions(path: PathLike) -> Decisions:
     """Read what the page saved (or a file of the same form); raises InputError naming the file and what is wrong."""
     given = read_json(path)
-    if not isinstance(given, dict) or set(given) - {"keep", "drop", "same", "different"}:
+    if not isinstance(given, dict) or set(given) - {"keep", "drop", "same", "different", "undecided"}:
         raise InputError(f"{path}: not the decisions of a review page; save them with the button on the page")
     keep, drop = _keys(path, given, "keep"), _keys(path, given, "drop")
-    same, different = _pairs(path, given, "same"), _pairs(path, given, "different")
-    for kind, both in (("image", keep & drop), ("pair", same & different)):
+    same, different, open_ = (_pairs(path, given, name) for name in ("same", "different", "undecided"))
+    for kind, both in (("image", keep & drop), ("pair", same & different | (same | different) & open_)):
         if both:
             raise InputError(f"{path}: {kind} {json.dumps(min(both))} is decided both ways; delete one of the two")
     return Decisions(keep, drop, same, different)

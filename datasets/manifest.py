@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.ages import AGES_FILE
+from arcface_mxnet.datasets.catalog import TEST_SETS
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.recordio import FRAME_HEADER, IMAGE_HEADER, MAGIC
 from arcface_mxnet.datasets.records import CRC_FILE, RecordSet
@@ -56,6 +57,22 @@ def describe_pack(path: PathLike, source: str, alignment: str = "as given") -> s
     pack = read_pack(place)
     facts = {"pairs": len(pack), "same": int(pack.same.sum()), "source": source, "alignment": alignment}
     return _write(place.parent, {place.name: _entry(place)}, f"pack {pack.name}", facts)
+
+
+def published_pack(path: PathLike, pairs: int) -> bool:
+    """Whether a pack is the published set of its name, as far as hash, manifest and number of pairs tell.
+
+    A pack that a manifest beside it describes was made here, of other pictures; a known hash decides where there is
+    one, else the number of pairs.
+    """
+    place = Path(path)
+    published = TEST_SETS.get(place.stem)
+    if published is None or published.pairs != pairs:
+        return False
+    if (place.parent / MANIFEST).exists() and f"pack {place.stem}" in read(place.parent).get("parts", {}):
+        return False
+    known = published.known_hashes.get(place.name, "")
+    return not known.startswith("sha256:") or known == f"sha256:{sha256(place)}"
 
 
 def check(folder: PathLike, names: Optional[Sequence[str]] = None, thorough: bool = False) -> Optional[str]:

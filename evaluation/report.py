@@ -1,8 +1,6 @@
 """A model's results as one self-contained HTML page and as Markdown: our figures, the paper's, their origin."""
-import base64
 import sys
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -18,12 +16,13 @@ from arcface_mxnet.evaluation.results import (
     About,
     Entry,
     Row,
-    amount,
+    columns,
     markdown,
     markdown_code,
     markdown_table,
     read_results,
 )
+from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
@@ -33,6 +32,7 @@ import numpy as np
 
 HASH_DIGITS = 12
 LONGEST_LIST = 12
+_NUMBERS = ("ours", "95 % interval", "paper", "difference")
 _DEEPEST = 16
 _HIGHEST = 1e15  # of a figure in a table
 
@@ -75,7 +75,10 @@ def read_sections(folders: Sequence[str]) -> List[Section]:
 
 def _row(given: Mapping[str, Any]) -> Row:
     row = Row(**given)
-    numbers = [value for value in (row.ours, row.paper) if value is not None]
+    between = () if row.interval is None else row.interval
+    numbers = [value for value in (row.ours, row.paper, *between) if value is not None]
+    if len(between) not in (0, 2) or None in between:
+        raise TypeError
     if not all(isinstance(text, str) for text in (row.what, row.source, row.unit)) or not all(
             isinstance(value, (int, float)) and abs(value) < _HIGHEST for value in numbers):
         raise TypeError
@@ -118,21 +121,23 @@ def _picture(folder: Path, name: str) -> Path:
 
 def html_report(title: str, sections: Sequence[Section]) -> str:
     """The page: all rows beside the paper's with protocol and hashes, then each benchmark's curves and details."""
-    body = ["<nav>" + "".join(f"<a href=\"#{_anchor(section)}\">{escape(section.title)}</a>" for section in sections)
-            + "</nav>"]
-    header = ["figure", "ours", "paper", "difference", "source", "protocol", "data", "model"]
-    rows = [[escape(row.what), f"<strong>{escape(amount(row.ours, row.unit))}</strong>",
-             escape(amount(row.paper, row.unit)), _difference(row), escape(row.source or "-"),
-             escape(section.about["protocol"]), _short(section.about["data"]),
-             _short(section.about["model"])]
+    rows = [{"figure": row.what, **row.cells(), "protocol": section.about["protocol"],
+             "data": _short(section.about["data"]), "model": _short(section.about["model"])}
             for section in sections for row in section.rows]
-    body.append(table(header, rows, numbers=(1, 2, 3)))
-    for section in sections:
-        body += [f"<h2 id=\"{_anchor(section)}\">{escape(section.title)}</h2>",
-                 f"<p>{escape(section.about['protocol'])}</p>", pictures(section.pictures),
-                 folded("All figures", pairs(flatten(section.figures))),
-                 folded("Where they come from", pairs(_provenance(section)))]
-    return page(title, body)
+    names = ["figure", *columns([row for section in sections for row in section.rows]), "protocol", "data", "model"]
+    return pages.render(
+        "report.html", title=title, rows=rows,
+        columns=[{"name": name, "number": name in _NUMBERS} for name in names],
+        sections=[{"title": section.title, "anchor": _anchor(section), "protocol": section.about["protocol"],
+                   "pictures": [_shown(section, path) for path in section.pictures],
+                   "figures": flatten(section.figures), "provenance": _provenance(section)} for section in sections])
+
+
+def _shown(section: Section, path: Path) -> Dict[str, str]:
+    """A picture inside the page; its text says what is drawn, with the figures of the table."""
+    figures = "; ".join(f"{row.what} {row.cells()['ours']}" for row in section.rows)
+    return {"url": pages.data_url(read_image(path), "image/png"),
+            "alt": f"{path.stem.replace('_', ' ')}{': ' if figures else ''}{figures}"}
 
 
 def markdown_report(title: str, sections: Sequence[Section]) -> str:
@@ -186,14 +191,10 @@ def _provenance(section: Section) -> List[Tuple[str, str]]:
     return known + [(name, _text(value)) for name, value in section.about.get("notes", {}).items()]
 
 
-def _short(hashes: Dict[str, str]) -> str:
-    """The first digits of up to three hashes, as HTML."""
-    shown = [code(digest[:HASH_DIGITS]) for digest in hashes.values() if digest]
-    return " ".join(shown[:3]) + (" ..." if len(shown) > 3 else "") if shown else "-"
-
-
-def _difference(row: Row) -> str:
-    return "-" if row.ours is None or row.paper is None else f"{row.ours - row.paper:+.2f}"
+def _short(hashes: Mapping[str, str]) -> List[str]:
+    """The first digits of up to three hashes."""
+    found = [digest[:HASH_DIGITS] for digest in hashes.values() if digest]
+    return found[:3] + (["..."] if len(found) > 3 else [])
 
 
 def _text(value: Any) -> str:
@@ -210,89 +211,21 @@ def _anchor(section: Section) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in section.title)
 
 
-# The look of a report: one HTML page that needs nothing beside itself, readable from a phone's width up.
-
-
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #0b6e4f; }
-@media (prefers-color-scheme: dark) { :root { --accent: #6fd3ae; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 70rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--accent); }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number { text-align: right; white-space: nowrap; } th.number { text-align: right; }
-thead th { white-space: nowrap; overflow-wrap: normal; }
-code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-radius: .2em; white-space: nowrap; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
-.pictures img { width: 100%; height: auto; background: #fff; border-radius: .4rem; }
-details { margin: .8rem 0; } summary { cursor: pointer; }
-nav a { margin-right: 1rem; display: inline-block; padding: .3rem 0; color: var(--accent); }
-@media (min-width: 40.01rem) { table.cards td:first-child { min-width: 12rem; } }
-@media (max-width: 40rem) {
-  table.cards thead { display: none; }
-  table.cards tr { display: block; border: 1px solid var(--line); border-radius: .4rem; margin-bottom: .8rem; }
-  table.cards td { display: flex; justify-content: space-between; gap: 1rem; border: 0; text-align: right; }
-  table.cards td::before { content: attr(data-label); font-weight: 600; text-align: left; white-space: nowrap; }
-  table.cards td.number { white-space: normal; }
-}
-"""
-
-
-def page(title: str, body: Sequence[str]) -> str:
-    """The whole document."""
-    return ("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-            + "\n".join(body) + "\n</body>\n</html>\n")
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table whose rows become cards on a narrow screen; columns in `numbers` are set to the right."""
-    def kind(column: int) -> str:
-        return " class=\"number\"" if column in numbers else ""
-
-    head = "".join(f"<th{kind(column)}>{escape(name)}</th>" for column, name in enumerate(header))
-    lines = ["<tr>" + "".join(f"<td{kind(column)} data-label=\"{escape(header[column])}\"><span>{cell}</span></td>"
-                              for column, cell in enumerate(row)) + "</tr>" for row in rows]
-    return f"<table class=\"cards\"><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def pairs(entries: Sequence[Tuple[str, str]]) -> str:
-    """Names and values, two columns at every width."""
-    return "<table>" + "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-                               for name, value in entries) + "</table>"
-
-
-def pictures(paths: Sequence[Path]) -> str:
-    """PNG files inside the page."""
-    images: List[str] = []
-    for path in paths:
-        data = base64.b64encode(read_image(path)).decode("ascii")
-        images.append(f"<img alt=\"{escape(path.stem)}\" src=\"data:image/png;base64,{data}\">")
-    return f"<div class=\"pictures\">{''.join(images)}</div>" if images else ""
-
-
-def folded(summary: str, content: str) -> str:
-    """Content behind a line that opens it."""
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def code(text: str) -> str:
-    """Short machine text."""
-    return f"<code>{escape(text)}</code>"
-
-
 # A pair result as an entry of result.json: the row beside the paper's, the ROC and the histogram of angles.
 
 
 ANGLE_STEP_DEGREES = 2
 
 
-def pair_entry(target: str, result: PairResult, about: About, extra: Dict[str, Any]) -> Entry:
-    """Figures, table row and curves of one target; `extra` joins the figures (bootstrap interval, McNemar)."""
-    value, source = PAIRS.get(target, (None, ""))
-    row = Row(f"{target} accuracy", 100 * result.accuracy, value, source)
+def pair_entry(target: str, result: PairResult, about: About, extra: Mapping[str, Any], published: bool) -> Entry:
+    """Figures, table row and curves of one target; `extra` joins the figures (bootstrap interval, McNemar).
+
+    The paper's figure stands beside ours only where the pairs are the `published` ones.
+    """
+    value, source = PAIRS.get(target, (None, "")) if published else (None, "")
+    low_high = extra.get("interval_95")
+    interval = None if low_high is None else [100 * float(bound) for bound in low_high]
+    row = Row(f"{target} accuracy", 100 * result.accuracy, value, source, interval=interval)
     return Entry({**result.figures(), **extra}, about, [row], roc_curves(result) + angle_curves(result))
 
 

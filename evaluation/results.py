@@ -22,18 +22,40 @@ from scipy.stats import binomtest
 
 RESULT_FILE = "result.json"
 TABLE_FILE = "result.md"
+ZOO = "model zoo"
+"""How a source begins that is a table of the model zoo, not of the paper."""
 _HASH_FILES_UP_TO = 64
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table beside the paper's: `ours` and `paper` in `unit` (None: not published)."""
+    """One line of a table beside the paper's: `ours` and `paper` in `unit` (None: not published, or on other data).
+
+    `interval`: (low, high) of ours where one was requested. `source` says whether `paper` is the paper's or the model
+    zoo's.
+    """
 
     what: str
     ours: Optional[float]
     paper: Optional[float] = None
     source: str = ""
     unit: str = "%"
+    interval: Optional[Sequence[float]] = None
+
+    def cells(self) -> Dict[str, str]:
+        """What a table says, by the names of its columns."""
+        difference = "-" if self.ours is None or self.paper is None else f"{self.ours - self.paper:+.2f}"
+        zoo = " (model zoo)" if self.paper is not None and self.source.startswith(ZOO) else ""
+        between = "-" if self.interval is None else f"{self.interval[0]:.2f} to {self.interval[1]:.2f}"
+        return {"ours": amount(self.ours, self.unit), "95 % interval": between,
+                "paper": amount(self.paper, self.unit) + zoo, "difference": difference, "source": self.source or "-"}
+
+
+def columns(rows: Sequence[Row]) -> List[str]:
+    """The columns these rows fill: no interval where none was requested, nothing of the paper's where nothing is."""
+    interval = ["95 % interval"] if any(row.interval is not None for row in rows) else []
+    paper = ["paper", "difference"] if any(row.paper is not None for row in rows) else []
+    return ["ours", *interval, *paper, *(["source"] if any(row.source for row in rows) else [])]
 
 
 @dataclass(frozen=True)
@@ -112,14 +134,12 @@ def read_results(path: PathLike) -> Dict[str, Any]:
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table: ours, the paper's, the difference and the source."""
-    lines = ["| | ours | paper | difference | source |", "|---|---|---|---|---|"]
+    """The rows as a Markdown table: ours, and what `columns` adds."""
+    names = columns(rows)
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
-        known = row.ours is not None and row.paper is not None
-        difference = f"{row.ours - row.paper:+.2f}" if known else "-"  # type: ignore[operator]
-        ours, paper = amount(row.ours, row.unit), amount(row.paper, row.unit)
-        cells = (markdown(text) for text in (row.what, ours, paper, difference, row.source))
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = row.cells()
+        lines.append(f"| {' | '.join(markdown(text) for text in (row.what, *(cells[name] for name in names)))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -143,7 +143,7 @@ def target_entry(options: argparse.Namespace, target: str, embedder: Optional[Em
     about = About("pairs", f"{options.folds} folds {order}, thresholds 0 to 3.99 step 0.01, flip {flip}",
                   source_hashes(options), file_hashes([path]),
                   {"genuine": int(result.same.sum()), **(embedder.about() if embedder else {})})
-    return result, pair_entry(target, result, about, extra)
+    return result, pair_entry(target, result, about, extra, manifest.published_pack(path, len(pack)))
 
 
 def build_parser() -> Parser:

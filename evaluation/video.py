@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+from arcface_mxnet.datasets.catalog import TEST_SETS
 from arcface_mxnet.evaluation.command import (
     add_flip_flag,
     add_model_flags,
@@ -191,7 +192,7 @@ def run(options: argparse.Namespace) -> None:
                   {"videos": len(pairs.videos)})
     sys.stdout.write(f"ytf ({options.variant}): accuracy {result.accuracy:.5f} +- {result.std:.5f}, "
                      f"AUC {result.auc:.5f}, {result.pairs} pairs\n")
-    entry = pair_entry("ytf", result, about, {"variant": options.variant})
+    entry = pair_entry("ytf", result, about, {"variant": options.variant}, result.pairs == TEST_SETS["ytf"].pairs)
     sys.stdout.write(f"{write_results(options.out, {'ytf': entry})}\n")
 
 

@@ -2,7 +2,6 @@
 
 Writes PNG and SVG. --live redraws a running run into one HTML page that refreshes itself, until the run stops.
 """
-import html
 import io
 import sys
 import time
@@ -15,6 +14,7 @@ from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, report
 from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import recipe
+from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
 from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path
@@ -328,15 +328,6 @@ def _folder(source: str) -> Path:
 EVERY_SECONDS = 30.0
 Source = Callable[[], Tuple[Curves, List[Curves]]]
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">{refresh}<title>{title}</title>
-<style>body{{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:84rem;padding:0 1rem;color:#222}}
-h1{{font-size:1.3rem;margin:0}}p{{color:#555;margin:.2rem 0 1rem}}svg{{width:100%;height:auto}}
-pre{{background:#f6f6f6;padding:.8rem;overflow:auto;font-size:12.5px;line-height:1.4}}</style></head>
-<body><h1>{title}</h1><p>{state}</p>{figure}<pre>{report}</pre></body></html>
-"""
-
-
 def page(ours: Curves, others: List[Curves], every: float) -> str:
     """The page as text; it asks the browser to load it again every `every` seconds, unless the run has stopped."""
     stopped = ours.run.facts.get("stopped")
@@ -348,10 +339,11 @@ def page(ours: Curves, others: List[Curves], every: float) -> str:
     with matplotlib.rc_context(STYLE):
         draw(ours, others).savefig(stream, format="svg", metadata={"Date": None})
     told = [report(compare(ours.run, published_run(name))) for name in _names(others)]
-    return PAGE.format(refresh="" if stopped else f'<meta http-equiv="refresh" content="{max(round(every), 1)}">',
-                       title=html.escape(ours.name), state=html.escape(state),
-                       figure=stream.getvalue()[stream.getvalue().index("<svg"):],
-                       report=html.escape("\n\n".join(told) or "no published run beside it"))
+    drawn = stream.getvalue()
+    return pages.render(
+        "live.html", title=ours.name, state=state, refresh=None if stopped else max(round(every), 1),
+        figure=pages.Markup(drawn[drawn.index("<svg"):]), alt=f"Curves of {ours.name}; {state}",
+        report="\n\n".join(told) or "no published run beside it")
 
 
 def follow(source: Source, path: Path, every: float = EVERY_SECONDS,

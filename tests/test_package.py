@@ -55,7 +55,7 @@ def test_a_wheel_holds_one_package_with_all_its_files(wheel):
         names = archive.namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"arcface_mxnet"}
     wanted = {f"arcface_mxnet/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS
-              for kind in ("*.py", "*.json", "*.csv") for path in (ROOT / folder).rglob(kind)}
+              for kind in ("*.py", "*.json", "*.csv", "*.html") for path in (ROOT / folder).rglob(kind)}
     assert wanted <= set(names) and "arcface_mxnet/py.typed" in names
 
 

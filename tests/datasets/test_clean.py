@@ -127,9 +127,9 @@ def test_review_and_back(planted):
     command = ["clean", str(folder / "set"), "--features", str(folder / "set.npy"), "--degrees", "50"]
     assert not main([*command, "--report", str(folder / "report")])
     page = Page((folder / "report" / "review.html").read_text())
-    assert page.keys == {6: True} and page.pairs == [("different", [1, 3])] and page.pictures == 8 + 1 + 4
+    assert page.keys == {6: True} and page.pairs == [("undecided", [1, 3])] and page.pictures == 8 + 1 + 4
     assert not (folder / "clean").exists()
-    decisions = {"keep": [], "drop": [6], "same": [[3, 1]], "different": []}
+    decisions = {"keep": [], "drop": [6], "same": [[3, 1]], "different": [], "undecided": [[0, 2]]}
     (folder / "decisions.json").write_text(json.dumps(decisions))
     assert not main([*command, "--decisions", str(folder / "decisions.json"), "--out", str(folder / "clean")])
     with RecordSet.open(folder / "clean") as cleaned:
@@ -171,7 +171,9 @@ def test_names_on_the_page_are_escaped(tmp_path):
     ("[]", "not the decisions"), ('{"other": []}', "not the decisions"), ('{"drop": ["1"]}', "'drop' should be"),
     ('{"drop": [true]}', "'drop' should be"), ('{"same": [[1]]}', "'same' should be"), ("{", "not valid JSON"),
     ('{"drop": [4], "keep": [4]}', "image 4 is decided both ways"),
-    ('{"same": [[1, 2]], "different": [[2, 1]]}', "decided both ways")])
+    ('{"same": [[1, 2]], "different": [[2, 1]]}', "decided both ways"),
+    ('{"same": [[1, 2]], "undecided": [[2, 1]]}', "decided both ways"),
+    ('{"undecided": [[1]]}', "'undecided' should be")])
 def test_bad_decisions_are_refused(tmp_path, text, said):
     (tmp_path / "d.json").write_text(text)
     with pytest.raises(InputError, match=f"d.json: .*{said}"):

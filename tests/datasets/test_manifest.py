@@ -130,3 +130,12 @@ def test_a_manifest_names_files_of_its_folder_alone(tmp_path, name):
     (tmp_path / "manifest.json").write_text(json.dumps({"files": {name: {"bytes": 1, "sha256": "00"}}, "parts": {}}))
     with pytest.raises(InputError, match="no manifest of a set"):
         manifest.check(tmp_path)
+
+
+def test_a_pack_is_the_published_one_by_name_number_and_no_manifest(tmp_path):
+    path = tmp_path / "lfw.bin"
+    write_pack(path, [b"picture"] * 4, [True, False])
+    assert manifest.published_pack(path, 6000) and not manifest.published_pack(path, 600)
+    assert not manifest.published_pack(tmp_path / "mine.bin", 6000)
+    manifest.describe_pack(path, "drawn faces")
+    assert not manifest.published_pack(path, 6000)

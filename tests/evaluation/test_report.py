@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 from arcface_mxnet.evaluation import report
+from arcface_mxnet.evaluation.pairs import evaluate_pairs
 from arcface_mxnet.evaluation.plots import Curve, draw_curves
 from arcface_mxnet.evaluation.results import About, Entry, Row, write_results
 from arcface_mxnet.runtime.errors import InputError
@@ -60,7 +61,7 @@ def test_the_page_holds_everything_and_loads_nothing(tmp_path, capsys):
                    MODEL_HASH[:12] + "|",
                    "tar.1e-6", "0.25", "0, 1, ... 29 (30 values)", "Table 4", DATA_HASH + "|"):
         assert wanted in text, wanted
-    anchors = {source[1:] for source in reader.sources if source.startswith("#")}
+    anchors = {source[1:] for source in reader.sources if source.startswith("#")} - {"content"}
     assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page)) and len(anchors) == 2
     markdown = (tmp_path / "out" / "report.md").read_text()
     assert "| LFW &lt;accuracy&gt; | 98.00 % | 99.83 % | -1.83 | Table 4 |" in markdown and DATA_HASH in markdown
@@ -142,10 +143,40 @@ def test_what_comes_from_data_is_shown_literally(tmp_path):
     spans = re.sub(r"`[^`\n]*`", "", plain.replace("\\`", ""))  # outside code spans
     assert "<" not in spans and not re.search(r"(?<!\\)[*\[\]]", spans) and "\n# head" not in plain
     table = [line for line in plain.split("\n") if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {6}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {4}
 
 
 def test_dollars_are_no_formulas(tmp_path):
     curve = Curve("roc", r"$\frac{", np.array([0.1, 1.0]), np.array([0.5, 1.0]), "$x", r"$\nothing$")
     draw_curves(tmp_path / "a.png", "$title$ $", [curve])
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_the_papers_columns_stand_only_where_there_is_something_in_them(tmp_path):
+    result = evaluate_pairs(np.random.RandomState(0).normal(size=(40, 4)), np.arange(20) % 2 == 0, 1.0, 2)
+    about = About("pairs", "2 folds", {}, {})
+    drawn = report.pair_entry("lfw", result, about, {"interval_95": (0.4, 0.6)}, published=False)
+    write_results(tmp_path / "drawn", {"lfw": drawn})
+    report.main(["--results", str(tmp_path / "drawn"), "--out", str(tmp_path / "out")])
+    page, table = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    for text in (page, table):
+        assert "99.83" not in text and "paper" not in text and "40.00 to 60.00" in text
+    zoo = report.pair_entry("cfp_fp", result, about, {}, published=True)
+    write_results(tmp_path / "zoo", {"cfp_fp": zoo})
+    report.main(["--results", str(tmp_path / "zoo"), "--out", str(tmp_path / "out")])
+    page, table = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    for text in (page, table):
+        assert "98.27 % (model zoo)" in text and "interval" not in text.replace("interval_95", "")
+
+
+def test_pictures_say_their_figures(tmp_path):
+    write(tmp_path / "a", what="LFW")
+    page = report.html_report("t", report.read_sections([str(tmp_path / "a")]))
+    assert 'alt="lfw roc: LFW 98.00 %; Intra 30.50 degrees"' in page
+
+
+@pytest.mark.parametrize("interval", [[1.0], [1.0, None], ["a", "b"], 5, [1.0, 10 ** 400]])
+def test_an_interval_of_another_form_is_one_line(tmp_path, interval):
+    folder = edited(tmp_path / "a", rows=[{"what": "x", "ours": 1.0, "interval": interval}])
+    with pytest.raises(InputError, match="lacks rows, pictures or what they come from"):
+        report.read_sections([str(folder)])

@@ -36,7 +36,7 @@ def test_results_hold_figures_provenance_and_curves(tmp_path):
 
 def test_the_table_stands_beside_the_papers_figure():
     table = results.markdown_table([results.Row("LFW", 98.0, 99.83, "Table 4"), results.Row("mine", None)])
-    assert table.splitlines()[2:] == ["| LFW | 98.00 % | 99.83 % | -1.83 | Table 4 |", "| mine | - | - | - |  |"]
+    assert table.splitlines()[2:] == ["| LFW | 98.00 % | 99.83 % | -1.83 | Table 4 |", "| mine | - | - | - | - |"]
 
 
 def test_hashes_are_the_files(tmp_path):

@@ -1,17 +1,41 @@
 """The two files a run writes while it goes: train.log for people and old parsers, metrics.jsonl for programs."""
+import importlib
 import json
 import math
+import operator
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Dict, Optional, Type
+from typing import IO, Any, Callable, Dict, Mapping, Optional, Sequence, Type
 
 from arcface_mxnet.logs.parse import Run
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, notice
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
 from arcface_mxnet.runtime.text import read_lines
 
 from tqdm import tqdm
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of foreign code says, on one line and no longer than a message may be."""
+    return " ".join(str(error).split())[:200]
+
+
+Callback = Callable[[Mapping[str, Any]], object]
+
+
+def callback_of(text: str) -> Callback:
+    """The function that "MODULE:NAME" names, NAME by its path inside the module; raises InputError where it is none."""
+    module, colon, name = text.partition(":")
+    if not (colon and module and name):
+        raise InputError(f"--callback {text}: expected MODULE:NAME, for example mlflow_hook:record")
+    try:
+        found = operator.attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--callback {text}: {one_line(error)}; name a function that Python can import") from None
+    if not callable(found):
+        raise InputError(f"--callback {text}: is no function; name one that takes a record of metrics.jsonl")
+    return found
 
 
 class LogWriter:
@@ -53,10 +77,12 @@ class MetricsWriter:
 
     Opening it for a run that has done `step` updates drops every record after that step (and a line torn by a kill), by
     an atomic rewrite, so that no step is ever in the file twice. A new run opens it with step 0. A number that is not
-    finite is written as null, since JSON has no other form for it.
+    finite is written as null, since JSON has no other form for it. Each of `callbacks` is called with every record
+    after it is written (a dictionary as in the file): for MLflow, Weights & Biases or a program of one's own.
     """
 
-    def __init__(self, path: PathLike, step: int = 0) -> None:
+    def __init__(self, path: PathLike, step: int = 0, callbacks: Sequence[Callback] = ()) -> None:
+        self.callbacks = list(callbacks)
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _keep_until(self.path, step)
@@ -78,6 +104,13 @@ class MetricsWriter:
         with naming(self.path):
             self._file.write(json.dumps({key: _finite(value) for key, value in record.items()}) + "\n")
             self._file.flush()
+        for callback in list(self.callbacks):
+            try:
+                callback({key: _finite(value) for key, value in record.items()})
+            except Exception as error:  # foreign code, often a network: it may end, the training may not
+                self.callbacks.remove(callback)
+                notice(f"--callback: failed at step {record['step']} ({type(error).__name__}: {one_line(error)}); it "
+                       "is not called again, the run goes on")
 
     def close(self) -> None:
         """Close the file."""

@@ -6,6 +6,7 @@ One command on one or several GPUs or on the CPU. Networks, losses, datasets and
 import sys
 from typing import Optional, Sequence
 
+from arcface_mxnet.logs.writer import callback_of
 from arcface_mxnet.recognition.engine.setup import make_trainer
 from arcface_mxnet.recognition.engine.trainer import Finished, Trainer
 from arcface_mxnet.recognition.listing import listing
@@ -38,6 +39,8 @@ def build_parser() -> Parser:
     add("--gpus", "--devices", dest="gpus", help="0,1,...; cpu; cpu:N for N shares of a batch on the CPU; on PyTorch "
         "cuda:N or mps too (default: every usable GPU, else the CPU)")
     add("--resume", action="store_true", default=None, help="continue the run in --run-dir from its last restart point")
+    add("--callback", action="append", metavar="MODULE:NAME", help="call this function with every record of "
+        "metrics.jsonl (MLflow, Weights & Biases, your own); may be given more than once, and is no setting of the run")
     for name, kind in sections().items():
         add_flags(parser, kind, "presets" if name == "names" else name)
     add("--margins", metavar="M1,M2,M3", type=listed(float), help="of the loss: cos(m1 theta + m2) - m3, m2 in radians")
@@ -62,7 +65,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if given.get("list"):
         sys.stdout.write(listing())
         return 0
+    callbacks = [callback_of(text) for text in given.pop("callback", [])]
     trainer = make_trainer(given)
+    trainer.metrics.callbacks += callbacks
     finished = trainer.train()
     sys.stdout.write(summary(trainer, finished) + "\n")
     return 128 + finished.signal if finished.signal else 0

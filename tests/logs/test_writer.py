@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List
 
-from arcface_mxnet.logs.writer import LogWriter, MetricsWriter
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.logs.writer import LogWriter, MetricsWriter, callback_of
+from arcface_mxnet.runtime.errors import InputError, Notice
 
 import pytest
 from tqdm import tqdm
@@ -84,3 +84,26 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"metrics\.jsonl: line 1"):
         MetricsWriter(path, step=1)
     assert path.read_text().startswith("hello")
+
+
+def test_a_callback_gets_what_the_file_gets_and_cannot_stop_a_run(tmp_path: Path) -> None:
+    seen: List[Any] = []
+
+    def broken(record: Any) -> None:
+        raise ConnectionError("no server\nhere")
+
+    with pytest.warns(Notice, match="failed at step 1 .ConnectionError: no server here.; it is not called again"):
+        with MetricsWriter(tmp_path / "m", callbacks=[broken, seen.append]) as metrics:
+            metrics.train(1, 0, 4, 2.0, 0.1, 0.5, float("nan"))
+            metrics.validation(2, 0, 8, "lfw", 0.9, 0.1, 3.0)
+            assert metrics.callbacks == [seen.append]
+    assert seen == records(tmp_path / "m") and len(seen) == 2 and seen[0]["loss"] is None
+
+
+@pytest.mark.parametrize("text, said", [
+    ("json", "expected MODULE:NAME"), (":dumps", "expected MODULE:NAME"), ("no_such_module:f", "No module named"),
+    ("json:no_such", "no attribute 'no_such'"), ("json:__name__", "is no function")])
+def test_what_is_no_callback_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"--callback {text}: .*{said}"):
+        callback_of(text)
+    assert callback_of("json:decoder.JSONDecoder") is json.JSONDecoder

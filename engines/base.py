@@ -288,17 +288,22 @@ def engine(name: str, trains: bool = False) -> Any:
     """The module of an engine, which has the functions of `Engine`.
 
     Raises InputError for an unknown name, for one that cannot train where `trains`, and, with the command that
-    installs it, for one whose library is not here.
+    installs it, for one whose library is not here or does not load.
     """
     known = [key for key, entry in ENGINES.items() if entry.trains or not trains]
     if name not in known:
         raise unknown("engine", name, known)
     entry = ENGINES[name]
+    others = [other for other in installed(trains) if other != name]
+    instead = f", or take --engine {others[0]}" if others else ""
     if importlib.util.find_spec(entry.package) is None:
-        there = installed(trains)
         raise InputError(f"--engine {name}: {entry.package} is not installed; install it with '{entry.install}'"
-                         + (f", or take --engine {there[0]}" if there else ""))
-    return importlib.import_module(entry.module)
+                         f"{instead}")
+    try:
+        return importlib.import_module(entry.module)
+    except (ImportError, OSError) as error:  # a library it links or a package it imports is missing
+        raise InputError(f"--engine {name}: {entry.package} is installed but does not load ({error}); "
+                         f"'{entry.install}' installs all it needs{instead}") from None
 
 
 def default_engine(trains: bool = False) -> str:

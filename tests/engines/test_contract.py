@@ -184,6 +184,15 @@ def test_an_engine_that_is_not_installed_is_named_with_the_command_that_brings_i
         default_engine()
 
 
+def test_an_engine_that_does_not_load_is_said_in_one_line(monkeypatch):
+    def fails(name):
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr("importlib.import_module", fails)
+    with pytest.raises(InputError, match="--engine torch: torch is installed but does not load .libcudart.so.13"):
+        engine("torch")
+
+
 def test_an_unknown_engine_is_named_with_the_known_ones():
     with pytest.raises(InputError, match="unknown engine 'tensorflow'"):
         engine("tensorflow")

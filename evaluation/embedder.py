@@ -37,12 +37,13 @@ def _loaded(models: str, trust: Trust) -> List[Model]:
 def _network(model: Model, where: Place, exact: bool, numerics: Numerics) -> Any:
     if isinstance(model, Checkpoint):
         return where.engine.network(model, where.devices, exact, numerics)
-    if where.engine.NAME != ONNX_ENGINE:
-        raise InputError(f"{model}: an ONNX file runs with --engine {ONNX_ENGINE}, not with {where.engine.NAME}")
+    if not hasattr(where.engine, "run_file"):
+        raise InputError(f"{model}: an ONNX file runs with --engine {ONNX_ENGINE} or openvino, not with "
+                         f"{where.engine.NAME}")
     if numerics != FLOAT32:
         raise InputError(f"{model}: an ONNX file runs as it is; leave out the flags of precision and speed")
-    from arcface_mxnet.engines.onnxruntime.onnx_file import OnnxFile  # ONNX Runtime loads only where it is used
-    return OnnxFile(model, where.devices)
+    from arcface_mxnet.engines.onnx_file import OnnxFile  # ONNX loads only where it is used
+    return OnnxFile(model, where)
 
 
 class Embedder:

@@ -16,6 +16,7 @@ from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.editing import Editing
 from arcface_mxnet.graph.fold import scale_inputs
 from arcface_mxnet.graph.nodes import Node, Shape, output_shapes
+from arcface_mxnet.graph.training import is_prelu
 
 import numpy
 
@@ -65,6 +66,8 @@ def _groups(editing: Editing, shapes: Dict[str, Shape]) -> List[List[Node]]:
 def _passes_factors(node: Node) -> bool:
     if node.op == "Activation":
         return node.attrs.get("act_type") == "relu"
+    if is_prelu(node):
+        return True
     return node.op == "elemwise_add" or (_depthwise(node) and node.flag("no_bias")
                                          and node.numbers("kernel", ()) == (1, 1))
 

@@ -113,11 +113,26 @@ def _from_torch(given: None, options: argparse.Namespace, say: Callable[[str], o
 
 
 def _int8(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
-    """Eight-bit integers for the CPU, calibrated on --images or the built-in faces."""
+    """Eight-bit integers for the CPU, calibrated on --images or the built-in faces: an ONNX file or a checkpoint."""
+    images = calibration_images(image_shape(given), options.images, options.count)
+    precision = f"int8, calibrated on {len(images)} images"
+    if options.engine != "mxnet":
+        _int8_onnx(given, images, precision, options, say)
+        return
     from arcface_mxnet.engines.mxnet.quantise import int8_form  # MXNet loads only where it is used
 
-    images = calibration_images(image_shape(given), options.images, options.count)
-    _save_reduced(int8_form(given, images), f"int8, calibrated on {len(images)} images", given, options, say)
+    _save_reduced(int8_form(given, images), precision, given, options, say)
+
+
+def _int8_onnx(given: Checkpoint, images: numpy.ndarray, precision: str, options: argparse.Namespace,
+               say: Callable[[str], object]) -> None:
+    from arcface_mxnet.engines.onnx_int8 import write_int8  # ONNX loads only where it is used
+
+    about = {**description(given), "opset": str(OPSET), "precision": precision}
+    cosine = write_int8(given, images, options.out, about, options.engine)
+    say(f"opset {OPSET}; lowest cosine to float32 on {options.engine} {cosine:.4f}; run it with --model {options.out} "
+        f"--engine {options.engine}")
+    _finish(Path(options.out), {**about, "lowest cosine to float32": f"{cosine:.4f}"}, options, say)
 
 
 def _bf16(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
@@ -180,6 +195,8 @@ def build_parser() -> Parser:
         if name == "int8":
             one.add_argument("--images", metavar="PATH", help=".bin, .rec or folder to calibrate on "
                                                               "(default: the built-in faces)")
+            one.add_argument("--engine", choices=("mxnet", "openvino", "onnxruntime"), default="mxnet",
+                             help="what runs it: mxnet a checkpoint, the others an ONNX file, fastest on openvino")
             one.add_argument("--count", type=int, default=128, help="calibrate on this many images (default 128)")
         one.add_argument("--license", metavar="ID", help="licence of the weights, for the card: an SPDX identifier")
         one.add_argument("--data-terms", metavar="TEXT", help="terms of the training data, for the card (default: "

@@ -1,4 +1,5 @@
 """The functions of an engine (engines.base.Engine) that embeds, in ONNX Runtime."""
+from pathlib import Path as FilePath
 from typing import Any, List, NamedTuple, Optional
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
@@ -75,6 +76,12 @@ def session(content: Any, place: Place, source: str) -> onnxruntime.InferenceSes
     if place.provider not in made.get_providers():
         raise InputError(f"{source}: {place.provider} could not be started, see the messages above; take --gpus cpu")
     return made
+
+
+def run_file(path: FilePath, devices: Place) -> Run:
+    """What runs an ONNX file; InputError naming it where it cannot be loaded."""
+    made = session(str(path), devices, str(path))
+    return lambda images: np.asarray(made.run(None, {made.get_inputs()[0].name: images})[0])
 
 
 def network(checkpoint: Checkpoint, devices: Place, exact: bool = False, numerics: Numerics = FLOAT32) -> OnnxNetwork:

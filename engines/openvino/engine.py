@@ -3,7 +3,8 @@
 OpenVINO runs PReLU as a part of the convolution before it, which MXNet's operators cannot express: MobileFaceNet embeds
 about 1.5 times as fast. Precision is stated: left to itself OpenVINO takes bfloat16 on processors that have it.
 """
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
 from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
@@ -52,13 +53,21 @@ def largest_batch(devices: str, exact: bool = False) -> Optional[int]:
 def network(checkpoint: Checkpoint, devices: str, exact: bool = False, numerics: Numerics = FLOAT32) -> OnnxNetwork:
     """A checkpoint that ends in its embedding, ready to embed; `exact` changes nothing here."""
     require_float32(NAME, numerics)
+    return OnnxNetwork(checkpoint, lambda content: _compiled(content, devices))
+
+
+def run_file(path: Path, devices: str) -> Run:
+    """What runs an ONNX file; InputError naming it where it cannot be loaded."""
+    try:
+        return _compiled(str(path), devices)
+    except Exception as error:  # OpenVINO raises kinds of its own, from C++
+        raise InputError(f"{path}: OpenVINO cannot load it ({' '.join(str(error).split())[:200]})") from None
+
+
+def _compiled(source: Union[bytes, str], devices: str) -> Run:
+    """A Run of the bytes or the path of an ONNX model."""
     core = openvino.Core()
-
-    def compiled(content: bytes) -> Run:
-        model = core.compile_model(core.read_model(content), devices, {
-            "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": available_cores()})
-        output = model.output(0)
-        return lambda images: np.array(model([images])[output])
-
-    return OnnxNetwork(checkpoint, compiled)
+    model = core.compile_model(core.read_model(source), devices, {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": available_cores()})
+    output = model.output(0)
+    return lambda images: np.array(model([images])[output])

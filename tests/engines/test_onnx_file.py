@@ -98,5 +98,5 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path, images):
     with pytest.raises(ValueError, match="one checkpoint"):
         model.update({}, {})
     if "mxnet" in installed():
-        with pytest.raises(InputError, match="an ONNX file runs with --engine onnxruntime, not with mxnet"):
+        with pytest.raises(InputError, match="an ONNX file runs with --engine onnxruntime or openvino, not with mxnet"):
             Embedder.load(str(folder / "model.onnx"), place("mxnet", "cpu"))

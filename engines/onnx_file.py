@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from arcface_mxnet.engines.onnxruntime.engine import devices, session
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.reading import file_status
 
@@ -24,16 +24,16 @@ class Wanted(NamedTuple):
 
 
 class OnnxFile:
-    """Embeddings from an ONNX file, by ONNX Runtime; its first output is the embedding.
+    """Embeddings from an ONNX file; its first output is the embedding.
 
-    `place`: of engines.onnxruntime.engine.devices; None chooses. A graph that does not scale its input itself is fed
-    (x - 127.5) / 127.5, the form in which InsightFace's and PyTorch's users store networks.
+    `where`: an engine that runs ONNX (its module has `run_file`) and its devices. A graph that does not scale its input
+    itself is fed (x - 127.5) / 127.5, the form in which InsightFace's and PyTorch's users store networks.
     """
 
-    def __init__(self, path: Path, place: Any = None) -> None:
+    def __init__(self, path: Path, where: Place) -> None:
         file_status(path, _REMEDY)
-        self._session = session(str(path), place or devices(), str(path))
-        self.path, self.wanted = path, _wanted(self._session.get_inputs(), path)
+        self._run, self._engine = where.engine.run_file(path, where.devices), where.engine.NAME
+        self.path, self.wanted = path, _wanted(path)
         self._scales_itself = scales_itself(path)
 
     def check(self, image: Tuple[int, ...]) -> None:
@@ -55,10 +55,10 @@ class OnnxFile:
             if self.wanted.batch:  # the file takes batches of one size alone
                 batch = np.concatenate([batch, np.zeros((size - short, *batch.shape[1:]), np.float32)])
             try:
-                found = np.asarray(self._session.run(None, {self.wanted.name: batch})[0], dtype=np.float32)
-            except Exception as error:  # ONNX Runtime raises kinds of its own, from C++
+                found = np.asarray(self._run(batch), dtype=np.float32)
+            except Exception as error:  # runtimes raise kinds of their own, from C++
                 reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{self.path}: ONNX Runtime fails on it ({reason})") from None
+                raise InputError(f"{self.path}: {self._engine} fails on it ({reason})") from None
             if not found.ndim or len(found) != len(batch):
                 raise InputError(f"{self.path}: its first output is {found.shape} for {len(batch)} images; {_REMEDY}")
             rows.append(found.reshape(len(batch), -1)[:short])
@@ -69,12 +69,20 @@ class OnnxFile:
         raise ValueError(f"{self.path}: an ONNX file takes no other parameters")
 
 
-def _wanted(inputs: Any, path: Path) -> Wanted:
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-        found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+def _wanted(path: Path) -> Wanted:
+    graph = onnx.load(str(path), load_external_data=False).graph
+    constants = {value.name for value in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in constants]
+    sides = [[side.dim_value or None for side in one.type.tensor_type.shape.dim] for one in inputs]
+    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or len(sides[0]) != 4:
+        found = ", ".join(f"{one.name} {_kind(one)} {shape}" for one, shape in zip(inputs, sides))
         raise InputError(f"{path}: takes {found or 'nothing'}, not images in float (n, c, h, w); {_REMEDY}")
-    batch, *image = (side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape)
+    batch, *image = sides[0]
     return Wanted(inputs[0].name, batch, tuple(image))
+
+
+def _kind(value: Any) -> str:
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
 def scales_itself(path: Path) -> bool:

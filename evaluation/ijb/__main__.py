@@ -114,7 +114,8 @@ def _verify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode])
                    "published_lists": lists.as_published}
         rows = []
         for far, rate in result.tar.items():
-            paper, source = published_ijb_tar(options.target, name, far) or (None, "")
+            known = published_ijb_tar(options.target, name, far) if lists.as_published else None
+            paper, source = known or (None, "")
             rows.append(Row(f"{lists.title} 1:1 {name}: TAR at FAR {far:g}", 100 * rate,
                             None if paper is None else 100 * paper, source))
         entries[f"{options.target}_{name}"] = Entry(figures, _about(options, name, [path], lists), rows,
@@ -139,7 +140,7 @@ def _identify(options: argparse.Namespace, images: Images, modes: Dict[str, Mode
             entries[f"{options.target}_{name}_{definition}"] = Entry(
                 {**_identify_figures(result), "published_lists": lists.as_published},
                 _about(options, f"{name}, {definition} galleries", [*galleries, probe_list], lists),
-                _identify_rows(label, RANK_1[options.target], result))
+                _identify_rows(label, RANK_1[options.target] if lists.as_published else None, result))
             ranks = ", ".join(f"rank-{k} {100 * rate:.2f}" for k, rate in result.rank.items())
             tpir = ", ".join(f"TPIR {100 * rate:.2f} at FPIR {fpir:g}" for fpir, rate in result.tpir.items())
             sys.stdout.write(f"{label}: {ranks}, {tpir}\n")
@@ -153,9 +154,10 @@ def _identify_figures(result: IdentifyResult) -> Dict[str, object]:
             "probes": result.probes, "gallery": list(result.gallery)}
 
 
-def _identify_rows(label: str, rank_1: float, result: IdentifyResult) -> List[Row]:
-    rows = [Row(f"{label}: rank-{k}", 100 * rate, 100 * rank_1 if k == 1 else None,
-                "v4 Table 8, MS1MV2 R100" if k == 1 else "") for k, rate in result.rank.items()]
+def _identify_rows(label: str, rank_1: Optional[float], result: IdentifyResult) -> List[Row]:
+    """Rows beside the paper's rank-1, which is None where the lists are others."""
+    rows = [Row(f"{label}: rank-{k}", 100 * rate, 100 * rank_1 if k == 1 and rank_1 is not None else None,
+                "v4 Table 8, MS1MV2 R100" if k == 1 and rank_1 is not None else "") for k, rate in result.rank.items()]
     return rows + [Row(f"{label}: TPIR at FPIR {fpir:g}", 100 * rate) for fpir, rate in result.tpir.items()]
 
 

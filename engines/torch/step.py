@@ -61,7 +61,7 @@ class Pending:
         self._ready: Any = None
         if value.device.type == "cuda":
             self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
-            self._value.copy_(value, non_blocking=True)
+            self._value.copy_(value.detach().reshape(()), non_blocking=True)
             self._ready = torch.cuda.Event()
             self._ready.record()
 

@@ -235,7 +235,7 @@ OPERATORS: Dict[str, Operator] = {
     "Pooling": Operator(_DATA, {
         "kernel": Attribute(_WINDOW, ()), "pool_type": Attribute(choice("max", "avg", "sum", "lp"), "max"),
         "global_pool": _NO, "cudnn_off": _NO,
-        "pooling_convention": Attribute(choice("valid", "full", "same"), "valid"), "stride": Attribute(_WINDOW, ()),
+        "pooling_convention": Attribute(choice("valid", "full"), "valid"), "stride": Attribute(_WINDOW, ()),
         "pad": Attribute(_PADDING, ()), "p_value": Attribute(whole(1, 100, none=True)),
         "count_include_pad": Attribute(Kind(lambda text: None if text == "None" else _read_flag(text),
                                             "True, False or None")),
@@ -290,7 +290,7 @@ OPERATORS: Dict[str, Operator] = {
     "stack": Operator(_DATA, {"axis": Attribute(_AXIS, 0)}, variadic=True),
     "sum": _REDUCTION,
     "take": Operator(("a", "indices"), {"axis": Attribute(_AXIS, 0),
-                                        "mode": Attribute(choice("clip", "wrap", "raise"), "clip")}),
+                                        "mode": Attribute(choice("clip", "wrap"), "clip")}),
     "topk": Operator(_DATA, {
         "axis": Attribute(_ONE_AXIS, -1), "k": Attribute(whole(0), 1),
         "ret_typ": Attribute(choice("indices", "value", "mask", "both"), "indices"), "is_ascend": _NO,

@@ -109,10 +109,18 @@ def _same(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
     return Result([shape], [shape] * len(inputs))
 
 
-def _followed(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
-    """The output has the first input's shape; the others are free."""
-    every = output_counts(node.op, node.attrs)[0]
-    return Result([inputs[0], *[None] * (every - 1)])
+def _dropped(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
+    data = inputs[0]
+    if data is not None and any(axis >= len(data) for axis in values["axes"]):
+        raise ValueError(f"axes {values['axes']} of an input of shape {data}")
+    return Result([data, None])
+
+
+def _sorted(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
+    data = inputs[0]
+    if data is not None and values["axis"] is not None:
+        _axis(values["axis"], len(data))
+    return Result([data if values["axis"] is not None or data is None else (math.prod(data),), None])
 
 
 def _ranged(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
@@ -183,6 +191,8 @@ def _pooling(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Resu
         return Result([None])
     if values["layout"] not in (None, "NCW", "NCHW", "NCDHW"):
         raise ValueError(f"layout {values['layout']} is not supported")
+    if len(data) < 3:
+        raise ValueError(f"an input of shape {data} has no sides to pool over")
     if values["global_pool"]:
         sides = [1] * (len(data) - 2)
     elif len(data) != len(kernel) + 2:
@@ -195,8 +205,6 @@ def _pooling(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Resu
 
 
 def _pooled(convention: str, side: int, window: int, stride: int, pad: int) -> int:
-    if convention == "same":
-        return -(-side // stride)
     left = side + 2 * pad - window
     if left < 0:
         raise ValueError(f"a window of {window} is larger than a side of {side} padded by {pad}")
@@ -241,17 +249,21 @@ def _split(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result
     if data[axis] % count:
         raise ValueError(f"axis {axis} of shape {data} cannot be split into {count}")
     size = data[axis] // count
-    squeezed = values["squeeze_axis"] and size == 1
-    return Result([(*data[:axis], *(() if squeezed else (size,)), *data[axis + 1:])] * count)
+    if values["squeeze_axis"] and size != 1:
+        raise ValueError(f"parts of length {size} cannot be squeezed")
+    return Result([(*data[:axis], *(() if values["squeeze_axis"] else (size,)), *data[axis + 1:])] * count)
 
 
 def _softmax_output(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
     data, label = inputs
     if data is None:
         return Result([None])
-    if label is None:
-        label = (data[0], *data[2:]) if values["multi_output"] else data[:1]
-    return Result([data], [data, label])
+    wanted = (data[0], *data[2:]) if values["multi_output"] else data[:1]
+    if values["preserve_shape"]:
+        wanted = data[:-1]
+    if label not in (None, wanted, data):
+        raise ValueError(f"labels of shape {label} for logits of shape {data}")
+    return Result([data], [data, label or wanted])
 
 
 def _concat(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
@@ -283,6 +295,8 @@ def _reduced(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Resu
     if isinstance(axes, int):
         axes = (axes,)
     gone = {_axis(axis, len(data)) for axis in axes} if axes else set(range(len(data)))
+    if axes and len(gone) < len(axes):
+        raise ValueError(f"axis {axes} names one twice")
     if values.get("exclude") and axes:
         gone = set(range(len(data))) - gone
     if values["keepdims"]:
@@ -349,7 +363,7 @@ def _gathered(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Res
     data, indices = inputs
     if data is None or indices is None:
         return Result([None])
-    if indices[0] > len(data):
+    if len(indices) < 2 or indices[0] > len(data):
         raise ValueError(f"indices of shape {indices} for an array of shape {data}")
     return Result([indices[1:] + data[indices[0]:]])
 
@@ -362,15 +376,24 @@ def _picked(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Resul
     output = _reduced({**values, "exclude": False}, inputs, node).outputs[0]
     if output is None:
         return Result([None])
-    index = inputs[1]
-    if index is None and inputs[0] is not None and len(inputs[0]) > 1 and values["axis"] is not None:
-        axis = _axis(values["axis"], len(inputs[0]))
-        index = (*inputs[0][:axis], *inputs[0][axis + 1:])
-    return Result([output], [inputs[0], index])
+    data, index = inputs
+    if data is None or values["axis"] is None:
+        return Result([output])
+    axis = _axis(values["axis"], len(data))
+    without, kept = (*data[:axis], *data[axis + 1:]) or (1,), (*data[:axis], 1, *data[axis + 1:])
+    if index not in (None, without, kept):
+        raise ValueError(f"indices of shape {index} for an array of shape {data}")
+    return Result([output], [data, index or without])
 
 
 def _scattered(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
-    return Result([values["shape"]])
+    shape, (data, indices) = values["shape"], inputs
+    if indices is not None and (len(indices) < 2 or indices[0] > len(shape)):
+        raise ValueError(f"indices of shape {indices} for a result of shape {shape}")
+    needed = None if indices is None else (*indices[1:], *shape[indices[0]:])
+    if data not in (None, needed) and needed is not None:
+        raise ValueError(f"values of shape {data}, indices of shape {indices} and a result of shape {shape}")
+    return Result([shape], [needed, indices])
 
 
 def _sliced(values: Mapping[str, Any], inputs: List[Known], node: Node) -> Result:
@@ -432,7 +455,7 @@ def _held(node: Node) -> ShapeInference:
 
 
 _RULES: Dict[str, Rule] = {
-    "BatchNorm": _norm, "Concat": _concat, "Convolution": _convolution, "Dropout": _followed, "Flatten": _flatten,
+    "BatchNorm": _norm, "Concat": _concat, "Convolution": _convolution, "Dropout": _dropped, "Flatten": _flatten,
     "FullyConnected": _dense, "L2Normalization": _lengths, "LeakyReLU": _leaky, "Pooling": _pooling,
     "Reshape": _reshape, "SliceChannel": _split, "SoftmaxOutput": _softmax_output, "_contrib_arange_like": _numbered,
     "_contrib_quantize_v2": _ranged, "_contrib_quantized_act": _ranged,
@@ -442,7 +465,7 @@ _RULES: Dict[str, Rule] = {
     "_sg_mkldnn_conv": _fused, "_sg_mkldnn_fully_connected": _fused, "argmax": _reduced, "argmin": _reduced,
     "batch_dot": _product, "broadcast_like": _broadcast_like, "broadcast_to": _broadcast_to, "dot": _product,
     "expand_dims": _expanded, "gather_nd": _gathered, "max": _reduced, "mean": _reduced, "one_hot": _one_hot,
-    "pick": _picked, "scatter_nd": _scattered, "slice_axis": _sliced, "sort": _followed, "stack": _stack,
+    "pick": _picked, "scatter_nd": _scattered, "slice_axis": _sliced, "sort": _sorted, "stack": _stack,
     "sum": _reduced, "take": _taken, "topk": _topk, "where": _chosen,
 }
 _RULES.update({op: _broadcast for op in OPERATORS if op.startswith("broadcast_") and op not in _RULES})

@@ -314,7 +314,7 @@ class _Reader:
             raise self.fail(where, f"it takes node {number}, which does not stand before it")
         source = self.nodes[number]
         known = source.is_variable or source.op in OPERATORS
-        count = output_counts(source.op, source.attrs)[0] if known else _OUTPUTS_OF_OTHERS
+        count = output_counts(source.op, source.attrs)[1] if known else _OUTPUTS_OF_OTHERS
         if which >= count:
             raise self.fail(where, f"it takes output {which} of {source.name[:80]}, which has {count}")
         return (source, which)

@@ -92,7 +92,7 @@ class Network:
                 batch = images[start + position * batch_size:start + (position + 1) * batch_size]
                 if len(batch):
                     running.append(executor.start(batch))
-            rows.extend(output.asnumpy().reshape(len(output), -1) for output in running)
+            rows.extend(_read(output).reshape(len(output), -1) for output in running)
         return np.concatenate(rows)
 
     def _bound(self, shape: Tuple[int, ...]) -> List[Executor]:
@@ -102,6 +102,15 @@ class Network:
             self._executors, self._shape = [
                 Executor(form, context, self._exact) for context in self._where], shape
         return self._executors
+
+
+def _read(output: "mx.nd.NDArray") -> np.ndarray:
+    """The values of an output; an index that the graph computes out of range shows only here."""
+    try:
+        return output.asnumpy()
+    except (mx.base.MXNetError, IndexError) as error:
+        raise InputError(f"MXNet failed in this network ({first_line(error)}); use another copy of the checkpoint"
+                         ) from None
 
 
 class Bound:

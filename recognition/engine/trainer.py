@@ -20,6 +20,8 @@ from arcface_mxnet.recognition.settings import Settings
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.progress import bar
 
+import numpy as np
+
 # What happened since the last printed line: accuracy, loss and speed of a few steps, read as late as possible.
 
 
@@ -104,6 +106,22 @@ def slowness(figures: Figures, steps: int) -> Optional[str]:
     return (f"{steps} steps took {figures.seconds:.0f} s, of which this process computed "
             f"{figures.busy * figures.seconds:.0f} s: other work has the processors, or the disk is waited for; beside "
             "other work OMP_NUM_THREADS=1 helps most, then a smaller --per-batch-size")
+
+
+COLLAPSED = 0.02  # squared distance of unit embeddings: a cosine of 0.99
+
+
+def collapse(distances: Sequence[np.ndarray]) -> Optional[str]:
+    """What to say where the embeddings of all packs point one way; None where they do not.
+
+    distances: squared distances (P,) of each pack's pairs. A margin on few identities, from random values and at a high
+    rate, finds this solution: its loss stays near s (1 - cos m) + ln C and its accuracy near 0.5.
+    """
+    if not distances or max(float(np.median(one)) for one in distances) >= COLLAPSED:
+        return None
+    cosine = 1 - max(float(np.median(one)) for one in distances) / 2
+    return (f"the embeddings point one way (median cosine of the pairs {cosine:.3f}): the loss has collapsed and will "
+            "not recover; train --loss softmax first and start from it with --pretrained, or lower --lr or --scale")
 
 
 # The learning rate as a function of the step, so that a resumed run misses no drop (docs/original.md, section 4.3).
@@ -261,6 +279,9 @@ class Trainer:
         self.validated = []
         for validated in self.validation.run(checkpoint):
             self._report(validated)
+        told = collapse([validated.result.distances for validated in self.validated])
+        if told:
+            self.log(line.note(told))
         accuracies = [validated.result.accuracy for validated in self.validated]
         decision = decide(self.settings.checkpoint.ckpt, self.position.rules, accuracies)
         self.position = dataclasses.replace(self.position, rules=decision.record)

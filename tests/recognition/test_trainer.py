@@ -1,10 +1,11 @@
 """What must reach the loop and its log: switches of the command line, the facts of the set, a gradient gone wrong."""
 from arcface_mxnet.engines.base import Outcome
 from arcface_mxnet.recognition.engine import setup
-from arcface_mxnet.recognition.engine.trainer import Trainer
+from arcface_mxnet.recognition.engine.trainer import Trainer, collapse
 from arcface_mxnet.recognition.presets import NETWORKS
 from arcface_mxnet.runtime.errors import InputError
 
+import numpy as np
 import pytest
 
 
@@ -69,3 +70,11 @@ def test_the_log_says_what_the_set_holds(tiny_faces, tmp_path):
     said = (tmp_path / "run" / "train.log").read_text().splitlines()
     at = said.index(f"loading: {tiny_faces}/train.rec False")
     assert said[at + 1:at + 5] == ["header0 label [97. 109.]", "id2range 12", "96", "rand_mirror True"]
+
+
+def test_embeddings_that_point_one_way_are_spoken_of():
+    chance = np.random.default_rng(0)
+    one_way, apart = chance.uniform(0, 0.01, 50), np.where(np.arange(50) % 2, 0.005, 1.5)
+    assert collapse([]) is None and collapse([one_way, apart]) is None  # impostors of the second pack are far apart
+    told = collapse([one_way, one_way])
+    assert "point one way (median cosine of the pairs 0.99" in told and "--pretrained" in told

@@ -2,9 +2,10 @@
 
 `peers_worker.py KIND NETWORK FILE BATCH THREADS`; for each line on stdin it runs forward passes for about half a
 second, after one that is not counted (its turn begins with other people's data in the caches), and prints the median
-seconds of a pass and the mean processor seconds. KIND: mxnet, mxnet-bf16, mxnet-int8 (need the product), torch,
-torch-last, torch-frozen, torch-compile, torch-compile-last, onnx; and whole training steps under ArcFace with 10,000
-identities: train-mxnet, train-torch, train-torch-last (FILE is not read).
+seconds of a pass and the mean processor seconds. KIND: mxnet, mxnet-bf16, mxnet-int8, openvino, openvino-int8 (need
+the product), torch, torch-last, torch-frozen, torch-compile, torch-compile-last, onnx, onnx-int8, ov, ov-int8; and
+whole training steps under ArcFace with 10,000 identities: train-mxnet, train-torch, with -last, -compile, -compile-last
+(FILE is not read).
 """
 import argparse
 import statistics
@@ -44,11 +45,31 @@ def _turn(run: Callable[[], object]) -> Tuple[float, float]:
 
 
 def _mxnet(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
+    from arcface_mxnet.engines.base import place
     from arcface_mxnet.evaluation.embedder import Embedder
     from arcface_mxnet.graph.checkpoint import load
 
-    embedder = Embedder(load(path + kind[len("mxnet"):], 0), batch_size=len(images))
+    embedder = Embedder(load(path + kind[len("mxnet"):], 0), place("mxnet", "cpu"), batch_size=len(images))
     return lambda: embedder.embed(images)
+
+
+def _openvino(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
+    from arcface_mxnet.engines.base import place
+    from arcface_mxnet.evaluation.embedder import Embedder
+
+    model = f"{path}-int8.onnx" if kind.endswith("-int8") else f"{path},0"
+    embedder = Embedder.load(model, place("openvino", "cpu"), batch_size=len(images))
+    return lambda: embedder.embed(images)
+
+
+def _ov(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
+    import openvino
+
+    core = openvino.Core()
+    file = f"{path}-nncf.xml" if kind.endswith("-int8") else f"{path}.onnx"
+    model = core.compile_model(core.read_model(file), "CPU", {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads})
+    return lambda: numpy.array(model([images])[0])
 
 
 def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], numpy.ndarray]:
@@ -56,7 +77,8 @@ def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: in
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(f"{path}.onnx", options, providers=["CPUExecutionProvider"])
+    file = f"{path}-ort.onnx" if kind.endswith("-int8") else f"{path}.onnx"
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"data": images})[0]
 
 
@@ -70,7 +92,7 @@ def _training(kind: str, network: str, path: str, images: numpy.ndarray, threads
     from torch_networks import training_step
 
     torch.set_num_threads(threads)
-    return training_step(network, torch.from_numpy(images), CLASSES, kind.endswith("-last"))
+    return training_step(network, torch.from_numpy(images), CLASSES, kind.endswith("-last"), "-compile" in kind)
 
 
 def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
@@ -98,7 +120,7 @@ def _torch(kind: str, network: str, path: str, images: numpy.ndarray, threads: i
     return run
 
 
-_KINDS = {"mxnet": _mxnet, "onnx": _onnx, "torch": _torch, "train": _training}
+_KINDS = {"mxnet": _mxnet, "openvino": _openvino, "ov": _ov, "onnx": _onnx, "torch": _torch, "train": _training}
 
 
 if __name__ == "__main__":

@@ -130,12 +130,15 @@ def network(name: str) -> nn.Module:
     return MobileFaceNet() if name == "y1" else ResNet(STAGES[name])
 
 
-def training_step(name: str, images: torch.Tensor, classes: int, channels_last: bool) -> Callable[[], None]:
-    """A step of eager PyTorch: ArcFace (s 64, m 0.5) over `classes` identities, SGD with momentum and decay."""
+def training_step(name: str, images: torch.Tensor, classes: int, channels_last: bool,
+                  compiled: bool = False) -> Callable[[], None]:
+    """A step of PyTorch, its network compiled or not: ArcFace (s 64, m 0.5) over `classes` identities, SGD."""
     net = network(name).train()
     inputs = (images / 255 - 0.5) / 0.5
     if channels_last:
         net, inputs = net.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
+    if compiled:
+        net = torch.compile(net)  # type: ignore[assignment]  # a function of the same signature
     label = torch.randint(0, classes, (len(images),), generator=torch.Generator().manual_seed(0))
     centres = nn.Parameter(torch.randn(classes, net(inputs).shape[1]) * 0.01)
     optimizer = torch.optim.SGD([*net.parameters(), centres], lr=0.01, momentum=0.9, weight_decay=5e-4)

@@ -9,6 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from arcface_mxnet.datasets.pairs import decode
 from arcface_mxnet.datasets.synthetic import people
+from arcface_mxnet.engines.bfloat16 import warn_if_slower
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.command import add_trust_flags, trust_of
 from arcface_mxnet.evaluation.sources import open_source
@@ -137,9 +138,12 @@ def _int8_onnx(given: Checkpoint, images: numpy.ndarray, precision: str, options
 
 def _bf16(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
     """bfloat16 for CPUs that have it (AVX-512 BF16)."""
-    from arcface_mxnet.engines.mxnet.quantise import bf16_form  # MXNet loads only where it is used
+    from arcface_mxnet.engines.mxnet.quantise import bf16_form, bf16_gain  # MXNet loads only where it is used
 
-    _save_reduced(bf16_form(given), "bfloat16", given, options, say)
+    made = bf16_form(given, (1, *image_shape(given)))
+    times = bf16_gain(given, made, (1, *image_shape(given)))
+    warn_if_slower(times, "the network")
+    _save_reduced(made, f"bfloat16, {times:.2f} times the speed of float32 where it was written", given, options, say)
 
 
 def _save_reduced(made: Checkpoint, precision: str, given: Checkpoint, options: argparse.Namespace,

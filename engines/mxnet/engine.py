@@ -5,6 +5,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Centres, Numerics, require_float32
 from arcface_mxnet.engines.base import Program as Stored
+from arcface_mxnet.engines.bfloat16 import warn_if_slower
 from arcface_mxnet.engines.mxnet.class_centres import HeadSizes, ShardedCentres
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
 from arcface_mxnet.engines.mxnet.executor import CPU_BATCH, Network
@@ -15,6 +16,7 @@ from arcface_mxnet.engines.mxnet.mx import contexts, mx
 from arcface_mxnet.engines.mxnet.parameter_server import ServerCentres
 from arcface_mxnet.engines.mxnet.partial_fc import SampledCentres
 from arcface_mxnet.engines.mxnet.program import executed
+from arcface_mxnet.engines.mxnet.quantise import convolution_gain
 from arcface_mxnet.engines.mxnet.sharded_softmax import ClassParallel
 from arcface_mxnet.engines.mxnet.workers import ALONE, Workers, join
 from arcface_mxnet.graph.checkpoint import Checkpoint
@@ -84,6 +86,7 @@ def check(numerics: Numerics, devices: Contexts) -> None:
         raise InputError("--fp16: MXNet 1.9.1 has no half-precision convolution on the CPU; leave it out or use a GPU")
     if numerics.bf16:
         require_bfloat16(devices)
+        warn_if_slower(convolution_gain(), "a convolution")
 
 
 def cautions(program: Stored, devices: Contexts) -> List[str]:

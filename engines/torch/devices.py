@@ -1,9 +1,11 @@
 """Where PyTorch computes, and in which numbers: the flag --gpus and `Numerics` read into devices and switches."""
 import os
 from dataclasses import dataclass
-from typing import Optional
+from functools import lru_cache
+from typing import Callable, Optional
 
 from arcface_mxnet.engines.base import Numerics
+from arcface_mxnet.engines.bfloat16 import gain
 from arcface_mxnet.runtime.errors import InputError
 
 import torch
@@ -81,6 +83,20 @@ def set_numerics(numerics: Numerics, device: torch.device) -> None:
 def low_type(numerics: Numerics) -> Optional[torch.dtype]:
     """The reduced precision of the network, None for none."""
     return torch.bfloat16 if numerics.bf16 else torch.float16 if numerics.fp16 else None
+
+
+@lru_cache(maxsize=None)
+def convolution_gain() -> float:
+    """How many times as fast as in float32 a convolution (3x3, 64 channels of 28x28) is in bfloat16 on the CPU."""
+    images = torch.randn(8, 64, 28, 28).to(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3)
+
+    def runs(kind: torch.dtype) -> Callable[[], object]:
+        given = images.to(kind), weight.to(kind)
+        return lambda: torch.nn.functional.conv2d(*given, padding=1)
+
+    with torch.inference_mode():
+        return gain(runs(torch.float32), runs(torch.bfloat16))
 
 
 def by_pixel(numerics: Numerics, device: torch.device) -> bool:

@@ -3,9 +3,10 @@ import os
 from typing import List, Mapping, Optional, Tuple, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Arrays, Centres, Numerics, Program, Shapes
+from arcface_mxnet.engines.bfloat16 import warn_if_slower
 from arcface_mxnet.engines.initial import family_law, initial_values
 from arcface_mxnet.engines.torch.class_parallel import ClassParallel
-from arcface_mxnet.engines.torch.devices import Where, described, where
+from arcface_mxnet.engines.torch.devices import Where, convolution_gain, described, where
 from arcface_mxnet.engines.torch.group import Group, join
 from arcface_mxnet.engines.torch.network import TorchNetwork
 from arcface_mxnet.engines.torch.step import DataParallel
@@ -69,6 +70,8 @@ def check(numerics: Numerics, devices: Where) -> None:
         raise InputError("--mirror: MXNet's; lower --per-batch-size, or take --bf16 or --engine mxnet")
     if numerics.bf16 and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("--bf16: this GPU has no bfloat16; take --fp16")
+    if numerics.bf16 and devices.device.type == "cpu":
+        warn_if_slower(convolution_gain(), "a convolution")
 
 
 def cautions(program: Program, devices: Where) -> List[str]:

@@ -74,10 +74,11 @@ def intra_inter(values, settings, fixed):
     labels, x, w = labels_of(values), values["embedding"], values["fc7_weight"]
     roles = {"loss": margin_entropy(values, settings)}
     if settings.options.intra:
-        roles["objective:intra"] = np.mean([angle(x[i], w[y]) for i, y in enumerate(labels)]) / math.pi
+        angles = [angle(x[i], w[y]) for i, y in enumerate(labels)]
+        roles["objective:intra"] = settings.options.intra * np.mean(angles) / math.pi
     if settings.options.inter:
         total = sum(angle(w[y], w[j]) for y in labels for j in range(len(w)) if j != y)
-        roles["objective:inter"] = -total / (math.pi * len(labels) * (len(w) - 1))
+        roles["objective:inter"] = -settings.options.inter * total / (math.pi * len(labels) * (len(w) - 1))
     return roles
 
 

@@ -20,11 +20,10 @@ from arcface_mxnet.datasets.pairs import PairPack, read_pack
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path, sha256, write_json
+from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
 from arcface_mxnet.runtime.text import read_json
 
 import cv2
-import matplotlib
 import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py inspect data/faces_emore --out emore_report\n"
@@ -244,9 +243,9 @@ def write_contact_sheet(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> Non
 
 def write_histogram(path: Path, counts: np.ndarray) -> None:
     """Images per identity (int (identities,)) as a PNG, both axes logarithmic where the counts spread."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # after the choice of a backend that needs no screen
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    from arcface_mxnet.runtime import pictures  # Matplotlib loads only where something is drawn
+
+    figure, (axes,) = pictures.canvas(size=(7, 4))
     spread = counts.max() > 20 * max(1, counts.min())
     bins = np.unique(np.geomspace(counts.min(), counts.max() + 1, 40).astype(int)) if spread else \
         np.arange(counts.min(), counts.max() + 2) - 0.5
@@ -258,9 +257,7 @@ def write_histogram(path: Path, counts: np.ndarray) -> None:
     axes.set_ylabel("identities")
     axes.set_title(f"{counts.size:,} identities, {counts.sum():,} images, median {np.median(counts):g}")
     figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    pyplot.close(figure)
+    pictures.save(figure, path.with_suffix(""), ("png",))
 
 
 # A page a person looks at to decide about doubtful images and identities, and the decisions read back from it.

@@ -1,12 +1,12 @@
 """Curves to pictures: the one place of evaluation that draws."""
 from dataclasses import dataclass, replace
-from typing import Sequence
+from pathlib import Path
+from typing import Any, Sequence
 
-from arcface_mxnet.runtime.files import PathLike, atomic_path
+from arcface_mxnet.runtime import pictures
+from arcface_mxnet.runtime.files import PathLike
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 _SMALLEST_LOG_X = 1e-9
 
@@ -37,9 +37,14 @@ def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
     """Draw curves of one figure (their axis labels are the first one's) into a PNG, atomically; needs no display."""
     curves = [replace(curve, label=literal(curve.label), x_label=literal(curve.x_label), y_label=literal(curve.y_label))
               for curve in curves]
-    figure = Figure(figsize=(6.4, 4.4), dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, (axes,) = pictures.canvas(size=(6.4, 4.4))
+    with pictures.style():
+        _draw(axes, title, curves)
+    figure.tight_layout()
+    pictures.save(figure, Path(path).with_suffix(""), ("png",))
+
+
+def _draw(axes: Any, title: str, curves: Sequence[Curve]) -> None:
     for curve in curves:
         x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
         if curve.kind == "bars":
@@ -52,8 +57,4 @@ def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
     if first.log_x:
         axes.set_xscale("log")
     axes.set(title=literal(title), xlabel=first.x_label, ylabel=first.y_label)
-    axes.grid(True, alpha=0.3)
     axes.legend(fontsize=8, loc="upper right" if first.kind == "bars" else "lower right")
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")

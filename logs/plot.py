@@ -14,16 +14,14 @@ from arcface_mxnet.logs.catalogue import names, published_run
 from arcface_mxnet.logs.compare import closest, compare, report
 from arcface_mxnet.logs.parse import Run, add_run_flag, load
 from arcface_mxnet.logs.recipe import recipe
-from arcface_mxnet.runtime import pages
+from arcface_mxnet.runtime import pages, pictures
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, notice, run_command
-from arcface_mxnet.runtime.files import PathLike, atomic_open, atomic_path
+from arcface_mxnet.runtime.files import atomic_open
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -38,10 +36,6 @@ POINTS = 400  # a curve has no more; the eye sees no difference and the SVG stay
 SMOOTHING_WINDOWS = 25  # at most so many training windows are averaged, and at most a thirtieth of a course
 FEW = 40  # validations that are still marked one by one
 HORIZON = 4.0  # the axis reaches this many times as far as the run, up to the end of the published one
-STYLE = {"font.size": 9.0, "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.titlelocation": "left",
-         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
-         "grid.linewidth": 0.6, "axes.edgecolor": "#808080", "xtick.color": "#404040", "ytick.color": "#404040",
-         "legend.frameon": False, "svg.hashsalt": "logs", "svg.fonttype": "none"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +66,8 @@ def draw(ours: Curves, others: Sequence[Curves] = ()) -> Figure:
     panels = _panels(drawn)
     columns = min((3, 4), key=lambda count: -len(panels) % count)  # as few empty places as can be
     rows = -(-len(panels) // columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(columns * PANEL_WIDTH, rows * PANEL_HEIGHT + 0.7), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, axes = pictures.canvas(columns, rows, (PANEL_WIDTH, PANEL_HEIGHT + 0.7 / rows), layout="constrained")
+    with pictures.style():
         for panel, axis in zip(panels, axes):
             panel(axis, drawn)
             _finish(axis, drawn)
@@ -83,18 +75,6 @@ def draw(ours: Curves, others: Sequence[Curves] = ()) -> Figure:
             axis.set_visible(False)
         _legend(figure, axes[0], drawn)
     return figure
-
-
-def save(figure: Figure, prefix: PathLike) -> List[Path]:
-    """Write `<prefix>.png` and `<prefix>.svg`, each atomically; the same run gives the same SVG."""
-    written = []
-    with matplotlib.rc_context(STYLE):
-        for kind, metadata in (("png", None), ("svg", {"Date": None})):
-            path = Path(f"{prefix}.{kind}")
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=130, metadata=metadata)
-            written.append(path)
-    return written
 
 
 def _panels(drawn: Sequence[_Line]) -> List[Draw]:
@@ -310,7 +290,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if arguments.tensorboard:
         writer.write(ours.run, arguments.tensorboard)
         sys.stdout.write(f"{arguments.tensorboard}: TensorBoard event file\n")
-    for path in save(draw(ours, over), arguments.out or _folder(arguments.run) / "curves"):
+    for path in pictures.save(draw(ours, over), arguments.out or _folder(arguments.run) / "curves"):
         sys.stdout.write(f"{path}\n")
     return 0
 
@@ -336,7 +316,7 @@ def page(ours: Curves, others: List[Curves], every: float) -> str:
             f"{ours.run.median_speed:,.1f} images/s"
     state += f"; stopped: {stopped}" if stopped else f"; drawn {time.strftime('%Y-%m-%d %H:%M:%S')}"
     stream = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with pictures.style():
         draw(ours, others).savefig(stream, format="svg", metadata={"Date": None})
     told = [report(compare(ours.run, published_run(name))) for name in _names(others)]
     drawn = stream.getvalue()

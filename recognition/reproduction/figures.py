@@ -14,11 +14,12 @@ from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, PaperScale
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.toy import TOY_LOSSES, Toy, Trained, angles_to_centres, trained_toy
-from arcface_mxnet.runtime.files import PathLike, atomic_path
+from arcface_mxnet.runtime import pictures
+from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.pictures import BLUE, GREEN, GREY, ORANGE, RED, canvas
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
 from scipy import integrate, special
@@ -133,34 +134,17 @@ def draw(name: str, order: Order) -> Any:
     return FIGURES[name](order)
 
 
-# How pictures are made: one canvas, one set of colours of meaning, PNG and SVG side by side.
-
-
-GENUINE, IMPOSTOR = "#c62828", "#1565c0"  # red positive, blue negative pairs, as in figures 6 and 7
+GENUINE, IMPOSTOR = RED, BLUE  # positive and negative pairs, as in figures 6 and 7
 LOSS_COLOURS = {
-    "softmax": "#424242", "sphereface": "#6a1b9a", "sphereface135": "#ab47bc", "arcface": "#c62828",
-    "cosface": "#1565c0", "cm1": "#2e7d32", "cm2": "#ef6c00",
+    "softmax": GREY, "sphereface": "#6a1b9a", "sphereface135": "#ab47bc", "arcface": RED, "cosface": BLUE, "cm1": GREEN,
+    "cm2": ORANGE,
 }
-matplotlib.rcParams["svg.hashsalt"] = "arcface"  # equal pictures are equal files
-
-
-def canvas(columns: int = 1, rows: int = 1, size: Tuple[float, float] = (6.0, 4.4)) -> Tuple[Figure, List[Any]]:
-    """A figure of rows x columns panels, each `size` inches, and its axes in reading order; needs no display."""
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=110)
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 def save(figure: Figure, folder: PathLike, name: str) -> List[Path]:
-    """Write NAME.png and NAME.svg into a folder, atomically; returns their paths."""
+    """Write NAME.png and NAME.svg into a folder; returns their paths."""
     figure.tight_layout()
-    written = []
-    for kind in ("png", "svg"):
-        path = Path(folder) / f"{name}.{kind}"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        written.append(path)
-    return written
+    return pictures.save(figure, Path(folder) / name)
 
 
 # Figures that explain: the geometry of four losses (1), the pipeline of ArcFace (2), the parallel steps (11).

@@ -10,10 +10,11 @@ from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import LossSettings, attach
 from arcface_mxnet.recognition.presets import LOSSES
-from arcface_mxnet.recognition.reproduction.figures import Order, canvas, figure, save
+from arcface_mxnet.recognition.reproduction.figures import Order, figure, save
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, Produced
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.pictures import canvas
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np

@@ -23,7 +23,7 @@ from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     recipe_and_data,
     subject_run,
 )
-from arcface_mxnet.recognition.reproduction.figures import GENUINE, IMPOSTOR, Order, canvas, figure, save
+from arcface_mxnet.recognition.reproduction.figures import GENUINE, IMPOSTOR, Order, figure, save
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     FIGURE4A,
     FIGURE6,
@@ -43,6 +43,7 @@ from arcface_mxnet.recognition.reproduction.training_runs import (
     warm_recipe,
 )
 from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.pictures import canvas
 
 import numpy as np
 

@@ -5,7 +5,8 @@ from typing import Dict
 from arcface_mxnet.logs import format as lines
 from arcface_mxnet.logs.catalogue import published_run
 from arcface_mxnet.logs.parse import Run, parse
-from arcface_mxnet.logs.plot import OURS, Curves, curves, draw, save
+from arcface_mxnet.logs.plot import OURS, Curves, curves, draw
+from arcface_mxnet.runtime.pictures import save
 
 import numpy as np
 import pytest

@@ -36,9 +36,25 @@ def int8_model(checkpoint: Checkpoint, images: np.ndarray) -> Any:
     folded = folded_form(embedding_only(checkpoint), (1, *image))
     even = equalised(folded, images, lambda graph, shown, names: widest(onnx_model(graph, image), shown, names))
     model = onnx_model(even, image)
-    inputs = list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in _LAYERS))
     return _quantised(model, {name: float(by_channel.max())
-                              for name, by_channel in widest(model, images, inputs).items()})
+                              for name, by_channel in widest(model, images, _maps(model)).items()})
+
+
+def _maps(model: Any) -> List[str]:
+    """The tensors that go on a grid: what layers read, and of a residual sum the side that no layer computes last.
+
+    A layer adds the other side in its own accumulator. Where both sides are layers' the second goes on a grid.
+    """
+    constants = {one.name for one in model.graph.initializer}
+    layers = {node.output[0] for node in model.graph.node if node.op_type in _LAYERS}
+    found: Dict[str, None] = {}
+    for node in model.graph.node:
+        if node.op_type in _LAYERS and node.input[1] in constants:
+            found[node.input[0]] = None
+        elif node.op_type == "Add" and not constants.intersection(node.input):
+            sides = [name for name in node.input if name not in layers]
+            found.update(dict.fromkeys(sides or node.input[1:]))
+    return list(found)
 
 
 def write_int8(checkpoint: Checkpoint, images: np.ndarray, path: str, metadata: Mapping[str, str],
@@ -123,13 +139,11 @@ def _quantised(model: Any, largest: Dict[str, float]) -> Any:
         return f"{name}_grid"
 
     for node in model.graph.node:
-        if node.op_type in _LAYERS and node.input[1] in values:
-            for place, on_grid in ((0, map_on_grid), (1, weights_on_grid)):
-                name = node.input[place]
-                if name not in ready:
-                    ready[name] = on_grid(name)
-        for place, name in enumerate(node.input):  # the sum beside a layer reads what the layer reads
-            node.input[place] = ready.get(name, name)
+        weights = node.input[1] if node.op_type in _LAYERS and node.input[1] in values else None
+        for name in node.input:
+            if name not in ready and (name in largest or name == weights):
+                ready[name] = map_on_grid(name) if name in largest else weights_on_grid(name)
+        node.input[:] = [ready.get(name, name) for name in node.input]  # all who read a map read one grid
         nodes.append(node)
     used = {name for node in nodes for name in node.input}
     kept = [one for one in model.graph.initializer if one.name in used]

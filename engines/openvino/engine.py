@@ -1,7 +1,7 @@
 """The functions of an engine (engines.base.Engine) that embeds, in OpenVINO.
 
 OpenVINO runs PReLU as a part of the convolution before it, which MXNet's operators cannot express: MobileFaceNet embeds
-about 1.5 times as fast. Precision is stated: left to itself OpenVINO takes bfloat16 on processors that have it.
+1.1 to 1.5 times as fast. Precision is stated: left to itself OpenVINO takes bfloat16 on processors that have it.
 """
 from pathlib import Path
 from typing import Optional, Union

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,9 @@ FIXTURES_VARIABLE = "ARCFACE_FIXTURES"
 ROOT = Path(__file__).resolve().parents[1]
 _MXNET = re.compile(r'^(from arcface_mxnet\.engines\.mxnet|\w+ = place\("mxnet")', re.MULTILINE)
 _OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MULTILINE)
+
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and every process under test inherits that
 
 
 @functools.lru_cache(maxsize=None)

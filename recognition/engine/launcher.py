@@ -308,9 +308,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = Parser(inspect.getdoc(main), "example: started by python -m arcface_mxnet.recognition.launch; "
                     "DMLC_* say where")
     parser.add_argument("role", choices=ROLES)
-    role = os.environ["DMLC_ROLE"] = parser.parse_args(argv).role
+    role = parser.parse_args(argv).role
     from arcface_mxnet.engines.mxnet.parameter_server import serve  # MXNet loads only where it is used
 
+    os.environ["DMLC_ROLE"] = role
     serve()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2.0 ** 20
     sys.stdout.write(f"{role} done, peak memory {peak:.2f} GB\n")

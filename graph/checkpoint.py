@@ -162,18 +162,16 @@ def align(symbol: Symbol, args: Arrays, aux: Arrays, origin: str) -> Checkpoint:
 
 
 def save(checkpoint: Checkpoint, prefix: str, epoch: int) -> None:
-    """Write PREFIX-symbol.json and PREFIX-NNNN.params, each atomically and with a .sha256 beside it."""
-    _write_symbol(checkpoint, prefix)
-    _write(params_path(prefix, epoch), lambda path: write_arrays(path, _stored(checkpoint)))
+    """Write PREFIX-symbol.json and PREFIX-NNNN.params, each atomically and with a .sha256 beside it, or neither."""
+    _write_both(checkpoint, prefix, params_path(prefix, epoch), lambda path: write_arrays(path, _stored(checkpoint)))
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path, metadata: Mapping[str, str]) -> Path:
     """Write model-symbol.json and model.safetensors, which carries `metadata`, as `save`; returns the latter's path."""
     folder.mkdir(parents=True, exist_ok=True)
     prefix = str(folder / FOLDER_STEM)
-    _write_symbol(checkpoint, prefix)
     path = Path(f"{prefix}{SUFFIX}")
-    _write(path, lambda temporary: write_safetensors(temporary, _stored(checkpoint), metadata))
+    _write_both(checkpoint, prefix, path, lambda temporary: write_safetensors(temporary, _stored(checkpoint), metadata))
     return path
 
 
@@ -181,6 +179,15 @@ def _stored(checkpoint: Checkpoint) -> Arrays:
     stored = {f"arg:{name}": value for name, value in checkpoint.args.items()}
     stored.update({f"aux:{name}": value for name, value in checkpoint.aux.items()})
     return stored
+
+
+def _write_both(checkpoint: Checkpoint, prefix: str, path: Path, write_values: Callable[[Path], object]) -> None:
+    """The values first, under a name that is not theirs yet: a full disk then leaves no graph without parameters."""
+    def write(temporary: Path) -> None:
+        write_values(temporary)
+        _write_symbol(checkpoint, prefix)
+
+    _write(path, write)
 
 
 def _write_symbol(checkpoint: Checkpoint, prefix: str) -> None:

@@ -8,7 +8,7 @@ from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph import checkpoint as checkpoints
 from arcface_mxnet.graph import symbol as sym
-from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, in_float32, load, parse_model, save
+from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, in_float32, load, parse_model, save, save_folder
 from arcface_mxnet.graph.params_file import write_arrays
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError
@@ -229,6 +229,21 @@ def test_a_failed_save_leaves_the_earlier_files(stored, monkeypatch):
     monkeypatch.undo()
     _equal(load(prefix, 3).args, checkpoint.args)
     assert not list(Path(prefix).parent.glob(".*tmp"))
+
+
+@pytest.mark.parametrize("writer", ["write_arrays", "write_safetensors"])
+def test_a_failed_save_leaves_no_graph_without_parameters(tmp_path, monkeypatch, writer):
+    def full_disk(path, *_):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, writer, full_disk)
+    with pytest.raises(OSError):
+        if writer == "write_arrays":
+            save(_filled(_network(), seed=1), str(tmp_path / "model"), 0)
+        else:
+            save_folder(_filled(_network(), seed=1), tmp_path, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_published_checkpoints_load(fixtures):

@@ -278,7 +278,7 @@ def missing_set(rec: Path) -> InputError:
     if others:
         return InputError(f"{rec}: not found, but the folder holds {', '.join(others[:5])}; name the file itself where "
                           f"a set is wanted ({rec.parent / others[0]}), or rename it and its .idx")
-    return InputError(f"{rec}: not found; make a set with `python datasets/prepare.py build`, or give --data-dir")
+    return InputError(f"{rec}: not found; make a set with `python datasets/prepare.py build`, or name its folder")
 
 
 def rec_and_idx(path: Path) -> Tuple[Path, Path]:

@@ -16,7 +16,9 @@ _MXNET = re.compile(r'^(from arcface_mxnet\.engines\.mxnet|\w+ = place\("mxnet")
 _OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MULTILINE)
 
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and every process under test inherits that
+# Under nohup or behind a shell's & these are ignored, and every process under test would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,5 +1,6 @@
 """A checkpoint for other places: `python recognition/export.py FORM --model PREFIX,EPOCH --out PATH` (see --help)."""
 import argparse
+import io
 import json
 import sys
 import zipfile
@@ -97,11 +98,12 @@ def _onnx(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], o
 def _torch(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:
     """A state dict of arcface_torch's iresnet or MobileFaceNet as .npz, which PyTorch's users load in one line."""
     about = {**description(given, outside=SCALING), "definition": "arcface_torch iresnet or MobileFaceNet (scale 1)"}
+    whole = io.BytesIO()  # in memory first: a zip that fails on a full disk complains again when it is forgotten
+    numpy.savez(whole, **to_torch(given))
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.comment = json.dumps(about).encode()
     with atomic_path(options.out) as temporary:
-        with open(temporary, "wb") as stream:
-            numpy.savez(stream, **to_torch(given))
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.comment = json.dumps(about).encode()
+        temporary.write_bytes(whole.getbuffer())
     _finish(Path(options.out), about, options, say)
 
 

@@ -1,5 +1,7 @@
 """The export command: each form on disk, its card, and what it refuses."""
 import json
+import subprocess
+import sys
 
 from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
@@ -62,6 +64,17 @@ def test_onnx_is_written_with_its_difference(model, tmp_path, capsys):
     export.main(["onnx", "--model", model, "--out", str(tmp_path / "model.onnx")])
     assert (tmp_path / "model.onnx").exists() and "largest difference to the stored graph" in capsys.readouterr().out
     assert "| opset | 13 |" in _card(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("form,name", [("slim", "model"), ("safetensors", "folder"), ("torch", "y1.npz")])
+def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path, full_disk, form, name):
+    settings = NetworkSettings(net_name="fmobilefacenet", net_output="GDC", emb_size=128)
+    save(untrained(build(settings), IMAGE, images=2), str(tmp_path / "y1"), 0)
+    done = subprocess.run([sys.executable, export.__file__, form, "--model", f"{tmp_path}/y1,0", "--out",
+                           str(full_disk / name)], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if not line.startswith(("note:", "["))]
+    assert done.returncode == 2 and len(said) == 1 and f"error: {full_disk / name}" in said[0], done.stderr
+    assert "No space left on device" in said[0] and not [path for path in full_disk.rglob("*") if path.is_file()]
 
 
 def test_torch_and_back(tmp_path):

@@ -26,6 +26,7 @@ from arcface_mxnet.datasets.recordio import (
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import bar
 from arcface_mxnet.runtime.reading import open_file
 from arcface_mxnet.runtime.text import HIGHEST
@@ -54,7 +55,7 @@ def make_index(path: PathLike) -> Tuple[int, bool]:
     rec, idx = rec_and_idx(Path(path))
     if not rec.exists():
         raise missing_set(rec)
-    with open_file(rec, "name a .rec, or a folder that holds train.rec") as stream:
+    with claimed(idx), open_file(rec, "name a .rec, or a folder that holds train.rec") as stream:
         size = stream.seek(0, 2)
         found = find_records(stream.fileno(), size, rec)
         beside = rec.parent / "property"

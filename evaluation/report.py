@@ -26,6 +26,7 @@ from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.reading import inside, shown
 
 import numpy as np
@@ -177,11 +178,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Make a report of result folders."""
     options = build_parser().parse_args(argv)
     sections = read_sections(options.results)
-    for name, text in (("report.html", html_report(options.title, sections)),
-                       ("report.md", markdown_report(options.title, sections))):
-        with atomic_open(Path(options.out) / name, "w") as stream:
-            stream.write(text)
-        sys.stdout.write(f"{Path(options.out) / name}\n")
+    pages = {"report.html": html_report(options.title, sections), "report.md": markdown_report(options.title, sections)}
+    with claimed(options.out):
+        for name, text in pages.items():
+            with atomic_open(Path(options.out) / name, "w") as stream:
+                stream.write(text)
+            sys.stdout.write(f"{Path(options.out) / name}\n")
 
 
 def _provenance(section: Section) -> List[Tuple[str, str]]:

@@ -35,6 +35,7 @@ from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.arrays import load_arrays
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import atomic_open, atomic_path, sha256, write_checksum
+from arcface_mxnet.runtime.locks import claimed
 
 import cv2
 import numpy
@@ -56,9 +57,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write the chosen form and, beside it, a model card; print where, how large, and how far it differs."""
     options = build_parser().parse_args(argv)
     given = None
-    if options.form != "from-torch":
-        given = embedding_only(checkpoints.load(*parse_model(options.model), trust=trust_of(options)))
-    _FORMS[options.form](given, options, lambda line: sys.stdout.write(f"{line}\n"))
+    with claimed(options.out):
+        if options.form != "from-torch":
+            given = embedding_only(checkpoints.load(*parse_model(options.model), trust=trust_of(options)))
+        _FORMS[options.form](given, options, lambda line: sys.stdout.write(f"{line}\n"))
 
 
 def _slim(given: Checkpoint, options: argparse.Namespace, say: Callable[[str], object]) -> None:

@@ -1,4 +1,5 @@
 """One table or figure of the paper again: from our graphs, runs and protocols, beside the paper's numbers."""
+import argparse
 import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -25,6 +26,7 @@ from arcface_mxnet.recognition.reproduction.report import write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import progress
 
 OUT, WORK, PAGE = "docs/reproduction", "runs/reproduction", "docs/reproduction.md"
@@ -140,6 +142,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
                   flags.identities, flags.images_per_identity, flags.jobs)
+    with claimed(order.out):
+        return _make(flags, order)
+
+
+def _make(flags: argparse.Namespace, order: Order) -> int:
     order.out.mkdir(parents=True, exist_ok=True)
     if flags.what != "page":
         names = chosen(flags.what)

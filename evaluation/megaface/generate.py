@@ -3,6 +3,7 @@
 Feature = L2-normalised sum of the embeddings of image and mirror image; with several models each row is normalised, the
 rows are joined and normalised again. Unreadable images are reported and left out. A stopped run goes on.
 """
+import argparse
 import sys
 from pathlib import Path
 from typing import Optional, Sequence
@@ -23,6 +24,7 @@ from arcface_mxnet.evaluation.sources import FileSource
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.arrays import load_array
 from arcface_mxnet.runtime.errors import run_command
+from arcface_mxnet.runtime.locks import claimed
 
 import numpy as np
 
@@ -32,6 +34,11 @@ _ROWS_AT_ONCE = 50_000
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write OUT/facescrub and OUT/megaface."""
     options = build_parser().parse_args(argv)
+    with claimed(options.out):
+        _generate(options)
+
+
+def _generate(options: argparse.Namespace) -> None:
     embedder = embedder_of(options)
     for kind in ("facescrub", "megaface"):
         root, listed = getattr(options, f"{kind}_root"), getattr(options, f"{kind}_lst")

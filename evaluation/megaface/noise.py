@@ -3,6 +3,7 @@
 Every feature gets one more dimension, 0 for a clean one. A noisy probe becomes the unit vector of the sum of its
 person's clean features plus a little uniform noise; a noisy distractor gets 100 there, so it never matches.
 """
+import argparse
 import sys
 from pathlib import Path
 from typing import FrozenSet, Optional, Sequence
@@ -12,6 +13,7 @@ from arcface_mxnet.evaluation.megaface.devkit_files import FEATURES, read_paths,
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 from arcface_mxnet.runtime.files import PathLike
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.text import read_lines
 
 import numpy as np
@@ -62,6 +64,11 @@ def mark_distractors(features: np.ndarray, names: Sequence[str], noises: FrozenS
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write a cleaned copy of both feature trees, for a user who runs the devkit's binaries."""
     options = build_parser().parse_args(argv)
+    with claimed(options.out):
+        _clean(options)
+
+
+def _clean(options: argparse.Namespace) -> None:
     ending = f"_{options.algorithm}.bin"
     source, target = Path(options.features), Path(options.out)
     names = read_paths(options.facescrub_lst)

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from arcface_mxnet.runtime.errors import InputError, Notice
 from arcface_mxnet.runtime.locks import claimed, lock_path
@@ -44,6 +45,15 @@ def test_the_second_comer_is_told_who_holds_it(holder, tmp_path):
     with claimed(tmp_path / "other"):
         pass
     assert not lock_path(tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("command", [
+    "recognition/export.py slim --model none,0", "recognition/reproduce.py page --page none",
+    "evaluation/megaface/noise.py", "evaluation/megaface/generate.py --model none,0"])
+def test_commands_that_write_several_files_claim_their_output_first(holder, tmp_path, command):
+    done = subprocess.run([sys.executable, *command.split(), "--out", str(tmp_path / "out")], capture_output=True,
+                          text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 2 and f"is being written by process {holder.pid}" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

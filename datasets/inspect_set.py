@@ -21,6 +21,7 @@ from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime import pages
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open, sha256, write_json
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.text import read_json
 
 import cv2
@@ -60,12 +61,13 @@ def inspect(path: PathLike, checksums: bool = True) -> Description:
 def write_report(description: Description, out: PathLike) -> None:
     """report.json, images_per_identity.png and contact_sheet.jpg into a folder."""
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "report.json", description.facts)
-    if description.counts is not None and description.counts.size:
-        write_histogram(folder / "images_per_identity.png", description.counts)
-    if description.rows:
-        write_contact_sheet(folder / "contact_sheet.jpg", description.rows)
+    with claimed(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "report.json", description.facts)
+        if description.counts is not None and description.counts.size:
+            write_histogram(folder / "images_per_identity.png", description.counts)
+        if description.rows:
+            write_contact_sheet(folder / "contact_sheet.jpg", description.rows)
 
 
 def _record_set(place: Path, checksums: bool) -> Description:

@@ -22,6 +22,7 @@ from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.files import atomic_open, write_json
+from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.progress import progress
 
 import numpy
@@ -61,9 +62,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     text = table(result)
     sys.stdout.write(text)
     if options.out:
-        write_json(Path(options.out) / "benchmark.json", result)
-        with atomic_open(Path(options.out) / "benchmark.md", "w") as stream:
-            stream.write(text)
+        with claimed(options.out):
+            write_json(Path(options.out) / "benchmark.json", result)
+            with atomic_open(Path(options.out) / "benchmark.md", "w") as stream:
+                stream.write(text)
 
 
 def prepare(network: str, precision: str, prefix: str) -> Dict[str, Any]:

@@ -17,7 +17,7 @@ from arcface_mxnet.datasets.image_headers import NoImage, read_header
 from arcface_mxnet.datasets.record_writer import write_property
 from arcface_mxnet.datasets.recordio import (
     BrokenRecord,
-    framed_length,
+    frames,
     missing_set,
     rec_and_idx,
     unframe,
@@ -27,7 +27,6 @@ from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.locks import claimed
-from arcface_mxnet.runtime.progress import bar
 from arcface_mxnet.runtime.reading import open_file
 from arcface_mxnet.runtime.text import HIGHEST
 
@@ -73,26 +72,20 @@ def make_index(path: PathLike) -> Tuple[int, bool]:
 def find_records(descriptor: int, size: int, name: Path) -> Found:
     """Hop from record to record; raises InputError naming the file and the byte where one is not whole."""
     offsets, ids, empty, two = array("q"), array("Q"), bytearray(), bytearray()
-    at = 0
-    shown = bar(size, f"indexing {name.name}", "bytes")
     try:
-        while at < size:
-            length = framed_length(descriptor, at, size)
+        for at, length in frames(descriptor, size, name):
             head = os.pread(descriptor, _HEAD.size, at)
             if len(head) < _HEAD.size:
-                raise BrokenRecord("shorter than the header of an image record")
+                raise BrokenRecord(f"at byte {at}, after {len(offsets)} whole records: shorter than the header of an "
+                                   "image record")
             _, _, flag, _, key, _ = _HEAD.unpack(head)
             offsets.append(at)
             ids.append(key)
             empty.append(length == _HEAD.size + 4 * flag)
             two.append(flag == 2)
-            at += length
-            shown.update(length)
     except BrokenRecord as error:
-        raise InputError(f"{name}: at byte {at}, after {len(offsets)} whole records: {error}; the file is cut off or "
-                         "damaged, and no index mends that: use another copy") from None
-    finally:
-        shown.close()
+        raise InputError(f"{name}: {error}; the file is cut off or damaged, and no index mends that: use another "
+                         "copy") from None
     if not offsets:
         raise InputError(f"{name}: empty; copy it again")
     keys = _keys(np.array(ids, np.uint64), bool(empty[-1] and two[-1]))

@@ -7,6 +7,7 @@ The image record is `uint32 flag, float32 label, uint64 id, uint64 id2`, then `f
 """
 import os
 import struct
+from array import array
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 
@@ -243,21 +244,28 @@ def walk(descriptor: int, file_size: int, name: Path) -> RecordIndex:
 
     Raises InputError naming the file and byte where a frame is broken.
     """
-    offsets: List[int] = []
-    at = 0
-    shown = bar(file_size, f"indexing {name.name}", "bytes")
+    offsets = array("q")
+    try:
+        offsets.extend(at for at, _ in frames(descriptor, file_size, name))
+    except BrokenRecord as error:
+        raise InputError(f"{name}: {error}; the file is damaged or no record file, use another copy") from None
+    return RecordIndex(np.arange(len(offsets), dtype=np.int64), np.array(offsets, np.int64), file_size, name)
+
+
+def frames(descriptor: int, file_size: int, name: Path) -> Iterator[Tuple[int, int]]:
+    """Offset and length in bytes of each record of a file, in order, with a bar; BrokenRecord says where it stops."""
+    at = whole = 0
+    progress = bar(file_size, f"indexing {name.name}", "bytes")
     try:
         while at < file_size:
-            offsets.append(at)
             length = framed_length(descriptor, at, file_size)
-            at += length
-            shown.update(length)
+            yield at, length
+            at, whole = at + length, whole + 1
+            progress.update(length)
     except BrokenRecord as error:
-        raise InputError(f"{name}: at byte {at}: {error}; the file is damaged or no record file, "
-                         "use another copy") from None
+        raise BrokenRecord(f"at byte {at}, after {whole} whole records: {error}") from None
     finally:
-        shown.close()
-    return RecordIndex(np.arange(len(offsets), dtype=np.int64), np.asarray(offsets, dtype=np.int64), file_size, name)
+        progress.close()
 
 
 def framed_length(descriptor: int, offset: int, file_size: int) -> int:

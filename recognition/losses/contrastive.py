@@ -6,7 +6,7 @@ from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective
 from arcface_mxnet.recognition.losses.head import IDENTITY_ORDER, Head, LossSettings, Sizes, register
 from arcface_mxnet.recognition.losses.softmax import softmax_logits
-from arcface_mxnet.recognition.losses.triplet import distances, same_identity
+from arcface_mxnet.recognition.losses.triplet import distances, other_images, same_identity
 from arcface_mxnet.runtime.sections import setting
 
 _SMALLEST = 1e-10  # squared distance below which the root would have no slope
@@ -26,8 +26,7 @@ def pair_term(embedding: Any, label: Any, margin: float) -> Any:
     d is the Euclidean distance of unit embeddings, 0 to 2.
     """
     squared = sym.relu(distances(embedding, angular=False)) + _SMALLEST
-    rows = sym.contrib.arange_like(label)
-    others = sym.broadcast_not_equal(sym.expand_dims(rows, 1), sym.expand_dims(rows, 0))
+    others = other_images(label)
     same = same_identity(label)
     apart = sym.square(sym.relu(margin - sym.sqrt(squared)))
     value = (same * squared + (1.0 - same) * apart) * others * 0.5

@@ -119,6 +119,12 @@ def same_identity(label: Any) -> Any:
     return sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(label, 0))
 
 
+def other_images(label: Any) -> Any:
+    """One where two images of the batch are not the same one, (B,) -> (B, B)."""
+    rows = sym.contrib.arange_like(label)
+    return sym.broadcast_not_equal(sym.expand_dims(rows, 1), sym.expand_dims(rows, 0))
+
+
 def distances(embedding: Any, angular: bool) -> Any:
     """Between all images of the batch, (B, E) -> (B, B): angles in radians, or squared distances of unit vectors."""
     features = unit_rows(embedding)

@@ -198,7 +198,8 @@ class Subject(NamedTuple):
 _MS1MV2, _CASIA = ("r100", "emore"), ("r50", "webface")
 
 TABLE4: Dict[str, Subject] = {
-    "FaceNet": Subject("facenet"), "Center Loss": Subject("centre"), "SphereFace": Subject("sphereface"),
+    "FaceNet": Subject("facenet"), "Center Loss": Subject("centre"), "Range Loss": Subject("range"),
+    "Marginal Loss": Subject("marginal"), "SphereFace": Subject("sphereface"),
     "SphereFace+": Subject("sphereface_plus"), "CosFace": Subject("cosface"),
     "MS1MV2, R100, ArcFace (v3)": Subject("arcface", paper=_MS1MV2),
 }

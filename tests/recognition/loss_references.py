@@ -186,6 +186,33 @@ def contrastive(values, settings, fixed):
     return {"loss": softmax_entropy(values), "objective:contrastive": settings.options.weight * np.mean(terms)}
 
 
+@reference("marginal")
+def marginal(values, settings, fixed):
+    labels, rows, chosen = labels_of(values), unit(values["embedding"]), settings.options
+    terms = []
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            if i != j:
+                sign = 1 if labels[i] == labels[j] else -1
+                terms.append(max(0.0, chosen.xi - sign * (chosen.theta - squared(rows[i], rows[j]))))
+    m = len(rows)
+    return {"loss": softmax_entropy(values), "objective:marginal": chosen.weight * sum(terms) / (m ** 2 - m)}
+
+
+@reference("range")
+def range_loss(values, settings, fixed):
+    labels, rows, chosen = labels_of(values), values["embedding"], settings.options
+    images = {y: [row for row, label in zip(rows, labels) if label == y] for y in labels}
+    intra = 0.0
+    for mine in images.values():
+        found = sorted(squared(a, b) for place, a in enumerate(mine) for b in mine[place + 1:])[-chosen.count:]
+        intra += chosen.count / sum(1 / distance for distance in found)
+    centres = [np.mean(mine, axis=0) for mine in images.values()]
+    shortest = min(squared(a, b) for place, a in enumerate(centres) for b in centres[place + 1:])
+    return {"loss": softmax_entropy(values), "objective:intra": chosen.intra * intra,
+            "objective:inter": chosen.inter * max(0.0, chosen.margin - shortest)}
+
+
 def changed_target(values, settings):
     cosine = cosines(values)
     return [target_curve(math.acos(np.clip(cosine[i, y], -1, 1)), settings) for i, y in enumerate(labels_of(values))]

@@ -25,7 +25,7 @@ from arcface_mxnet.evaluation.command import (
 from arcface_mxnet.evaluation.embedder import is_onnx
 from arcface_mxnet.evaluation.extraction import embed_source
 from arcface_mxnet.evaluation.features import normalise
-from arcface_mxnet.evaluation.paper import ANGLES
+from arcface_mxnet.evaluation.paper import ANGLES, published_angle
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.evaluation.sources import open_source
@@ -156,10 +156,13 @@ def has_centres(model: str) -> bool:
 
 def angle_entry(statistics: AngleStatistics, about: About, samples: Tuple[np.ndarray, np.ndarray], loss: str,
                 table_set: int) -> Entry:
-    """Figures, rows beside Table 3's column of `loss` (its set 1, CASIA, or 2, LFW), and the histogram of figure 6."""
+    """Figures, rows beside Table 3's column of `loss` (its set 1, CASIA, or 2, LFW), and the histogram of figure 6.
+
+    Beside the table only where there are as many classes and images as in that set.
+    """
     ours = {"W-EC": statistics.w_ec, "W-Inter": statistics.w_inter,
             f"Intra{table_set}": statistics.intra, f"Inter{table_set}": statistics.inter}
-    rows = [Row(name, value, ANGLES[name].get(loss), f"Table 3, CASIA R50 {loss}", unit="degrees")
+    rows = [Row(name, value, *published_angle(name, loss, statistics.classes, statistics.images), unit="degrees")
             for name, value in ours.items() if value is not None]
     curves: List[Curve] = [
         Curve("angles", f"{name} ({len(angles)})", HISTOGRAM_EDGES,
@@ -217,7 +220,7 @@ def build_parser() -> Parser:
     flags.add_argument("--centres", metavar="FILE.npy|PREFIX,EPOCH",
                        help="weights (c, d), or fc7_weight of a checkpoint (default: of --model, where it has one)")
     flags.add_argument("--paper-column", default="ArcFace", choices=sorted(ANGLES["W-EC"]) + ["Triplet-L"],
-                       help="column of Table 3 to stand beside (default ArcFace)")
+                       help="column of Table 3 to stand beside ours on CASIA or LFW (default ArcFace)")
     flags.renamed("--loss", to="--paper-column")
     flags.add_argument("--on", default="train", choices=("train", "test"),
                        help="what the images are: beside Intra1, Inter1 (CASIA) or Intra2, Inter2 (LFW)")

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from arcface_mxnet.datasets.catalog import TEST_SETS, TRAINING_SETS
 from arcface_mxnet.evaluation.ijb.templates import PAPER_MODE
 from arcface_mxnet.runtime.errors import unknown
 
@@ -21,6 +22,9 @@ class PublishedFigure(NamedTuple):
 
     value: Optional[float]
     source: str
+
+
+NO_FIGURE = PublishedFigure(None, "")
 
 
 class PaperRow(NamedTuple):
@@ -100,18 +104,50 @@ ANGLES: Dict[str, Dict[str, float]] = {
 }
 """Table 3 in degrees, [CASIA, R50, loss]; Intra1/Inter1 on CASIA, Intra2/Inter2 on LFW; no W under a triplet loss."""
 
-TRILLION_PAIRS: Dict[str, Tuple[float, ...]] = {
-    row.name: tuple(float(value) for value in row.values if isinstance(value, (int, float)))
+
+def published_angle(name: str, loss: str, classes: int, images: int) -> PublishedFigure:
+    """Table 3's cell for a figure of so many classes and images: LFW's where `name` ends in 2, else CASIA's.
+
+    Without a value for another set, by its counts in `datasets.catalog`, and where the table has none.
+    """
+    measured = TEST_SETS["lfw"] if name.endswith("2") else TRAINING_SETS["webface"]
+    value = ANGLES[name].get(loss)
+    if value is None or (classes, images) != (measured.identities, measured.images):
+        return NO_FIGURE
+    return PublishedFigure(value, f"{table('table3').label}, CASIA R50 {loss}")
+
+
+TRILLION_PAIRS: Dict[str, Tuple[PublishedFigure, PublishedFigure]] = {
+    row.name: (table("table8").figure(row.name, "Id at FPR 1e-3"), table("table8").figure(row.name, "Ver at FPR 1e-9"))
     for row in table("table8").rows if "team" not in row.name
 }
 """Table 8 (v3), R100 ArcFace by training set: identification and verification, percent."""
+TRILLION_PAIRS_FPR = (1e-3, 1e-9)
+TRILLION_PAIRS_IMAGES = 1_862_120
 
-IQIYI: Dict[str, float] = {
-    step: table("table9").figure(row, "MAP").value or 0.0 for step, row in (
+
+def published_trillion_pairs(training: str, images: int, rates: Tuple[float, float]) -> Tuple[PublishedFigure, ...]:
+    """Identification and verification of a row of Table 8, each without a value at another false positive rate.
+
+    Neither has one unless `images`, probes and gallery together, are as many as the server asked features of.
+    """
+    return tuple(figure if images == TRILLION_PAIRS_IMAGES and rate == known else NO_FIGURE
+                 for figure, rate, known in zip(TRILLION_PAIRS[training], rates, TRILLION_PAIRS_FPR))
+
+
+IQIYI: Dict[str, PublishedFigure] = {
+    step: table("table9").figure(row, "MAP") for step, row in (
         ("centre", "MS1MV2+Asian, R100, ArcFace"), ("mlp", "+MLP"), ("ensemble", "+Ensemble"),
         ("context", "+Context"))
 }
 """Table 9 (v3), MAP in percent, each step on top of the one before."""
+IQIYI_VIDEOS = 172_835
+
+
+def published_iqiyi(step: str, persons: int, videos: int) -> PublishedFigure:
+    """Table 9's MAP after a step; without a value for other numbers of persons or test videos than Table 1's."""
+    full = (persons, videos) == (TEST_SETS["iqiyi"].identities, IQIYI_VIDEOS)
+    return IQIYI[step] if full else NO_FIGURE
 
 
 TITLES = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
@@ -137,6 +173,7 @@ def published_ijb_tar(target: str, mode: str, far: float) -> Optional[Tuple[floa
 
 
 FULL_SIZE = 1_000_000
+PROBES, PROBE_PERSONS = 3_530, 80
 TABLE_FAR = 1e-6
 MODELS = {"small": "CASIA, R50, ArcFace", "large": "MS1MV2, R100, ArcFace"}
 """The rows of Table 6 by protocol (small: training set below 0.5M images); those of the refined lists end in ", R"."""
@@ -162,6 +199,7 @@ TABLE_6: Dict[str, Dict[bool, Figures]] = {
 """By protocol and whether the noise lists were applied."""
 
 
-def published_megaface(protocol: str, refined: bool, distractors: int) -> Optional[Figures]:
-    """The paper's figures for a run of full size, else None."""
-    return TABLE_6[protocol][refined] if distractors == FULL_SIZE else None
+def published_megaface(protocol: str, refined: bool, distractors: int, probes: int, persons: int) -> Optional[Figures]:
+    """The paper's figures for a million distractors and as many probes and persons as the devkit lists, else None."""
+    full = (distractors, probes, persons) == (FULL_SIZE, PROBES, PROBE_PERSONS)
+    return TABLE_6[protocol][refined] if full else None

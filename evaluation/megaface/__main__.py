@@ -55,17 +55,19 @@ def run(options: argparse.Namespace) -> None:
         for result in results:
             devkit = _devkit(options, probes, given, result.distractors) if options.devkit else {}
             name = str(result.distractors) if given.number == 1 else f"{result.distractors}_{given.number}"
-            entries[name] = _entry(options, result, given, devkit)
+            entries[name] = _entry(options, result, probes, given, devkit)
             tar = ", ".join(f"TAR {rate:.6f} at FAR {far:g}" for far, rate in result.tar.items())
             sys.stdout.write(f"{result.distractors} distractors, set {given.number}: "
                              f"rank-1 {result.rank1:.6f}, {tar}\n")
     sys.stdout.write(f"{write_results(options.out, entries)}\n")
 
 
-def _entry(options: argparse.Namespace, result: MegaFaceResult, given: Distractors, devkit: Dict[str, Any]) -> Entry:
+def _entry(options: argparse.Namespace, result: MegaFaceResult, probes: Probes, given: Distractors,
+           devkit: Dict[str, Any]) -> Entry:
     """One number of distractors: its figures, the rows of Table 6 and the curves of figure 8."""
     refined = bool(options.noises)
-    paper = published_megaface(options.protocol, refined, result.distractors)
+    paper = published_megaface(options.protocol, refined, result.distractors, len(probes.ids),
+                               len(np.unique(probes.ids)))
     label = f"MegaFace {options.protocol}{', R' if refined else ''}, {result.distractors} distractors"
     label += f" of set {given.number}" if given.number > 1 else ""
     rows = [Row(f"{label}: rank-1", 100 * result.rank1, paper and paper.identification, paper.source if paper else "")]

@@ -1,7 +1,8 @@
 """iQIYI-VID: MAP against loops, centres, the MLP's graph, and every step of Table 9 through the command."""
 import json
+from dataclasses import replace
 
-from arcface_mxnet.evaluation import iqiyi
+from arcface_mxnet.evaluation import iqiyi, paper
 from arcface_mxnet.evaluation.iqiyi import (
     MlpSettings,
     Videos,
@@ -133,7 +134,16 @@ def test_every_step_of_the_table(table_9, capsys):
     found = json.loads((root / "out/result.json").read_text())["iqiyi"]
     assert list(sorted(found["map"])) == ["centre", "context", "ensemble", "mlp"]
     assert all(0.5 < value <= 1 for value in found["map"].values())
-    assert "86.40" in (root / "out/result.md").read_text() and "MAP context" in capsys.readouterr().out
+    assert "MAP context" in capsys.readouterr().out
+    assert "paper" not in (root / "out/result.md").read_text()  # Table 9 is of other videos
+
+
+def test_the_papers_map_stands_beside_as_many_videos_as_its_own(table_9, monkeypatch):
+    root, arguments = table_9
+    monkeypatch.setattr(paper, "IQIYI_VIDEOS", 56)
+    monkeypatch.setitem(paper.TEST_SETS, "iqiyi", replace(paper.TEST_SETS["iqiyi"], identities=6))
+    iqiyi.main(arguments)
+    assert "| 86.40 % |" in (root / "out/result.md").read_text()
 
 
 def test_weights_count_and_a_weight_of_zero_takes_a_model_out(table_9):

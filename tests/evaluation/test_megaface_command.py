@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.megaface.__main__ import main
 from arcface_mxnet.evaluation.megaface.devkit_files import write_tree
 from arcface_mxnet.graph.checkpoint import save
@@ -80,6 +81,17 @@ def test_saved_features_give_the_slow_figures(saved, capsys):
     assert found["120"]["impostor_pairs"] == 2400 and found["120"]["about"]["data"]["P.npy"]
     assert (root / "out/120_cmc.png").exists() and "rank-1" in (root / "out/result.md").read_text()
     assert "120 distractors, set 1: rank-1" in capsys.readouterr().out
+
+
+def test_the_papers_figures_stand_beside_lists_as_long_as_its_own(saved, monkeypatch):
+    root = saved[0]
+    monkeypatch.setattr(paper, "FULL_SIZE", 120)
+    main(from_arrays(root))
+    assert "paper" not in (root / "out/result.md").read_text()  # a million distractors, but other probes
+    monkeypatch.setattr(paper, "PROBES", 20)
+    monkeypatch.setattr(paper, "PROBE_PERSONS", 5)
+    main(from_arrays(root))
+    assert "| 81.03 % |" in (root / "out/result.md").read_text()
 
 
 def test_devkit_trees_give_the_same_figures_as_arrays(saved):

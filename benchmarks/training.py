@@ -16,13 +16,10 @@ from typing import Callable, Dict, Optional, Sequence, Tuple
 from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import available_cores, mx
 from arcface_mxnet.graph.describe import count_flops
-from arcface_mxnet.recognition.engine.model import compose, parameter_shapes
-from arcface_mxnet.recognition.engine.setup import make_step
+from arcface_mxnet.recognition.engine.speed import noise_step
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import run_command
-
-import numpy as np
 
 PLAIN = "float32"
 _SHOWN = 10
@@ -32,22 +29,12 @@ def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None
     """A whole training step of the product on images of noise, to be called again and again, and its images."""
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
                                                    "mirror": flags.mirror, "bf16": flags.bf16})
-    where = place("mxnet", flags.gpus)
-    model = compose(settings.network, settings.loss, flags.classes, flags.batch)
-    step = make_step(settings, model, where, flags.classes, where.engine.workers(where.devices, "device"))
-    shapes = parameter_shapes(model, flags.batch, settings.network.image_shape)
-    step.set_parameters(*where.engine.initial(model.head.symbol, shapes, settings.network.net_name,
-                                              model.head.initializers, 0))
-    step.set_optimizer(0.9, 5e-4, "uniform")
-    rng = np.random.RandomState(0)
-    data = rng.randint(0, 256, (step.batch_size, 3, 112, 112)).astype(np.float32)
-    label = rng.randint(0, flags.classes, step.batch_size).astype(np.float32)
+    made = noise_step(settings, flags.classes, place("mxnet", flags.gpus))
 
     def run() -> None:
-        step.forward_backward(data, label)
-        step.update(0.01)
+        made.run()
         mx.nd.waitall()
-    return run, step.batch_size
+    return run, made.step.batch_size
 
 
 def measure(network: str, flags: argparse.Namespace) -> Dict[str, float]:

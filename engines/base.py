@@ -222,6 +222,9 @@ class TrainingEngine(Engine, Protocol):
     def cautions(self, program: Program, devices: Any) -> List[str]:
         """What a run should be told about its own arithmetic."""
 
+    def gpus(self) -> int:
+        """How many GPUs of this machine it could take."""
+
     def replicas(self, devices: Any) -> int:
         """How many shares a batch of this process is split into."""
 
@@ -260,17 +263,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an engine is, what it needs and what it does; `install` is the command that brings it."""
+    """Where an engine is, what it needs and what it does; `install` is the command that brings it.
+
+    `process_per_gpu`: whether training on several GPUs takes a process for each, which torchrun starts.
+    """
 
     module: str
     package: str
     install: str
     trains: bool = True
+    process_per_gpu: bool = False
 
 
 ENGINES: Dict[str, Entry] = {
     "mxnet": Entry("arcface_mxnet.engines.mxnet.engine", "mxnet", "make setup ENGINE=mxnet"),
-    "torch": Entry("arcface_mxnet.engines.torch.engine", "torch", "make setup ENGINE=torch"),
+    "torch": Entry("arcface_mxnet.engines.torch.engine", "torch", "make setup ENGINE=torch", process_per_gpu=True),
     "openvino": Entry("arcface_mxnet.engines.openvino.engine", "openvino", "pip install 'arcface-mxnet[openvino]'",
                       False),
     "onnxruntime": Entry("arcface_mxnet.engines.onnxruntime.engine", "onnxruntime",

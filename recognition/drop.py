@@ -10,6 +10,7 @@ from typing import Optional, Sequence
 from arcface_mxnet.datasets.clean import MAX_ANGLE, Findings, per_class, rank_images, select
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.subset_merge import write_selected
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.recognition.engine.checkpoint import network_of
@@ -19,16 +20,17 @@ from arcface_mxnet.runtime.errors import InputError, run_command
 EXAMPLE = "example:\n  python recognition/drop.py --run-dir runs/r50-subcentre --data-dir data/faces_emore --out clean"
 
 
-def rank_by_run(run: Path, records: RecordSet) -> Findings:
+def rank_by_run(run: Path, records: RecordSet, where: Optional[Place] = None) -> Findings:
     """Each image's angle to the dominant sub-centre of its identity, embeddings and centres by a run's last state.
 
+    `where`: the engine and devices that embed, None for the default.
     Raises InputError when the run was not trained with sub-centres, or on another set.
     """
     settings, checkpoint, centres = network_of(run)
     if settings.loss.loss_name != "subcentre" or centres is None:
         raise InputError(f"--run-dir {run}: trained with {settings.loss.loss_name}; the drop step needs "
                          "a run with --loss subcentre")
-    rows, _ = record_embeddings(records.folder, Embedder(checkpoint, batch_size=64).embed)
+    rows, _ = record_embeddings(records.folder, Embedder(checkpoint, where, batch_size=64).embed)
     return rank_images(records, rows, run, given=per_class(centres, records, rows.shape[1], run))
 
 

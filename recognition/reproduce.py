@@ -13,14 +13,9 @@ from arcface_mxnet.recognition.reproduction import (  # noqa: F401  (they regist
     subcentre_table,
 )
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
-from arcface_mxnet.recognition.reproduction.paper_runs import (
-    BATCH,
-    OWN_ROWS,
-    SUBJECTS,
-    TABLE2,
-    paper_plan,
-    require_files,
-)
+from arcface_mxnet.recognition.reproduction.paper_needs import needs_text
+from arcface_mxnet.recognition.reproduction.paper_plan import check_files, paper_plan, together
+from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, OWN_ROWS, SUBJECTS, TABLE2
 from arcface_mxnet.recognition.reproduction.provenance import record
 from arcface_mxnet.recognition.reproduction.report import write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
@@ -35,7 +30,8 @@ EXAMPLES = """examples:
   python recognition/reproduce.py fig4b
   python recognition/reproduce.py table2 --seeds 0,1,2
   python recognition/reproduce.py all                       (what is done is kept: the same command goes on)
-  python recognition/reproduce.py table2 --scale paper --data data
+  python recognition/reproduce.py table2 --scale paper --data data --dry-run --measure
+  python recognition/reproduce.py table2 --scale paper --data data --engine torch --gpus 0,1,2,3
   python recognition/reproduce.py log y1
 """
 
@@ -54,7 +50,12 @@ def build_parser() -> Parser:
                         help=f"paper scale: images a device and step, e.g. 64 on eight GPUs (default {BATCH})")
     parser.add_argument("--gpus", default="", help="devices as train.py takes them (default: all at paper scale, the "
                         "CPU at demo scale)")
-    parser.add_argument("--engine", default="", help="demo scale: what trains, as train.py takes it (default: MXNet)")
+    parser.add_argument("--engine", default="", help="what trains and embeds, as train.py takes it (default: the first "
+                        "that is installed); with torch and several GPUs at paper scale torchrun starts each run")
+    parser.add_argument("--dry-run", action="store_true", help="paper scale: print what is needed (files, disk, "
+                        "hours), check the files, and train nothing; status 2 where one is missing")
+    parser.add_argument("--measure", action="store_true", help="paper scale: the hours from some steps on these "
+                        "devices, not from published speeds")
     parser.add_argument("--identities", type=int, default=Order.identities, metavar="N",
                         help="demo scale, Tables 2 and 3: people of the drawn training set (default %(default)s)")
     parser.add_argument("--images-per-identity", type=int, default=Order.images, metavar="N",
@@ -109,14 +110,20 @@ def reproduce(name: str, order: Order) -> List[Path]:
     return TABLES[name](order).files
 
 
-def print_plans(names: Sequence[str], order: Order) -> None:
-    """Print what each table or figure needs at paper scale; raises InputError when a file of any is missing."""
-    plans = [paper_plan(name, order.paper, order.work, order.seeds, order.losses) for name in names if name in SUBJECTS]
+def print_plans(names: Sequence[str], order: Order, measure: bool) -> None:
+    """Print what each table or figure needs at paper scale; raises InputError when a file of any is missing or bad."""
+    plans = []
+    for name in names:
+        if name not in SUBJECTS:
+            sys.stdout.write(f"{name} trains nothing: the same at both scales\n\n")
+            continue
+        plans.append(paper_plan(name, order.paper, order.work, order.seeds, order.losses))
+        sys.stdout.write(plans[-1].text(needs_text(plans[-1], order.work, measure)) + "\n")
+        sys.stdout.flush()
+    if len(plans) > 1:
+        sys.stdout.write(together(plans).heading + "\n" + needs_text(together(plans), order.work, measure) + "\n\n")
     for plan in plans:
-        sys.stdout.write(plan.text() + "\n")
-    sys.stdout.flush()
-    for plan in plans:
-        require_files(plan)
+        check_files(plan)
 
 
 def run_log(name: Optional[str], check: Optional[str]) -> int:
@@ -142,6 +149,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
                   flags.identities, flags.images_per_identity, flags.jobs)
+    for flag, given in (("--dry-run", flags.dry_run), ("--measure", flags.measure)):
+        if given and order.scale != "paper":
+            raise InputError(f"{flag}: for what is trained at paper scale; add --scale paper, or leave it out")
+    if flags.dry_run:
+        print_plans(chosen(flags.what), order, flags.measure)
+        return 0
     with claimed(order.out):
         return _make(flags, order)
 
@@ -151,7 +164,7 @@ def _make(flags: argparse.Namespace, order: Order) -> int:
     if flags.what != "page":
         names = chosen(flags.what)
         if order.scale == "paper":
-            print_plans(names, order)
+            print_plans(names, order, flags.measure)
         for name in progress(names, len(names), "tables and figures", "made"):
             for path in reproduce(name, order):
                 sys.stdout.write(f"{path}\n")

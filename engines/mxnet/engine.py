@@ -23,8 +23,8 @@ from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.training import has_prelu
 from arcface_mxnet.runtime.errors import InputError
 
-__all__ = ["NAME", "batch_parts", "cautions", "check", "describe", "devices", "free_bytes", "initial", "network",
-           "on_gpu", "replicas", "shards_by_itself", "step", "version", "workers"]
+__all__ = ["NAME", "batch_parts", "cautions", "check", "describe", "devices", "free_bytes", "gpus",
+           "initial", "network", "on_gpu", "replicas", "shards_by_itself", "step", "version", "workers"]
 
 NAME = "mxnet"
 MIRROR = "MXNET_BACKWARD_DO_MIRROR"  # MXNet reads it when a graph is bound
@@ -92,6 +92,11 @@ def check(numerics: Numerics, devices: Contexts) -> None:
 def cautions(program: Stored, devices: Contexts) -> List[str]:
     """What a run should be told about its own arithmetic: MXNet's PReLU on a GPU (docs/original.md, section 2.12)."""
     return [IN_PLACE] if on_gpu(devices) and program.original and has_prelu(program.symbol) else []
+
+
+def gpus() -> int:
+    """How many GPUs MXNet could take: those it has code for."""
+    return on_gpu(contexts(None))
 
 
 def replicas(devices: Contexts) -> int:

@@ -82,6 +82,11 @@ def cautions(program: Program, devices: Where) -> List[str]:
     return []
 
 
+def gpus() -> int:
+    """How many CUDA or ROCm devices PyTorch sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def replicas(devices: Where) -> int:
     """How many shares a batch of this process is split into."""
     return devices.replicas

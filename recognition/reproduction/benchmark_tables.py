@@ -1,9 +1,10 @@
 """Tables 4 to 8: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.small_faces import small_faces
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.iqiyi import MlpSettings, centre_scores, ensemble, mean_average_precision, train
@@ -68,9 +69,9 @@ def rows_at(order: Order, subjects: Mapping[str, Subject]) -> Dict[str, Subject]
     return {row: subject for row, subject in subjects.items() if order.scale == "demo" or subject.paper}
 
 
-def embed_of(folder: Path) -> demo_data.Embed:
+def embed_of(folder: Path, where: Optional[Place] = None) -> demo_data.Embed:
     """Images to the sum of the embeddings of each and of its mirror image, by the network of a run."""
-    embedder = Embedder(network_of(folder)[1], batch_size=64)
+    embedder = Embedder(network_of(folder)[1], where, batch_size=64)
     return lambda images: embedder.embed(images, flip="sum")
 
 
@@ -132,7 +133,8 @@ def _measured(run: Path, order: Order, name: str, measure: Measure, row: str) ->
     if order.scale == "demo":
         return measure(embed_of(run), order.work, row)
     data = Path(network_of(run)[0].data.folder)
-    return paper_benchmarks.RUN[name](Path(order.data), data, published_model(run), run / name, row)
+    network = order.paper.network(published_model(run))
+    return paper_benchmarks.RUN[name](Path(order.data), data, network, run / name, row)
 
 
 def cells_of(printed: PaperTable, subjects: Mapping[str, Subject], found: Found,
@@ -267,8 +269,8 @@ def retrieved(order: Order, seed: int) -> Dict[str, Figures]:
     """MAP in percent of each step for the runs of one seed."""
     if order.scale == "paper":
         runs = [subject_run(subject, seed, order) for subject in (TABLE9[BASE], ENSEMBLE9)]
-        found = paper_benchmarks.retrieved(Path(order.data), [published_model(run) for run in runs],
-                                           runs[0] / "table9")
+        networks = [order.paper.network(published_model(run)) for run in runs]
+        found = paper_benchmarks.retrieved(Path(order.data), networks, runs[0] / "table9")
         return {STEPS[step]: {"MAP": value} for step, value in found.items()}
     settings = MlpSettings(batch=MLP_BATCH, seed=seed)
     scores: List[np.ndarray] = []

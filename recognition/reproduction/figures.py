@@ -3,8 +3,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ class Order:
     toy_images: int = 1500  # fig3: images of each identity
     batch: int = 0  # paper scale: images a device and step (0: the paper's 128)
     devices: str = ""  # as train.py --gpus (empty: all at paper scale, the CPU at demo scale)
-    engine: str = ""  # demo scale: as train.py --engine (empty: MXNet)
+    engine: str = ""  # as train.py --engine (empty: MXNet, or the first that is installed)
     identities: int = 200  # demo scale, Tables 2 and 3: people of the training set
     images: int = 40  # and pictures of each
     jobs: int = 1  # demo scale: runs trained at a time
@@ -48,7 +49,12 @@ class Order:
     @property
     def paper(self) -> PaperScale:
         """Where runs at paper scale find their data, and how they are cut."""
-        return PaperScale(Path(self.data), self.max_steps, self.batch or BATCH, self.devices)
+        return PaperScale(Path(self.data), self.max_steps, self.batch or BATCH, self.devices, self.engine)
+
+    @property
+    def embeds_on(self) -> Optional[Place]:
+        """The engine and devices that embed at paper scale; None for the default, which the demo takes."""
+        return self.paper.embeds_on() if self.scale == "paper" else None
 
 
 Draw = Callable[[Order], Produced]

@@ -1,19 +1,24 @@
-"""Paper scale: the runs exactly as the paper has them, the files they need, which are missing, and the commands."""
-import shlex
-from dataclasses import dataclass, field
+"""Paper scale: the runs exactly as the paper has them, and which of them stands for which row."""
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets import catalog
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.recognition.presets import DATASETS as SETS
 from arcface_mxnet.recognition.presets import LOSSES, RECIPES
-from arcface_mxnet.recognition.reproduction.paper_benchmarks import NEEDS, place
+from arcface_mxnet.recognition.reproduction.paper_benchmarks import Network
+from arcface_mxnet.recognition.reproduction.processes import (
+    Devices,
+    devices_of,
+    embedding_devices,
+    place_to_embed,
+)
 from arcface_mxnet.recognition.settings import OWN_DATASET
 from arcface_mxnet.runtime.errors import InputError, unknown
 
 CONTEXTS, BATCH = 4, 128  # the paper's four GPUs, 128 images each
-VALIDATION = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")
 OWN_FOLDERS = {"deepglint": catalog.training_set("deepglint").folder, "emore+asian": "faces_emore_asian",
                "ms1mv0": "faces_ms1m_v0", "celeb500k": "faces_celeb500k"}
 """Sets without a preset, below the data root: DeepGlint's two parts; MS1MV2 and Asian-Celeb merged with
@@ -27,7 +32,8 @@ STEPS_OF_OWN = "ms1mv2"
 @dataclass(frozen=True)
 class PaperRecipe:
     """A run of the paper; `runs.trained` takes it like Recipe. `limit`: at most so many steps (0: the recipe's);
-    `batch`: images a device and step; `devices`: as train.py --gpus takes them, empty for all that there are.
+    `batch`: images a device and step; `devices`, `engine`: as train.py --gpus and --engine take them, empty for all
+    that there are and the first that is installed.
     """
 
     network: str
@@ -36,13 +42,14 @@ class PaperRecipe:
     limit: int = 0
     batch: int = BATCH
     devices: str = ""
+    engine: str = ""
 
     @property
     def schedule(self) -> Tuple[int, ...]:
         """Steps at which the rate falls to a tenth and, last, at which the run ends."""
         if self.dataset in EPOCH_SETS:
             with RecordSet.open(self.data) as records:
-                return tuple(max(1, epoch * records.images // (CONTEXTS * BATCH)) for epoch in EPOCHS)
+                return steps_of_epochs(records.images)
         recipe = RECIPES[STEPS_OF_OWN if self.dataset in OWN_FOLDERS else SETS[self.dataset].recipe]
         return (*recipe.lr_steps, recipe.max_steps)
 
@@ -60,13 +67,29 @@ class PaperRecipe:
             found["lr_steps"] = _rising(self.schedule[:-1])
         if preset == OWN_DATASET or self.dataset in EPOCH_SETS or (steps or self.steps) != self.schedule[-1]:
             found["max_steps"] = steps or self.steps
-        if self.batch != BATCH:
-            found["per_batch_size"] = whole_batch(loss, self.batch)
-        return {**found, **self.where()}
+        return {**found, **self.batch_flags(loss), **self.where()}
+
+    def batch_flags(self, loss: str) -> Dict[str, Any]:
+        """The flag of another batch than the paper's."""
+        return {} if self.batch == BATCH else {"per_batch_size": whole_batch(loss, self.batch)}
 
     def where(self) -> Dict[str, Any]:
-        """On which devices."""
-        return {"gpus": self.devices} if self.devices else {}
+        """On which devices and by which engine."""
+        return {name: value for name, value in (("gpus", self.devices), ("engine", self.engine)) if value}
+
+    @property
+    def runs_on(self) -> Devices:
+        """The devices it takes, and in how many processes."""
+        return devices_of(self.engine, self.devices)
+
+    def embeds_on(self) -> Optional[Place]:
+        """The engine and devices that embed by its network; None for the default."""
+        return place_to_embed(self.engine, self.devices)
+
+
+def steps_of_epochs(images: int) -> Tuple[int, ...]:
+    """The steps of EPOCHS on a set of so many images, by the paper's batch."""
+    return tuple(max(1, epoch * images // (CONTEXTS * BATCH)) for epoch in EPOCHS)
 
 
 def whole_batch(loss: str, batch: int) -> int:
@@ -84,78 +107,26 @@ def _rising(steps: Sequence[int]) -> Tuple[int, ...]:
 
 @dataclass(frozen=True)
 class PaperScale:
-    """How runs at paper scale are cut or placed: data root, limit of steps, images a device, devices."""
+    """How runs at paper scale are cut or placed: data root, limit of steps, images a device, devices, engine."""
 
     root: Path
     limit: int = 0
     batch: int = BATCH
     devices: str = ""
+    engine: str = ""
 
     def recipe(self, network: str, dataset: str) -> PaperRecipe:
         """The recipe of a network on a published set (or one of OWN_FOLDERS)."""
         folder = OWN_FOLDERS.get(dataset) or catalog.training_set(dataset).folder
-        return PaperRecipe(network, dataset, self.root / folder, self.limit, self.batch, self.devices)
+        return PaperRecipe(network, dataset, self.root / folder, self.limit, self.batch, self.devices, self.engine)
 
+    def network(self, model: str) -> Network:
+        """A checkpoint "PREFIX,EPOCH" to evaluate, by the engine and on the devices of the runs."""
+        return Network(model, self.engine, embedding_devices(self.engine, self.devices))
 
-@dataclass(frozen=True)
-class Plan:
-    """What a table or figure needs at paper scale: its runs, files that are not there, commands in order."""
-
-    what: str
-    runs: List[Tuple[PaperRecipe, str]]
-    missing: List[str]
-    commands: List[str] = field(default_factory=list)
-
-    def text(self) -> str:
-        """The plan for a reader: runs, commands, missing files."""
-        lines = [f"{self.what} at paper scale: {len(self.runs)} runs, each as by the command below"]
-        for group in dict.fromkeys(recipe for recipe, _ in self.runs):
-            losses = [loss for recipe, loss in self.runs if recipe == group]
-            lines.append(f"  [{group.dataset}, {group.network}, loss*]: {', '.join(losses)}; {_length(group)} of "
-                         f"{CONTEXTS} x {BATCH} images in the paper")
-        lines += self.commands
-        if self.what in NEEDS:
-            lines.append("then each network is evaluated on " + ", ".join(NEEDS[self.what]))
-        lines += [f"missing: {path}" for path in self.missing] or ["missing: nothing"]
-        return "\n".join(lines) + "\n"
-
-
-def _length(recipe: PaperRecipe) -> str:
-    if recipe.dataset in EPOCH_SETS:
-        return f"{EPOCHS[-1]} epochs"
-    return f"{recipe.schedule[-1]:,} steps"
-
-
-def paper_plan(what: str, scale: PaperScale, work: Path, seeds: Sequence[int] = (0,),
-               losses: Sequence[str] = ()) -> Plan:
-    """The plan of a table or figure, of some `losses` or (empty) of all; raises InputError when it trains nothing."""
-    runs = [(scale.recipe(network, dataset), loss) for network, dataset, loss in paper_subjects(what)
-            if not losses or loss in losses]
-    folders = list(dict.fromkeys(recipe.data for recipe, _ in runs))
-    needed = [folder / name for folder in folders for name in (*catalog.training_set("webface").files, *VALIDATION)]
-    needed += [place(scale.root, folders[0], name) for name in NEEDS.get(what, ())]
-    missing = [str(path) for path in dict.fromkeys(needed) if not path.exists()]
-    commands = [_command(recipe, loss, work, seed) for seed in seeds for recipe, loss in runs]
-    return Plan(what, runs, missing, commands)
-
-
-def _command(recipe: PaperRecipe, loss: str, work: Path, seed: int) -> str:
-    if recipe.dataset in EPOCH_SETS and not (recipe.data / "train.rec").exists():
-        return f"# {recipe.network} {loss}: steps follow from the images of {recipe.data}, which is not there"
-    flags = recipe.flags(loss, recipe.data, work / "paper" / f"{recipe.network}-{loss}-{recipe.dataset}", seed)
-    words = [word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", _word(value))]
-    return shlex.join(["python", "recognition/train.py", *words]) + f"  # {LOSSES[loss].source}"
-
-
-def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def require_files(plan: Plan) -> None:
-    """Raise InputError when files of a plan are missing; the plan has named each of them."""
-    if plan.missing:
-        raise InputError(f"{plan.what}: {len(plan.missing)} files are missing, the first is {plan.missing[0]}; put "
-                         "them there or say where the sets are with --data DIR")
+    def embeds_on(self) -> Optional[Place]:
+        """The engine and devices that embed; None for the default."""
+        return place_to_embed(self.engine, self.devices)
 
 
 # Which of our runs stands for which row of the paper's tables: data, and what follows from it.

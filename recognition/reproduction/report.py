@@ -11,7 +11,10 @@ HEADING = """# The paper again
 
 This page is written by `python recognition/reproduce.py page` from the results beside it (`{folder}/*.json`); every
 figure and table names what produced it. One of them again: `python recognition/reproduce.py table2`; all:
-`python recognition/reproduce.py all`. At paper scale: `--scale paper --data DIR`, which names the missing files first.
+`python recognition/reproduce.py all`. At paper scale: `--scale paper --data DIR`, which says first what it needs: files
+(here or missing), disk, and hours of training, estimated from published speeds or with `--measure` from steps on your
+devices. `--dry-run` says it, checks the files and trains nothing. `--engine torch --gpus 0,1,2,3` trains each run by
+torchrun on four GPUs.
 
 At demo scale every run is a small network on drawn faces of nobody, and every benchmark a stand-in of the paper's: the
 figures show how the methods stand to one another here, not how well they do on photographs. The paper's own numbers are

@@ -1,9 +1,10 @@
 """Figures of our own runs: angles during training (4a), pair angles of losses (6) and of packs (7)."""
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.datasets.small_faces import small_faces
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation.angles import pair_angle_samples
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
@@ -51,10 +52,10 @@ NEGATIVES = 500_000
 STAGE_COLOURS = ("#1565c0", "#2e7d32", "#c62828")  # start, middle, end
 
 
-def target_angles(folder: Path, data: Path) -> np.ndarray:
+def target_angles(folder: Path, data: Path, where: Optional[Place] = None) -> np.ndarray:
     """Degrees between each training image and its centre W, by the network a run has now."""
     _, checkpoint, centres = network_of(folder)
-    rows, labels = record_embeddings(data, Embedder(checkpoint, batch_size=64).embed)
+    rows, labels = record_embeddings(data, Embedder(checkpoint, where, batch_size=64).embed)
     assert centres is not None  # softmax and ArcFace have them
     unit, own = normalise(rows), normalise(centres[labels.astype(np.int64)])
     return np.degrees(np.arccos(np.clip((unit * own).sum(axis=1), -1, 1)))
@@ -76,7 +77,8 @@ def stages(order: Order) -> Iterator[Tuple[str, np.ndarray]]:
                target_angles(trained("arcface", seed, data, order.work, recipe), data))
     else:
         for name, steps in (("start", 1), ("middle", max(1, recipe.steps // 2)), ("end", recipe.steps)):
-            yield f"{name} (step {steps})", target_angles(trained("arcface", seed, data, work, recipe, steps), data)
+            yield f"{name} (step {steps})", target_angles(trained("arcface", seed, data, work, recipe, steps), data,
+                                                          order.embeds_on)
 
 
 @figure("fig4a")
@@ -117,7 +119,7 @@ def fig6(order: Order) -> Produced:
     for axes, (title, subject) in zip(panels, FIGURE6.items()):
         data = recipe_and_data(subject, order)[1]
         folder = subject_run(subject, order.seeds[0], order)
-        rows, labels = genuine_embeddings(network_of(folder)[1], data / "lfw.bin")
+        rows, labels = genuine_embeddings(network_of(folder)[1], data / "lfw.bin", order.embeds_on)
         figures[title] = _histogram(axes, *pair_angle_samples(rows, labels, NEGATIVES, order.seeds[0]), title)
     return Produced("fig6", save(picture, order.out, "fig6"),
                     f"lfw pack beside {told(order)}; negatives drawn at random", figures,
@@ -141,7 +143,7 @@ def benchmark_distances(embed: demo_data.Embed, name: str, order: Order) -> Pair
 @figure("fig7")
 def fig7(order: Order) -> Produced:
     """Angles of positive and negative pairs of every benchmark under ArcFace."""
-    embed = embed_of(subject_run(FIGURE7, order.seeds[0], order))
+    embed = embed_of(subject_run(FIGURE7, order.seeds[0], order), order.embeds_on)
     picture, panels = canvas(3, 2, (4.4, 3.6))
     figures = {}
     for axes, (title, name) in zip(panels, FIGURE_7.items()):

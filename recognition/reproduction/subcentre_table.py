@@ -5,6 +5,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from arcface_mxnet.datasets.clean import select
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.subset_merge import write_selected
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition.drop import rank_by_run
 from arcface_mxnet.recognition.reproduction import demo_data
@@ -57,13 +58,14 @@ def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[
     folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
     told = folder.with_name(f"{folder.name}.json")
     if not told.exists():
-        write_json(told, _drop(run, data, folder, degrees, subject.demo in NOISY and order.scale == "demo")._asdict())
+        write_json(told, _drop(run, data, folder, degrees, subject.demo in NOISY and order.scale == "demo",
+                                order.embeds_on)._asdict())
     return folder, Dropped(**read_json(told))
 
 
-def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool) -> Dropped:
+def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool, where: Optional[Place]) -> Dropped:
     with RecordSet.open(data) as records:
-        findings = rank_by_run(run, records)
+        findings = rank_by_run(run, records, where)
         groups = select(records, findings, degrees)
         if not folder.is_dir() and len(groups) >= FEWEST:
             write_selected(records, groups, folder, f"without images beyond {degrees:g} degrees by {run.name}")

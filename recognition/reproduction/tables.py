@@ -11,15 +11,8 @@ from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.paper import Cell, PaperTable
 from arcface_mxnet.evaluation.results import plain
 from arcface_mxnet.recognition.reproduction.figures import Order
-from arcface_mxnet.recognition.reproduction.paper_runs import (
-    OWN_ROWS,
-    PACKS,
-    QUOTED,
-    TABLE2,
-    TABLE3,
-    paper_plan,
-    require_files,
-)
+from arcface_mxnet.recognition.reproduction.paper_plan import paper_plan, require_files
+from arcface_mxnet.recognition.reproduction.paper_runs import OWN_ROWS, PACKS, QUOTED, TABLE2, TABLE3
 from arcface_mxnet.recognition.reproduction.provenance import Produced, provenance
 from arcface_mxnet.recognition.reproduction.training_runs import (
     AnyRecipe,

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, U
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.pairs import read_pack
+from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation.angles import angle_statistics
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
@@ -23,6 +24,7 @@ from arcface_mxnet.recognition.losses import attach
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
+from arcface_mxnet.recognition.reproduction.processes import train_apart
 from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import sections
 from arcface_mxnet.runtime.errors import InputError
@@ -148,11 +150,16 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
         flags = recipe.flags(loss, data, folder, seed, steps)
         if isinstance(recipe, Recipe) and recipe.warm:
             flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
-    trainer = make_trainer(flags)
-    write_json(folder / MADE_BY, {"commit": commit()})
-    finished = trainer.train()
-    if finished.signal:
-        raise InputError(f"{folder}: stopped at step {finished.step}; the same command goes on from there")
+    processes = recipe.runs_on.processes if isinstance(recipe, PaperRecipe) else 1
+    if processes > 1:
+        write_json(folder / MADE_BY, {"commit": commit()})
+        stopped = train_apart(flags, processes)
+    else:
+        trainer = make_trainer(flags)
+        write_json(folder / MADE_BY, {"commit": commit()})
+        stopped = trainer.train().signal
+    if stopped:
+        raise InputError(f"{folder}: stopped at step {run.last_step()}; the same command goes on from there")
     return folder
 
 
@@ -170,12 +177,13 @@ def published_model(folder: Path) -> str:
     return f"{prefix},0"
 
 
-def genuine_embeddings(checkpoint: Checkpoint, pack: Path) -> Tuple[np.ndarray, np.ndarray]:
+def genuine_embeddings(checkpoint: Checkpoint, pack: Path,
+                       where: Optional[Place] = None) -> Tuple[np.ndarray, np.ndarray]:
     """Embeddings of the images of a pack's genuine pairs, and labels: one identity a pair."""
     read = read_pack(pack)
     chosen = [image for number, image in enumerate(read.images) if read.same[number // 2]]
     images = np.stack([decode_rgb(image) for image in chosen]).transpose(0, 3, 1, 2)
-    return Embedder(checkpoint, batch_size=64).embed(images), np.repeat(np.arange(len(chosen) // 2), 2)
+    return Embedder(checkpoint, where, batch_size=64).embed(images), np.repeat(np.arange(len(chosen) // 2), 2)
 
 
 def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Run:
@@ -183,12 +191,13 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
     folder = trained(loss, seed, data, work, recipe)
     if not (folder / RESULT).exists():
         settings, checkpoint, centres = network_of(folder)
-        embed = Embedder(checkpoint, batch_size=64).embed
+        where = recipe.embeds_on() if isinstance(recipe, PaperRecipe) else None
+        embed = Embedder(checkpoint, where, batch_size=64).embed
         accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
         plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
         angles = {}
         for name, (rows, labels), weights in (("train", record_embeddings(data, embed), plain),
-                                              ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin"), None)):
+                                              ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin", where), None)):
             angles[name] = asdict(angle_statistics(rows, labels, weights))
         write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})
     stored = read_json(folder / RESULT)

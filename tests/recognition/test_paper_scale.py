@@ -18,9 +18,9 @@ import pytest
 PAPER_NETWORKS = ("r34", "r50", "r100")
 
 
-def near_by_run(run, records):
+def near_by_run(run, records, where=None):
     """The drop step's angles, a third of what they are: two steps of training leave every image far off."""
-    found = rank_by_run(run, records)
+    found = rank_by_run(run, records, where)
     return dataclasses.replace(found, angles=found.angles / 3)
 
 
@@ -69,6 +69,18 @@ def test_table2_at_the_papers_settings(root, small_world, tmp_path):
     assert (optimizer["lr"], optimizer["wd"], optimizer["mom"]) == (0.1, 0.0005, 0.9)
     assert settings["schedule"]["lr_steps"] == [20000, 28000]
     assert settings["loss"]["loss_m2"] == 0.5 and settings["loss"]["loss_s"] == 64.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["table3", "table5"])
+def test_pytorch_trains_and_embeds_at_paper_scale(what, root, small_world, tmp_path):
+    pytest.importorskip("torch")
+    assert filled(made(what, root, tmp_path, "--engine", "torch"))
+    for place in (tmp_path / "work" / "runs").glob("*/settings.json"):
+        settings = json.loads(place.read_text())
+        assert settings["settings"]["parallelism"]["engine"] == "torch" and settings["torch"]
+    for place in (tmp_path / "work" / "runs").glob("*/table5/lfw/result.json"):
+        assert "engine torch" in place.read_text()
 
 
 @pytest.mark.slow

@@ -9,15 +9,14 @@ from arcface_mxnet.recognition import reproduce
 from arcface_mxnet.recognition.presets import LOSSES, NETWORKS
 from arcface_mxnet.recognition.reproduction import figures
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw
+from arcface_mxnet.recognition.reproduction.paper_plan import paper_plan, require_files
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     SUBJECTS,
     TABLE2,
     TABLE3,
     PaperRecipe,
     PaperScale,
-    paper_plan,
     paper_subjects,
-    require_files,
 )
 from arcface_mxnet.recognition.reproduction.tables import TABLES, Comparison, write_table
 from arcface_mxnet.runtime.errors import InputError

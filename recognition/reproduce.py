@@ -16,8 +16,10 @@ from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw,
 from arcface_mxnet.recognition.reproduction.paper_needs import needs_text
 from arcface_mxnet.recognition.reproduction.paper_plan import check_files, paper_plan, together
 from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, OWN_ROWS, SUBJECTS, TABLE2
+from arcface_mxnet.recognition.reproduction.photographs import Asked, photographs
+from arcface_mxnet.recognition.reproduction.processes import place_to_embed
 from arcface_mxnet.recognition.reproduction.provenance import record
-from arcface_mxnet.recognition.reproduction.report import write_page
+from arcface_mxnet.recognition.reproduction.report import PHOTOGRAPHS, write_page
 from arcface_mxnet.recognition.reproduction.tables import TABLES
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
@@ -32,6 +34,7 @@ EXAMPLES = """examples:
   python recognition/reproduce.py all                       (what is done is kept: the same command goes on)
   python recognition/reproduce.py table2 --scale paper --data data --dry-run --measure
   python recognition/reproduce.py table2 --scale paper --data data --engine torch --gpus 0,1,2,3
+  python recognition/reproduce.py photographs --model models/model,0 --data data/faces_emore --people lfw112
   python recognition/reproduce.py log y1
 """
 
@@ -39,7 +42,8 @@ EXAMPLES = """examples:
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("what", help=f"{', '.join([*TABLES, *registered()])}, fig4, all, page, or log")
+    parser.add_argument("what", help=f"{', '.join([*TABLES, *registered()])}, fig4, all, page, "
+                        "photographs, or log")
     parser.add_argument("name", nargs="?", help="with log: the published run")
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
     parser.add_argument("--seeds", help="seeds of the runs of a table (default 0,1,2; at paper scale 0)")
@@ -64,10 +68,14 @@ def build_parser() -> Parser:
     parser.add_argument("--jobs", type=int, default=Order.jobs, metavar="N",
                         help="demo scale: runs trained at a time (default %(default)s)")
     parser.add_argument("--network", default="small", help="network preset of the demo runs (default small)")
-    parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are")
+    parser.add_argument("--data", default="data", metavar="DIR", help="where the published sets' folders are; with "
+                        "photographs: the folder of lfw.bin, and of other packs")
     parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where results are written (default {OUT})")
     parser.add_argument("--work", default=WORK, metavar="DIR", help=f"where runs and drawn faces are kept ({WORK})")
     parser.add_argument("--page", default=PAGE, metavar="FILE", help=f"the page of all results (default {PAGE})")
+    parser.add_argument("--model", metavar="PREFIX,EPOCH", help="with photographs: the checkpoint to measure")
+    parser.add_argument("--people", metavar="PATH", help="with photographs: pictures of LFW's people, a folder for "
+                        "each or a .rec, for Table 3 and figure 6 beside those of the pack (may be left out)")
     parser.add_argument("--check", metavar="RUN", help="with log: compare this run directory with the published run")
     return parser
 
@@ -98,7 +106,7 @@ def chosen(what: str) -> List[str]:
         return [what]
     parts = [name for name in registered() if what == "fig4" and name.startswith(what)]
     if not parts:
-        raise unknown("table or figure", what, [*known, "fig4", "all", "page", "log"])
+        raise unknown("table or figure", what, [*known, "fig4", "all", "page", PHOTOGRAPHS, "log"])
     return parts
 
 
@@ -161,7 +169,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _make(flags: argparse.Namespace, order: Order) -> int:
     order.out.mkdir(parents=True, exist_ok=True)
-    if flags.what != "page":
+    if flags.what == PHOTOGRAPHS:
+        if not flags.model:
+            raise InputError("photographs: say which model with --model PREFIX,EPOCH")
+        asked = Asked(flags.model, Path(order.data), Path(flags.people) if flags.people else None,
+                      place_to_embed(order.engine, order.devices))
+        produced = photographs(asked, order.out)
+        for path in (*produced.files, record(produced, order.out)):
+            sys.stdout.write(f"{path}\n")
+    elif flags.what != "page":
         names = chosen(flags.what)
         if order.scale == "paper":
             print_plans(names, order, flags.measure)

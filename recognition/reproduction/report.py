@@ -18,8 +18,13 @@ torchrun on four GPUs.
 
 At demo scale every run is a small network on drawn faces of nobody, and every benchmark a stand-in of the paper's: the
 figures show how the methods stand to one another here, not how well they do on photographs. The paper's own numbers are
-in `evaluation/paper.json`.
+in `evaluation/paper.json`. What a model does on photographs of LFW:
+`python recognition/reproduce.py photographs --model PREFIX,EPOCH --data DIR`.
 """
+
+
+PHOTOGRAPHS = "photographs"
+"""The result that has a section of its own."""
 
 
 def _order(path: Path) -> Any:
@@ -59,11 +64,12 @@ def _section(folder: Path, place: Path) -> List[str]:
     made = document.get("provenance", {})
     foot = f"*commit {made.get('commit', 'unknown')[:12]}, `{made.get('command', '')}`{_made(document)}*"
     table = place.with_suffix(".md")
+    pictures = [f"![{document['name']}]({folder.name}/{name})" for name in document.get("files", ())
+                if name.endswith(".png")]
     if table.exists():
-        return [table.read_text(encoding="utf-8"), foot, ""]
-    pictures = [name for name in document["files"] if name.endswith(".png")]
-    return [f"### {document['name']}", "", *[f"![{document['name']}]({folder.name}/{name})" for name in pictures], "",
-            document["protocol"], "", *_figures(document["figures"]), "", foot, ""]
+        return [table.read_text(encoding="utf-8"), *[line for picture in pictures for line in (picture, "")], foot, ""]
+    return [f"### {document['name']}", "", *pictures, "", document["protocol"], "", *_figures(document["figures"]), "",
+            foot, ""]
 
 
 def write_page(results: PathLike, page: PathLike) -> Path:
@@ -74,7 +80,12 @@ def write_page(results: PathLike, page: PathLike) -> Path:
     lines = [HEADING.format(folder=folder.name), "## The paper's statements", "",
              *summary(verdicts(tables), tables), ""]
     for place in places:
-        lines += _section(folder, place)
+        if place.stem == PHOTOGRAPHS:
+            lines += _section(folder, place)
+    lines += ["## Tables and figures", ""]
+    for place in places:
+        if place.stem != PHOTOGRAPHS:
+            lines += _section(folder, place)
     with atomic_open(target, "w") as stream:
         stream.write("\n".join(lines))
     return target

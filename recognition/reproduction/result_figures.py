@@ -100,7 +100,8 @@ def told(order: Order) -> str:
     return stand_in(order) if order.scale == "demo" else "the paper's set"
 
 
-def _histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title: str) -> Dict[str, float]:
+def pair_histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title: str) -> Dict[str, float]:
+    """Draw the angles (degrees) of both kinds of pairs as shares; their means, and the overlap of the histograms."""
     bins = np.arange(0, 121, 1.0)
     for angles, colour, name in ((positive, GENUINE, "positive"), (negative, IMPOSTOR, "negative")):
         weights = np.full(len(angles), 1.0 / len(angles))
@@ -120,7 +121,7 @@ def fig6(order: Order) -> Produced:
         data = recipe_and_data(subject, order)[1]
         folder = subject_run(subject, order.seeds[0], order)
         rows, labels = genuine_embeddings(network_of(folder)[1], data / "lfw.bin", order.embeds_on)
-        figures[title] = _histogram(axes, *pair_angle_samples(rows, labels, NEGATIVES, order.seeds[0]), title)
+        figures[title] = pair_histogram(axes, *pair_angle_samples(rows, labels, NEGATIVES, order.seeds[0]), title)
     return Produced("fig6", save(picture, order.out, "fig6"),
                     f"lfw pack beside {told(order)}; negatives drawn at random", figures,
                     made_of(order, list(FIGURE6.values())))
@@ -149,7 +150,7 @@ def fig7(order: Order) -> Produced:
     for axes, (title, name) in zip(panels, FIGURE_7.items()):
         result = benchmark_distances(embed, name, order)
         angles = angles_of(result.distances)
-        figures[title] = _histogram(axes, angles[result.same], angles[~result.same],
+        figures[title] = pair_histogram(axes, angles[result.same], angles[~result.same],
                                     f"{title}{' (stand-in)' if order.scale == 'demo' else ''}")
     more = "; ".join(demo_data.ABOUT[name] for name in ("YTF", "CPLFW", "CALFW")) if order.scale == "demo" else ""
     return Produced("fig7", save(picture, order.out, "fig7"), f"ArcFace on {told(order)}; {more}".strip("; "), figures,

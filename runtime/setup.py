@@ -117,7 +117,8 @@ def _show_progress(process: "subprocess.Popen[bytes]", log: Path, python: Path, 
             said = log.read_text(encoding="utf-8", errors="replace")
             fetched = len(re.findall(r"^(?:Collecting|Requirement already satisfied)", said, re.MULTILINE))
             count = fetched if label == "fetching" else _unpacked(python.parents[1]) - before
-            shown.total = packages - len(re.findall(r"^Ignoring", said, re.MULTILINE))
+            passed_over = "Ignoring" if label == "fetching" else "(?:Ignoring|Requirement already satisfied)"
+            shown.total = packages - len(re.findall(f"^{passed_over}", said, re.MULTILINE))
             shown.update(count - done)
             done = count
             if label == "fetching" and "Installing collected packages" in said:
@@ -141,8 +142,13 @@ def install(python: Path, root: Path, requirements: str, gpus: Sequence[Gpu]) ->
             small.write_text(without(text, _CUDA_PACKAGE.match))
             chosen.write_text(pinned)
             _install_locked(python, root, small)
-            pip_install(python, root, ["--no-deps", "--index-url", TORCH_CPU_INDEX, "-r", str(chosen)],
-                        packages=pinned.count("\n"))
+            try:
+                pip_install(python, root, ["--no-deps", "--index-url", TORCH_CPU_INDEX, "-r", str(chosen)],
+                            packages=pinned.count("\n"))
+            except InputError as error:
+                raise InputError(f"{TORCH_CPU_INDEX} did not give PyTorch ({error}): run this again, or take PyPI's "
+                                 f"build, with 3 GB of CUDA libraries, and then run this again: {python} -m pip "
+                                 f"install --no-deps -r {requirements}") from None
         else:
             _install_locked(python, root, root / requirements)
 
@@ -215,6 +221,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for name in requirements:
         try_engine(python, root, "torch" if name == TORCH else "mxnet")
     stamp.write_text(wanted)
+    sys.stderr.write(f"{folder} is set up; to use it: . {folder / 'bin' / 'activate'}\n")
     return 0
 
 

@@ -107,6 +107,34 @@ def test_pytorch_comes_without_cuda_where_there_is_no_gpu(gpus, indexed, monkeyp
         assert {line.split(";")[0].strip() for line in calls[1][1].splitlines()} >= {"torch==2.13.0"}
 
 
+def test_an_index_of_pytorch_out_of_reach_is_named_with_what_serves(monkeypatch, tmp_path, capsys):
+    """The lock's other packages are there by then; PyPI's build satisfies the same pin when set-up runs again."""
+    def pip(python, root, arguments, packages=0):
+        if setup.TORCH_CPU_INDEX in arguments:
+            raise InputError("pip ended with status 1: ERROR: No matching distribution found for torch==2.13.0")
+
+    monkeypatch.setattr(setup.sys, "platform", "linux")
+    monkeypatch.setattr(setup, "pip_install", pip)
+    with pytest.raises(InputError, match=r"whl/cpu did not give PyTorch \(pip ended.*\): run this again, or take "
+                                         f"PyPI's build.*: .*python -m pip install --no-deps -r {TORCH}$") as caught:
+        install(tmp_path / "python", ROOT, TORCH, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_set_up_ends_with_how_to_use_it_and_is_silent_when_nothing_changed(monkeypatch, tmp_path, capsys):
+    done = []
+    for name in ("install", "pip_install", "try_engine"):
+        monkeypatch.setattr(setup, name, lambda *given, name=name: done.append(name))
+    monkeypatch.setattr(setup, "machine_gpus", lambda: [])
+    monkeypatch.setattr(setup, "make_environment", lambda folder: folder.mkdir() or folder / "bin" / "python")
+    folder = tmp_path / "venv"
+    assert main(["--venv", str(folder), "--requirements", CPU]) == 0
+    assert done == ["install", "pip_install", "try_engine"]
+    assert capsys.readouterr().err == f"{folder} is set up; to use it: . {folder}/bin/activate\n"
+    assert main(["--venv", str(folder), "--requirements", CPU]) == 0 and len(done) == 3
+    assert capsys.readouterr().err == ""
+
+
 def test_the_environment_is_made_again_when_a_file_changes(tmp_path):
     (tmp_path / "pyproject.toml").write_text("a")
     (tmp_path / "r.txt").write_text("b")
@@ -154,9 +182,9 @@ def test_progress_counts_what_pip_fetches_and_unpacks(tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "bar", Bar)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     lines = ["Ignoring c: markers 'x' don't match your environment", "Collecting a==1", "Collecting b==2",
-             "Installing collected packages: a, b", "unpack a-1", "unpack b-2"]
-    setup._show_progress(Pip(log, lines, site), log, tmp_path / "bin" / "python", 3)
-    assert ("fetching", 1, 2) in shown and ("fetching", 2, 2) in shown
+             "Requirement already satisfied: d==4", "Installing collected packages: a, b", "unpack a-1", "unpack b-2"]
+    setup._show_progress(Pip(log, lines, site), log, tmp_path / "bin" / "python", 4)
+    assert ("fetching", 1, 3) in shown and ("fetching", 3, 3) in shown
     assert shown[-1] == ("installing", 2, 2) and ("installing", 1, 2) in shown
 
 

@@ -119,7 +119,7 @@ def histograms(asked: Asked, lfw: PairResult, people: Optional[People], out: Pat
     samples = {"LFW's pairs": (angles_of(lfw.distances[lfw.same]), angles_of(lfw.distances[~lfw.same]))}
     if people is not None:
         samples["all positive, random negative pairs"] = pair_angle_samples(people.rows, people.labels, NEGATIVES, SEED)
-    picture, panels = canvas(len(samples), 1, (4.6, 3.8))
+    picture, panels = canvas(1, len(samples), (4.6, 3.2))  # one below the other: to be read on a phone
     figures = {title: {**pair_histogram(axes, positive, negative, title), "positive pairs": len(positive),
                        "negative pairs": len(negative)}
                for axes, (title, (positive, negative)) in zip(panels, samples.items())}

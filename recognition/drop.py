@@ -14,6 +14,7 @@ from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.recognition.engine.checkpoint import network_of
+from arcface_mxnet.recognition.losses.subcenter_arcface import SUBCENTRES
 from arcface_mxnet.runtime.arguments import Parser
 from arcface_mxnet.runtime.errors import InputError, run_command
 
@@ -27,7 +28,7 @@ def rank_by_run(run: Path, records: RecordSet, where: Optional[Place] = None) ->
     Raises InputError when the run was not trained with sub-centres, or on another set.
     """
     settings, checkpoint, centres = network_of(run)
-    if settings.loss.loss_name != "subcentre" or centres is None:
+    if settings.loss.loss_name not in SUBCENTRES or centres is None:
         raise InputError(f"--run-dir {run}: trained with {settings.loss.loss_name}; the drop step needs "
                          "a run with --loss subcentre")
     rows, _ = record_embeddings(records.folder, Embedder(checkpoint, where, batch_size=64).embed)

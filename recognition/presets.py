@@ -80,6 +80,13 @@ LOSSES = EasyDict({
     "subcentre": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 3, "source": "Sub-centre ArcFace L7"},
     "subcentre5": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 5, "source": "ArcFace v4 Table 3"},
     "subcentre10": {"loss_name": "subcentre", "loss_m2": 0.5, "loss_K": 10, "source": "ArcFace v4 Table 3"},
+    # What the later text compares sub-centres with on noisy labels, beside co-mining and NT.
+    "subcentre_softmax": {"loss_name": "subcentre_softmax", "loss_m2": 0.5, "loss_K": 3, "options": {"gamma": 0.1},
+                          "source": "ArcFace v4 Table 3; SoftTriple, ICCV 2019"},
+    "subcentre_compact": {"loss_name": "subcentre_compact", "loss_m2": 0.5, "loss_K": 3, "options": {"tau": 0.2},
+                          "source": "ArcFace v4 Table 3; SoftTriple, ICCV 2019"},
+    "nr": {"loss_name": "noise_resistance", "loss_m2": 0.5, "options": {"label": 0.9},
+           "source": "Unequal-training, CVPR 2019, its program"},
     # Neighbours.
     "centre": {"loss_name": "centre", "options": {"weight": 0.003, "alpha": 0.5}, "source": "Centre loss, ECCV 2016"},
     "sphereface": {"loss_name": "sphereface", "loss_m1": 4.0, "source": "SphereFace, CVPR 2017"},

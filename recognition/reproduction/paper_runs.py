@@ -206,8 +206,11 @@ ENSEMBLE9 = Subject("cosface", "union", ("r100", "emore+asian"))
 SUBCENTRE: Dict[str, Subject] = {
     "MS1MV0, K=1": Subject("arcface", "noisy", ("r50", "ms1mv0")),
     "MS1MV0, K=3": Subject("subcentre", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, K=3, softmax pooling": Subject("subcentre_softmax", "noisy", ("r50", "ms1mv0")),
     "MS1MV0, K=5": Subject("subcentre5", "noisy", ("r50", "ms1mv0")),
     "MS1MV0, K=10": Subject("subcentre10", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, K=3, regulariser": Subject("subcentre_compact", "noisy", ("r50", "ms1mv0")),
+    "MS1MV0, NR": Subject("nr", "noisy", ("r50", "ms1mv0")),
     "MS1MV3, K=1": Subject("arcface", "demo", ("r50", "retina")),
     "MS1MV3, K=3": Subject("subcentre", "demo", ("r50", "retina")),
     "Celeb500K, K=1": Subject("arcface", "celeb", ("r50", "celeb500k")),

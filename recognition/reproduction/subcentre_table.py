@@ -34,8 +34,9 @@ import numpy as np
 NOISY = ("noisy", "celeb")
 FEWEST = 2  # people a loss can tell apart
 CHANCE = 10.0  # percent: below it a TAR says that the network has hardly learned (clean labels give over 30)
-ABSENT = ("MS1MV0, K=3, softmax pooling", "MS1MV0, K=3, regulariser", "MS1MV0, Co-mining", "MS1MV0, NT", "MS1MV0, NR")
-WHY = {**{row: "the drop step leaves nobody" for row in DROPS}, **{row: "not implemented" for row in ABSENT}}
+WHY = {**{row: "the drop step leaves nobody" for row in DROPS},
+       "MS1MV0, Co-mining": "not implemented: trains two networks that exchange images",
+       "MS1MV0, NT": "not implemented: weighs images by a histogram of cosines over many past batches"}
 
 
 class Dropped(NamedTuple):

@@ -21,6 +21,7 @@ from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
 from arcface_mxnet.recognition.losses import attach
+from arcface_mxnet.recognition.losses.subcenter_arcface import SUBCENTRES
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
@@ -194,7 +195,7 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
         where = recipe.embeds_on() if isinstance(recipe, PaperRecipe) else None
         embed = Embedder(checkpoint, where, batch_size=64).embed
         accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
-        plain = centres if centres is not None and settings.loss.loss_name != "subcentre" else None
+        plain = centres if centres is not None and settings.loss.loss_name not in SUBCENTRES else None
         angles = {}
         for name, (rows, labels), weights in (("train", record_embeddings(data, embed), plain),
                                               ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin", where), None)):

@@ -143,6 +143,37 @@ def subcentre(values, settings, fixed):
     return {"loss": mean_entropy(margin_logits(nearest, labels_of(values), settings), labels_of(values))}
 
 
+@reference("subcentre_softmax")
+def subcentre_softmax(values, settings, fixed):
+    count, every = settings.loss_K, cosines(values)
+    pooled = np.zeros((len(every), every.shape[1] // count))
+    for i, j in np.ndindex(*pooled.shape):
+        mine = every[i, j * count:(j + 1) * count]
+        weights = np.exp(mine / settings.options.gamma)
+        pooled[i, j] = (weights * mine).sum() / weights.sum()
+    return {"loss": mean_entropy(margin_logits(pooled, labels_of(values), settings), labels_of(values))}
+
+
+@reference("subcentre_compact")
+def subcentre_compact(values, settings, fixed):
+    count, centres = settings.loss_K, unit(values["fc7_weight"])
+    classes, apart = len(centres) // count, 0.0
+    for j in range(classes):
+        mine = centres[j * count:(j + 1) * count]
+        apart += sum(math.sqrt(2 - 2 * mine[s] @ mine[t]) for t in range(count) for s in range(t))
+    return {**subcentre(values, settings, fixed),
+            "objective:compactness": settings.options.tau * apart / (classes * count * (count - 1))}
+
+
+@reference("noise_resistance")
+def noise_resistance(values, settings, fixed):
+    labels, share = labels_of(values), settings.options.label
+    logs, before = (log_softmax(margin_logits(cosines(given), labels, settings)) for given in (values, fixed))
+    mixed = [-share * row[y] - (1 - share) * row[then.argmax()] for row, then, y in zip(logs, before, labels)]
+    loss = mean_entropy(margin_logits(cosines(values), labels, settings), labels)
+    return {"loss": loss, "objective:choice": np.mean(mixed) - loss}
+
+
 @reference("centre")
 def centre(values, settings, fixed):
     labels, x, centres = labels_of(values), values["embedding"], values["identity_centres"]

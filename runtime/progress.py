@@ -30,8 +30,9 @@ class _PlainLines:
         self.printed = now
         of = left = ""
         if self.total:
-            seconds = (now - self.started) * (self.total - self.done) / max(self.done, 1)
-            of, left = f" of {self.total}", f", {_clock(seconds)} left"
+            of = f" of {self.total}"
+        if self.total and self.done:
+            left = f", {_clock((now - self.started) * (self.total - self.done) / self.done)} left"
         self.stream.write(f"{self.label}: {self.done}{of} {self.unit}{left}\n")
         self.stream.flush()
 

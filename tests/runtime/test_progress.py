@@ -28,5 +28,13 @@ def test_elsewhere_plain_lines_come_rarely_and_say_what_is_left(monkeypatch):
     assert stream.getvalue() == "reading: 10 of 40 records, 01:00 left\n"
 
 
+def test_before_the_first_item_nothing_is_known_of_what_is_left(monkeypatch):
+    clock = iter([0.0, 15.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    bar(164, "fetching", "packages", stream).update(0)
+    assert stream.getvalue() == "fetching: 0 of 164 packages\n"
+
+
 def test_items_pass_through_in_order():
     assert list(progress(range(5), label="counting")) == [0, 1, 2, 3, 4]

@@ -28,10 +28,11 @@ def reduced(encoded: bytes) -> bytes:
 
 def small_faces(work: Path, identities: int = 200, images: int = 40, pairs: int = 600, seed: int = 1) -> Path:
     """The folder with the reduced training set and packs, made once below `work` from the built-in faces there."""
-    target = work / f"faces{SIDE}-{identities}x{images}-{seed}"
+    name = f"{identities}x{images}-{pairs}-{seed}"
+    target = work / f"faces{SIDE}-{name}"
     if target.is_dir():
         return target
-    full = write_dataset(work / f"faces112-{identities}x{images}-{seed}", identities, images, pairs, seed)
+    full = write_dataset(work / f"faces112-{name}", identities, images, pairs, seed)
     records = RecordSet.open(full)
     with whole_folder(target) as staging:
         for name in PACKS:

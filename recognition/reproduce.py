@@ -12,6 +12,7 @@ from arcface_mxnet.recognition.reproduction import (  # noqa: F401  (they regist
     result_figures,
     subcentre_table,
 )
+from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
 from arcface_mxnet.recognition.reproduction.paper_needs import needs_text
 from arcface_mxnet.recognition.reproduction.paper_plan import check_files, paper_plan, together
@@ -60,9 +61,9 @@ def build_parser() -> Parser:
                         "hours), check the files, and train nothing; status 2 where one is missing")
     parser.add_argument("--measure", action="store_true", help="paper scale: the hours from some steps on these "
                         "devices, not from published speeds")
-    parser.add_argument("--identities", type=int, default=Order.identities, metavar="N",
-                        help="demo scale, Tables 2 and 3: people of the drawn training set (default %(default)s)")
-    parser.add_argument("--images-per-identity", type=int, default=Order.images, metavar="N",
+    parser.add_argument("--identities", type=int, default=Size().identities, metavar="N",
+                        help="demo scale: people of the drawn training set (default %(default)s)")
+    parser.add_argument("--images-per-identity", type=int, default=Size().images, metavar="N",
                         help="and pictures of each (default %(default)s)")
     parser.renamed("--images", to="--images-per-identity")
     parser.add_argument("--jobs", type=int, default=Order.jobs, metavar="N",
@@ -156,7 +157,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
-                  flags.identities, flags.images_per_identity, flags.jobs)
+                  Size(flags.identities, flags.images_per_identity), flags.jobs)
     for flag, given in (("--dry-run", flags.dry_run), ("--measure", flags.measure)):
         if given and order.scale != "paper":
             raise InputError(f"{flag}: for what is trained at paper scale; add --scale paper, or leave it out")

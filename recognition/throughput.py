@@ -1,7 +1,6 @@
 """The paper's row "ms per face, model size" on this machine: `python recognition/throughput.py --networks y1`."""
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from arcface_mxnet.graph.inference import exact_form, inference_form
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.arguments import Parser
-from arcface_mxnet.runtime.environment import available_cores
+from arcface_mxnet.runtime.environment import available_cores, processor
 from arcface_mxnet.runtime.errors import InputError, run_command, unknown
 from arcface_mxnet.runtime.files import atomic_open, write_json
 from arcface_mxnet.runtime.locks import claimed
@@ -119,11 +118,7 @@ def machine() -> Dict[str, Any]:
     """What the figures were measured on."""
     from arcface_mxnet.engines.mxnet.engine import version  # MXNet loads only where it is used
 
-    cpuinfo = Path("/proc/cpuinfo")
-    named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
-             if line.startswith("model name")] if cpuinfo.exists() else []
-    return {"processor": named[0] if named else platform.processor() or platform.machine(),
-            "cores": available_cores(), "mxnet": version()}
+    return {"processor": processor(), "cores": available_cores(), "mxnet": version()}
 
 
 def _form(stored: Checkpoint, precision: str) -> Checkpoint:

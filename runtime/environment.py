@@ -75,6 +75,14 @@ def check_python(version: "tuple[int, int]") -> None:
                          f"{NEWEST[0]}.{NEWEST[1]}; for example 'make setup PYTHON=python3.11'")
 
 
+def processor() -> str:
+    """The processor's name as its maker gives it, or its architecture where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
+             if line.startswith("model name")] if cpuinfo.exists() else []
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def available_cores() -> int:
     """The processors this process may use (its affinity, not the machine's total)."""
     if hasattr(os, "sched_getaffinity"):

@@ -1,9 +1,9 @@
 """Tables 4 to 8: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.embedder import Embedder
@@ -12,8 +12,8 @@ from arcface_mxnet.evaluation.paper import PaperTable
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.recognition.engine.checkpoint import network_of
 from arcface_mxnet.recognition.losses.sphereface import Annealing
-from arcface_mxnet.recognition.reproduction import demo_data, paper_benchmarks
-from arcface_mxnet.recognition.reproduction.demo_data import ABOUT_SETS, demo_set
+from arcface_mxnet.recognition.reproduction import demo_benchmarks, paper_benchmarks
+from arcface_mxnet.recognition.reproduction.demo_data import about_set, base_set, demo_set
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     ENSEMBLE9,
@@ -29,10 +29,12 @@ from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.tables import Comparison, recipe_of, table, trained_how, write_table
 from arcface_mxnet.recognition.reproduction.training_runs import (
     AnyRecipe,
+    at_once,
     data_hash,
-    made_by,
     published_model,
     recipe_json,
+    told_runs,
+    train_all,
     trained,
 )
 from arcface_mxnet.runtime.files import write_json
@@ -42,7 +44,7 @@ from arcface_mxnet.runtime.text import read_json
 import numpy as np
 
 Figures = Dict[str, float]
-Measure = Callable[[demo_data.Embed, Path, str], Figures]
+Measure = Callable[[demo_benchmarks.Embed, Order, str], Figures]
 Found = Dict[str, List[Figures]]
 ROUNDING = 1e-9  # equal shares of pairs may differ by this
 OTHERS = "another group's network or data"
@@ -51,7 +53,7 @@ OTHERS = "another group's network or data"
 def recipe_and_data(subject: Subject, order: Order) -> Tuple[AnyRecipe, Path]:
     """How and on which folder a row is trained at the requested scale."""
     if order.scale == "demo":
-        return recipe_of(order), demo_set(subject.demo, order.work)
+        return recipe_of(order), demo_set(subject.demo, order.work, order.size)
     if subject.paper is None:
         raise ValueError(f"{subject.loss} on {subject.demo} is no run of the paper")
     recipe = order.paper.recipe(*subject.paper)
@@ -69,53 +71,65 @@ def rows_at(order: Order, subjects: Mapping[str, Subject]) -> Dict[str, Subject]
     return {row: subject for row, subject in subjects.items() if order.scale == "demo" or subject.paper}
 
 
-def embed_of(folder: Path, where: Optional[Place] = None) -> demo_data.Embed:
+def embed_of(folder: Path, where: Optional[Place] = None) -> demo_benchmarks.Embed:
     """Images to the sum of the embeddings of each and of its mirror image, by the network of a run."""
     embedder = Embedder(network_of(folder)[1], where, batch_size=64)
     return lambda images: embedder.embed(images, flip="sum")
 
 
-def images_and_videos(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def images_and_videos(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """Table 4: accuracies in percent."""
-    return {"LFW": _lfw(embed, work), "YTF": 100 * demo_data.video_pairs(embed, work).accuracy}
+    return {"LFW": _lfw(embed, order), "YTF": 100 * demo_benchmarks.video_pairs(embed, order.work).accuracy}
 
 
-def age_and_pose(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def age_and_pose(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """Table 5: accuracies in percent."""
-    return {"LFW": _lfw(embed, work), **{name.upper(): 100 * demo_data.image_pairs(name, embed, work).accuracy
-                                         for name in ("calfw", "cplfw")}}
+    others = {name.upper(): demo_benchmarks.image_pairs(name, embed, order.work) for name in ("calfw", "cplfw")}
+    return {"LFW": _lfw(embed, order), **{name: 100 * result.accuracy for name, result in others.items()}}
 
 
-def _lfw(embed: demo_data.Embed, work: Path) -> float:
-    pack = read_pack(small_faces(work) / "lfw.bin")
+def _lfw(embed: demo_benchmarks.Embed, order: Order) -> float:
+    pack = read_pack(base_set(order.work, order.size) / "lfw.bin")
     return 100 * evaluate_pack(embed, pack, flip="none").accuracy  # `embed` has added the mirror image
 
 
-def identified(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def identified(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """Table 6: percent; rows whose name ends in R after the cleaning."""
-    result = demo_data.megaface(embed, work, refined=row.endswith(", R"))
-    return {"Id": 100 * result.rank1, "Ver": 100 * result.tar[demo_data.MEGAFACE_FAR]}
+    result = demo_benchmarks.megaface(embed, order.work, refined=row.endswith(", R"))
+    return {"Id": 100 * result.rank1, "Ver": 100 * result.tar[demo_benchmarks.MEGAFACE_FAR]}
 
 
-def templates(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def templates(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """Table 7: TAR as a share."""
-    return {target: demo_data.template_pairs(embed, work, target).tar[demo_data.IJB_FAR]
-            for target in demo_data.IJB_SUBJECTS}
+    return {target: demo_benchmarks.template_pairs(embed, order.work, target).tar[demo_benchmarks.IJB_FAR]
+            for target in demo_benchmarks.IJB_SUBJECTS}
 
 
-def all_pairs(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def all_pairs(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """Table 8: percent."""
-    result = demo_data.trillion_pairs(embed, work)
+    result = demo_benchmarks.trillion_pairs(embed, order.work)
     return {"Id at FPR 1e-3": 100 * result.identification, "Ver at FPR 1e-9": 100 * result.verification}
 
 
 def measured_rows(order: Order, name: str, subjects: Mapping[str, Subject], measure: Measure) -> Found:
     """Every row's run for every seed, trained or taken up, and measured."""
-    found: Found = {row: [] for row in subjects}
-    work = [(row, seed) for seed in order.seeds for row in subjects]
-    for row, seed in progress(work, len(work), f"runs of {name}", "runs"):
-        found[row].append(measured_run(subject_run(subjects[row], seed, order), order, name, measure, row))
-    return found
+    train_rows(order, list(subjects.values()), name)
+    tasks = {(row, seed): partial(row_figures, subject, seed, order, name, measure, row)
+             for seed in order.seeds for row, subject in subjects.items()}
+    found = at_once(tasks, order.jobs, f"figures of {name}")
+    return {row: [found[row, seed] for seed in order.seeds] for row in subjects}
+
+
+def train_rows(order: Order, subjects: Sequence[Subject], name: str) -> None:
+    """The runs behind rows, each once, for every seed."""
+    placed = [(subject.loss, recipe_and_data(subject, order)) for subject in dict.fromkeys(subjects)]
+    train_all([(loss, seed, data, recipe) for seed in order.seeds for loss, (recipe, data) in placed], order.work,
+              order.jobs, name)
+
+
+def row_figures(subject: Subject, seed: int, order: Order, name: str, measure: Measure, row: str) -> Figures:
+    """The figures of a row and a seed."""
+    return measured_run(subject_run(subject, seed, order), order, name, measure, row)
 
 
 def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
@@ -123,7 +137,7 @@ def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str)
 
     They are kept in the run's folder, and measured again where the stand-ins are others.
     """
-    kept = run / f"{name}{'-R' if row.endswith(', R') else ''}-{demo_data.digest()}-{order.scale}.json"
+    kept = run / f"{name}{'-R' if row.endswith(', R') else ''}-{demo_benchmarks.digest()}-{order.scale}.json"
     if not kept.exists():
         write_json(kept, _measured(run, order, name, measure, row))
     return dict(read_json(kept))
@@ -131,7 +145,7 @@ def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str)
 
 def _measured(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
     if order.scale == "demo":
-        return measure(embed_of(run), order.work, row)
+        return measure(embed_of(run), order, row)
     data = Path(network_of(run)[0].data.folder)
     network = order.paper.network(published_model(run))
     return paper_benchmarks.RUN[name](Path(order.data), data, network, run / name, row)
@@ -171,12 +185,13 @@ def made_of(order: Order, subjects: Sequence[Subject]) -> Dict[str, Any]:
     runs = [subject_run(subject, seed, order) for subject in subjects for seed in order.seeds]
     return {"recipes": list({str(recipe): recipe_json(recipe) for recipe, _ in recipes}.values()),
             "seeds": list(order.seeds), "data": {data.name: data_hash(data) for _, data in recipes},
-            "runs": {run.name: made_by(run) for run in runs}}
+            **told_runs(runs)}
 
 
-def told_sets(subjects: Sequence[Subject]) -> str:
+def told_sets(order: Order, subjects: Sequence[Subject]) -> str:
     """The training sets of a table, in words."""
-    return "; ".join(f"{name}: {ABOUT_SETS[name]}" for name in dict.fromkeys(subject.demo for subject in subjects))
+    return "; ".join(f"{name}: {about_set(name, order.size)}"
+                     for name in dict.fromkeys(subject.demo for subject in subjects))
 
 
 def benchmark_table(order: Order, name: str, subjects: Mapping[str, Subject], measure: Measure,
@@ -207,8 +222,8 @@ def protocol_line(order: Order, benchmarks: Sequence[str], runs: Sequence[Subjec
         cut = f", cut to {order.max_steps} steps" if order.max_steps else ""
         return (f"the paper's sets and recipes{cut}; {', '.join(benchmarks)} by the evaluation commands, whose "
                 f"result.json stand in the runs' folders; seeds {', '.join(map(str, order.seeds))}")
-    return (f"stand-ins of 32x32 built-in faces. {'. '.join(demo_data.ABOUT[one] for one in benchmarks)}. {more}"
-            f"Training sets: {told_sets(runs)}. {trained_how(order, 'table2')}")
+    return (f"stand-ins of 32x32 built-in faces. {'. '.join(demo_benchmarks.ABOUT[one] for one in benchmarks)}. {more}"
+            f"Training sets: {told_sets(order, runs)}. {trained_how(order, 'table2')}")
 
 
 @table("table4")
@@ -277,11 +292,11 @@ def retrieved(order: Order, seed: int) -> Dict[str, Figures]:
     figures: Dict[str, Figures] = {}
     for subject in (TABLE9[BASE], ENSEMBLE9):
         embed = embed_of(subject_run(subject, seed, order))
-        training, test = demo_data.retrieval_videos(embed, order.work)
+        training, test = demo_benchmarks.retrieval_videos(embed, order.work)
         if not scores:
-            cosine = centre_scores(training, test.features, demo_data.IQIYI_PERSONS)
+            cosine = centre_scores(training, test.features, demo_benchmarks.IQIYI_PERSONS)
             figures[BASE] = {"MAP": 100 * mean_average_precision(cosine, test.classes)}
-        classifier = train(training.features, training.classes, demo_data.IQIYI_PERSONS + 1, settings)
+        classifier = train(training.features, training.classes, demo_benchmarks.IQIYI_PERSONS + 1, settings)
         scores.append(classifier.scores(test.features)[:, 1:])
         figures.setdefault(MLP, {"MAP": 100 * mean_average_precision(scores[0], test.classes)})
     figures[ENSEMBLE] = {"MAP": 100 * mean_average_precision(ensemble(scores, [1.0] * len(scores)), test.classes)}

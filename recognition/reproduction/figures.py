@@ -12,6 +12,7 @@ from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.recognition.losses.arcface import margin_cosine
 from arcface_mxnet.recognition.losses.sphereface import Annealing, psi
 from arcface_mxnet.recognition.presets import LOSSES
+from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, PaperScale
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.toy import TOY_LOSSES, Toy, Trained, angles_to_centres, trained_toy
@@ -42,8 +43,7 @@ class Order:
     batch: int = 0  # paper scale: images a device and step (0: the paper's 128)
     devices: str = ""  # as train.py --gpus (empty: all at paper scale, the CPU at demo scale)
     engine: str = ""  # as train.py --engine (empty: MXNet, or the first that is installed)
-    identities: int = 200  # demo scale, Tables 2 and 3: people of the training set
-    images: int = 40  # and pictures of each
+    size: Size = Size()  # demo scale: people of the training set and pictures of each
     jobs: int = 1  # demo scale: runs trained at a time
 
     @property
@@ -57,6 +57,8 @@ class Order:
         return self.paper.embeds_on() if self.scale == "paper" else None
 
 
+PANEL, HALF, SQUARE = (4.6, 3.7), (2.4, 2.6), (4.6, 4.6)
+"""Inches of a panel across a phone, of one of two beside each other, and of a square one: more stand below."""
 Draw = Callable[[Order], Produced]
 FIGURES: Dict[str, Draw] = {}
 
@@ -73,7 +75,7 @@ def figure(name: str) -> Callable[[Draw], Draw]:
 def fig4b(order: Order) -> Produced:
     """Target logit curves of seven losses, 20 to 100 degrees."""
     printed = paper.figure("fig4b")
-    picture, (axes,) = canvas()
+    picture, (axes,) = canvas(1, 1, PANEL)
     degrees = np.linspace(20, 100, 161)
     differences = {}
     for loss, row in zip(FIGURE_4B_LOSSES, printed["rows"]):
@@ -91,7 +93,7 @@ def fig4b(order: Order) -> Produced:
 @figure("fig5")
 def fig5(order: Order) -> Produced:
     """Decision margins of the binary case under four losses."""
-    picture, panels = canvas(4, 1, (3.0, 3.2))
+    picture, panels = canvas(2, 2, HALF)
     first = np.linspace(0, np.pi / 2, 400)
     for axes, (name, (one, two)) in zip(panels, decision_boundaries(first).items()):
         axes.fill_between(first, np.nan_to_num(two, nan=0.0), np.nan_to_num(one, nan=np.pi), color="0.85", lw=0)
@@ -109,7 +111,7 @@ def fig5(order: Order) -> Produced:
 def fig12(order: Order) -> Produced:
     """Smallest angles in feature space against identities: the paper's formula and the exact laws."""
     printed = paper.figure("fig12")
-    picture, panels = canvas(2, 1, (5.4, 4.2))
+    picture, panels = canvas(1, 2, PANEL)
     figures: Dict[str, List[float]] = {}
     for dimensions, colour in zip(DIMENSIONS_12, ("#c62828", "#2e7d32", "#1565c0")):
         formula = paper_formula(IDENTITIES_12, dimensions)
@@ -124,9 +126,10 @@ def fig12(order: Order) -> Produced:
     for axes, title in zip(panels, ("the paper's formula", "the exact laws")):
         axes.set(xscale="log", xlabel="Identity Number", ylabel=r"E[$\theta(W_j)$] in degrees", title=title)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.set_ylim(bottom=axes.get_ylim()[0] - 0.4 * np.diff(axes.get_ylim())[0])  # room for the legend
+        axes.legend(fontsize=7, ncol=2, loc="lower left")
     return Produced("fig12", save(picture, order.out, "fig12"),
-                    "left: the formula, a small-angle limit of the smallest of all pairs; right: exact by quadrature",
+                    "above: the formula, a small-angle limit of the smallest of all pairs; below: exact by quadrature",
                     {"identities": printed["columns"], "degrees": figures})
 
 
@@ -188,8 +191,8 @@ def _geodesic(axes: Any, start: float, stop: float, radius: float, colour: str, 
 @figure("fig1")
 def fig1(order: Order) -> Produced:
     """Geodesic distance gaps that margin-, intra-, inter- and triplet-loss enforce."""
-    picture, panels = canvas(4, 1, (3.0, 2.6))
-    for axes, title in zip(panels, ("(A) margin-loss: a gap between\nsample and centres",
+    picture, panels = canvas(2, 2, HALF)
+    for axes, title in zip(panels, ("(A) margin-loss: a gap\nbetween sample and centres",
                                     "(B) intra-loss: closer\nto the own centre",
                                     "(C) inter-loss: centres\nfarther apart",
                                     "(D) triplet-loss: a gap\nbetween triplet samples")):
@@ -277,7 +280,7 @@ def fig3(order: Order) -> Produced:
     """Toy: 8 identities of the built-in faces, 1,500 images each, two numbers an embedding."""
     toy = Toy(images=order.toy_images, seed=TOY_SEED)
     trained = trained_toy(toy, order.work)
-    picture, panels = canvas(2, 1, (4.2, 4.4))
+    picture, panels = canvas(1, 2, SQUARE)
     for axes, (loss, result) in zip(panels, trained.items()):
         draw_circle(axes, result, loss)
     figures = {loss: angles_to_centres(result) for loss, result in trained.items()}

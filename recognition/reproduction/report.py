@@ -1,7 +1,8 @@
 """docs/reproduction.md from what lies in the results folder: nothing on it is typed in."""
 import re
+import statistics
 from pathlib import Path
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Sequence
 
 from arcface_mxnet.recognition.reproduction.findings import read_tables, summary, verdicts
 from arcface_mxnet.runtime.files import PathLike, atomic_open
@@ -51,12 +52,21 @@ def _figures(value: Any, depth: int = 0) -> List[str]:
 
 
 def _made(document: Mapping[str, Any]) -> str:
-    """Training sets with their hashes, and the commits the runs were trained at, where a result names them."""
+    """Training sets with their hashes, the commits and the time of the runs, where a result names them."""
     source = document.get("made_from", {})
     data = source.get("data", {})
     sets = [f"{name} {digest}" for name, digest in data.items()] if isinstance(data, dict) else [str(data)]
     commits = sorted({commit[:12] for commit in source.get("runs", {}).values()})
-    return (f"; data {', '.join(sets)}" if sets else "") + (f"; runs of {', '.join(commits)}" if commits else "")
+    return ((f"; data {', '.join(sets)}" if sets else "") + (f"; runs of {', '.join(commits)}" if commits else "")
+            + _took(list(source.get("seconds", {}).values()), source.get("processors", [])))
+
+
+def _took(seconds: Sequence[float], processors: Sequence[str]) -> str:
+    if not seconds:
+        return ""
+    count = f"{len(seconds)} run{'' if len(seconds) == 1 else 's'}"
+    return (f"; {count}, a median of {statistics.median(seconds):.0f} s of training each, {sum(seconds) / 60:.0f} min "
+            "in all" + (f", on {' and '.join(processors)}" if processors else ""))
 
 
 def _section(folder: Path, place: Path) -> List[str]:

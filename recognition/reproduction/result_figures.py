@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
-from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation.angles import pair_angle_samples
 from arcface_mxnet.evaluation.embedder import Embedder
@@ -16,7 +15,7 @@ from arcface_mxnet.evaluation.pairs import PairResult
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.recognition.engine.checkpoint import network_of
-from arcface_mxnet.recognition.reproduction import benchmark_tables, demo_data, paper_benchmarks
+from arcface_mxnet.recognition.reproduction import benchmark_tables, demo_benchmarks, paper_benchmarks
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     embed_of,
     made_of,
@@ -24,7 +23,8 @@ from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     recipe_and_data,
     subject_run,
 )
-from arcface_mxnet.recognition.reproduction.figures import GENUINE, IMPOSTOR, Order, figure, save
+from arcface_mxnet.recognition.reproduction.demo_data import base_set
+from arcface_mxnet.recognition.reproduction.figures import GENUINE, IMPOSTOR, PANEL, Order, figure, save
 from arcface_mxnet.recognition.reproduction.paper_runs import (
     FIGURE4A,
     FIGURE6,
@@ -84,7 +84,7 @@ def stages(order: Order) -> Iterator[Tuple[str, np.ndarray]]:
 @figure("fig4a")
 def fig4a(order: Order) -> Produced:
     """Histogram of the target angle at the start, the middle and the end of an ArcFace run."""
-    picture, (axes,) = canvas()
+    picture, (axes,) = canvas(1, 1, PANEL)
     figures: Dict[str, Any] = {}
     for (name, angles), colour in zip(stages(order), STAGE_COLOURS):
         axes.hist(angles, bins=np.arange(0, 121, 1.0), histtype="stepfilled", alpha=0.5, color=colour, label=name)
@@ -115,7 +115,7 @@ def pair_histogram(axes: Any, positive: np.ndarray, negative: np.ndarray, title:
 @figure("fig6")
 def fig6(order: Order) -> Produced:
     """Angles of all positive and random negative pairs of the lfw pack: ArcFace against triplet loss."""
-    picture, panels = canvas(2, 1, (5.0, 3.8))
+    picture, panels = canvas(1, 2, PANEL)
     figures: Dict[str, Any] = {}
     for axes, (title, subject) in zip(panels, FIGURE6.items()):
         data = recipe_and_data(subject, order)[1]
@@ -130,29 +130,29 @@ def fig6(order: Order) -> Produced:
 FIGURE_7 = {"LFW": "lfw", "CFP-FP": "cfp_fp", "AgeDB-30": "agedb_30", "YTF": "ytf", "CPLFW": "cplfw", "CALFW": "calfw"}
 
 
-def benchmark_distances(embed: demo_data.Embed, name: str, order: Order) -> PairResult:
+def benchmark_distances(embed: demo_benchmarks.Embed, name: str, order: Order) -> PairResult:
     """The pairs of one of figure 7's benchmarks, at demo scale of what stands for it, under a network."""
     if order.scale == "paper":
         return paper_benchmarks.pair_distances(embed, name, Path(order.data), recipe_and_data(FIGURE7, order)[1])
     if name == "ytf":
-        return demo_data.video_pairs(embed, order.work)
+        return demo_benchmarks.video_pairs(embed, order.work)
     if name in PACKS:
-        return evaluate_pack(embed, read_pack(small_faces(order.work) / f"{name}.bin"), flip="none")
-    return demo_data.image_pairs(name, embed, order.work)
+        return evaluate_pack(embed, read_pack(base_set(order.work, order.size) / f"{name}.bin"), flip="none")
+    return demo_benchmarks.image_pairs(name, embed, order.work)
 
 
 @figure("fig7")
 def fig7(order: Order) -> Produced:
     """Angles of positive and negative pairs of every benchmark under ArcFace."""
     embed = embed_of(subject_run(FIGURE7, order.seeds[0], order), order.embeds_on)
-    picture, panels = canvas(3, 2, (4.4, 3.6))
+    picture, panels = canvas(1, 6, PANEL)
     figures = {}
     for axes, (title, name) in zip(panels, FIGURE_7.items()):
         result = benchmark_distances(embed, name, order)
         angles = angles_of(result.distances)
         figures[title] = pair_histogram(axes, angles[result.same], angles[~result.same],
                                     f"{title}{' (stand-in)' if order.scale == 'demo' else ''}")
-    more = "; ".join(demo_data.ABOUT[name] for name in ("YTF", "CPLFW", "CALFW")) if order.scale == "demo" else ""
+    more = "; ".join(demo_benchmarks.ABOUT[name] for name in ("YTF", "CPLFW", "CALFW")) if order.scale == "demo" else ""
     return Produced("fig7", save(picture, order.out, "fig7"), f"ArcFace on {told(order)}; {more}".strip("; "), figures,
                     made_of(order, [FIGURE7]))
 
@@ -190,10 +190,10 @@ def identified(order: Order, row: str) -> Shown:
         files = paper_benchmarks.identification_curves(Path(order.data), run / "table6", row)
         return Shown([left_by("table6", run, path) for path in files],
                      {"rank-1 %": found["Id"], f"TAR at {paper_benchmarks.MEGAFACE_FAR:g} %": found["Ver"]}, 1e-6)
-    result = demo_data.megaface(embed_of(run), order.work, row.endswith(", R"))
+    result = demo_benchmarks.megaface(embed_of(run), order.work, row.endswith(", R"))
     return Shown(megaface.curves(result),
                  {"rank-1 %": 100 * result.rank1,
-                  f"TAR at {demo_data.MEGAFACE_FAR:g} %": 100 * result.tar[demo_data.MEGAFACE_FAR]}, 1e-5)
+                  f"TAR at {demo_benchmarks.MEGAFACE_FAR:g} %": 100 * result.tar[demo_benchmarks.MEGAFACE_FAR]}, 1e-5)
 
 
 def compared(order: Order, row: str, title: str) -> Shown:
@@ -203,7 +203,7 @@ def compared(order: Order, row: str, title: str) -> Shown:
         found = measured_run(run, order, "table7", benchmark_tables.templates, row)
         return Shown([left_by("table7", run, paper_benchmarks.template_curve(run / "table7", title))],
                      {f"TAR at {paper_benchmarks.IJB_FAR:g}": found[title]}, 1e-6)
-    result = demo_data.template_pairs(embed_of(run), order.work, title)
+    result = demo_benchmarks.template_pairs(embed_of(run), order.work, title)
     curve = Curve("roc", row, result.curve.far, 100 * result.curve.tar, "", "")
     return Shown([curve], {f"TAR at {far:g}": float(np.interp(far, result.curve.far, result.curve.tar))
                            for far in STAND_IN_FARS}, 1 / result.impostor)
@@ -231,7 +231,7 @@ def told_curves(order: Order, table: str, stand_in: str) -> str:
 @figure("fig8")
 def fig8(order: Order) -> Produced:
     """CMC and ROC among distractors: each model before (dashed) and after (solid) the authors' cleaning."""
-    picture, panels = canvas(2, 1, (5.6, 4.4))
+    picture, panels = canvas(1, 2, PANEL)
     shown = {label: identified(order, row) for label, row in FIGURE8.items()}
     for number, (label, one) in enumerate(shown.items()):
         style = "-" if FIGURE8[label].endswith(", R") else "--"
@@ -246,9 +246,9 @@ def fig8(order: Order) -> Produced:
         axes.set(xscale="log", title=name, xlabel=labels[place][0], ylabel=labels[place][1], xlim=ranges[place],
                  ylim=(low, 100))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=6, loc="lower right")
+        axes.legend(fontsize=7, loc="lower right")
     return Produced("fig8", save(picture, order.out, "fig8"),
-                    told_curves(order, "Table 6", demo_data.ABOUT["MegaFace"]),
+                    told_curves(order, "Table 6", demo_benchmarks.ABOUT["MegaFace"]),
                     {label: one.figures for label, one in shown.items()},
                     made_of(order, list(dict.fromkeys(TABLE6[row] for row in FIGURE8.values()))))
 
@@ -256,7 +256,7 @@ def fig8(order: Order) -> Produced:
 @figure("fig9")
 def fig9(order: Order) -> Produced:
     """ROC of 1:1 verification of templates, one panel a benchmark."""
-    picture, panels = canvas(2, 1, (5.2, 4.2))
+    picture, panels = canvas(1, 2, PANEL)
     figures: Dict[str, Any] = {}
     for axes, (title, folder) in zip(panels, paper_benchmarks.TEMPLATE_SETS.items()):
         shown = {row: compared(order, row, title) for row in FIGURE9}
@@ -269,5 +269,5 @@ def fig9(order: Order) -> Produced:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="lower right")
     return Produced("fig9", save(picture, order.out, "fig9"),
-                    told_curves(order, "Table 7", demo_data.ABOUT["IJB"]), figures,
+                    told_curves(order, "Table 7", demo_benchmarks.ABOUT["IJB"]), figures,
                     made_of(order, [TABLE7[row] for row in FIGURE9]))

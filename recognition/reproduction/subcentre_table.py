@@ -1,4 +1,5 @@
 """The sub-centre table of the later text: K centres on noisy labels, and plain ArcFace on what the drop step leaves."""
+from functools import partial
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -8,12 +9,13 @@ from arcface_mxnet.datasets.subset_merge import write_selected
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition.drop import rank_by_run
-from arcface_mxnet.recognition.reproduction import demo_data
+from arcface_mxnet.recognition.reproduction import demo_benchmarks
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
     cells_of,
     gaps,
     made_of,
+    measured_rows,
     measured_run,
     protocol_line,
     recipe_and_data,
@@ -24,9 +26,8 @@ from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, Subject
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.tables import table, write_table
-from arcface_mxnet.recognition.reproduction.training_runs import trained
+from arcface_mxnet.recognition.reproduction.training_runs import at_once, trained
 from arcface_mxnet.runtime.files import write_json
-from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
@@ -47,10 +48,10 @@ class Dropped(NamedTuple):
     right_lost: float
 
 
-def templates(embed: demo_data.Embed, work: Path, row: str) -> Figures:
+def templates(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
     """TAR in percent on both stand-ins."""
-    return {target: 100 * demo_data.template_pairs(embed, work, target).tar[demo_data.IJB_FAR]
-            for target in demo_data.IJB_SUBJECTS}
+    return {target: 100 * demo_benchmarks.template_pairs(embed, order.work, target).tar[demo_benchmarks.IJB_FAR]
+            for target in demo_benchmarks.IJB_SUBJECTS}
 
 
 def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[Path, Dropped]:
@@ -92,8 +93,8 @@ def untrained(found: Dict[str, List[Figures]]) -> List[str]:
     """Which rows say nothing, because their networks have hardly left chance."""
     rows = [row for row, figures in found.items()
             if figures and np.mean([value for one in figures for value in one.values() or [0.0]]) < CHANCE]
-    return [f"hardly trained (TAR below {CHANCE:g} % at FAR {demo_data.IJB_FAR:g}): in so few steps the built-in faces "
-            f"do not show the paper's effect in {'; '.join(rows)}. More steps: --max-steps"] if rows else []
+    return [f"hardly trained (TAR below {CHANCE:g} % at FAR {demo_benchmarks.IJB_FAR:g}): in so few steps the built-in "
+            f"faces do not show the paper's effect in {'; '.join(rows)}. More steps: --max-steps"] if rows else []
 
 
 def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
@@ -111,16 +112,11 @@ def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
 def subcentre(order: Order) -> Produced:
     """Sub-centres on noisy labels."""
     printed = paper.table("subcentre")
-    found: Dict[str, List[Figures]] = {row: [] for row in [*SUBCENTRE, *DROPS]}
-    drops: Dict[str, List[Dropped]] = {row: [] for row in DROPS}
-    work = [(row, seed) for seed in order.seeds for row in found]
-    for row, seed in progress(work, len(work), "runs of subcentre", "runs"):
-        if row in DROPS:
-            figures, left = retrained(row, seed, order)
-            drops[row].append(left)
-        else:
-            figures = measured_run(subject_run(SUBCENTRE[row], seed, order), order, "subcentre", templates, row)
-        found[row].append(figures)
+    found = measured_rows(order, "subcentre", SUBCENTRE, templates)
+    again = at_once({(row, seed): partial(retrained, row, seed, order) for seed in order.seeds for row in DROPS},
+                    order.jobs, "runs after the drop step")
+    found.update({row: [again[row, seed][0] for seed in order.seeds] for row in DROPS})
+    drops = {row: [again[row, seed][1] for seed in order.seeds] for row in DROPS}
     subjects = {**SUBCENTRE, **{row: Subject("arcface", f"what is left of {SUBCENTRE[source].demo}")
                                 for row, (source, _) in DROPS.items()}}
     used = list(SUBCENTRE.values())

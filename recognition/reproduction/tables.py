@@ -1,15 +1,16 @@
 """The tables of the paper: a register, those of losses (2, 3), and those that need sets we cannot ship."""
 import csv
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets import catalog
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.datasets.small_faces import small_faces
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.paper import Cell, PaperTable
 from arcface_mxnet.evaluation.results import plain
+from arcface_mxnet.recognition.reproduction.demo_data import PAIRS, base_set
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_plan import paper_plan, require_files
 from arcface_mxnet.recognition.reproduction.paper_runs import OWN_ROWS, PACKS, QUOTED, TABLE2, TABLE3
@@ -20,8 +21,11 @@ from arcface_mxnet.recognition.reproduction.training_runs import (
     Run,
     at_once,
     data_hash,
-    made_by,
+    measured,
     recipe_json,
+    run_angles,
+    told_runs,
+    train_all,
 )
 from arcface_mxnet.runtime.files import PathLike, atomic_open, write_json
 
@@ -30,8 +34,7 @@ import numpy as np
 Make = Callable[[Order], Produced]
 TABLES: Dict[str, Make] = {}
 
-STAND_IN = ("built-in faces at 32x32 ({identities} people x {images} images; packs of 600 pairs of other people), not "
-            "the paper's sets")
+STAND_IN = "built-in faces at 32x32 ({size}; packs of {pairs:,} pairs of other people), not the paper's sets"
 
 
 INTRA_WEIGHT = ("; NS+Intra has the intra-loss at weight 64, the scale s, which gives the angles of the paper's Table "
@@ -50,13 +53,14 @@ def table(name: str) -> Callable[[Make], Make]:
 def recipe_of(order: Order) -> Recipe:
     """The demo recipe with the requested steps, softmax before them included, engine and devices."""
     steps = order.max_steps or Recipe().steps
-    return Recipe(steps=steps, warm=steps, network=order.network, engine=order.engine, devices=order.devices)
+    return Recipe(steps=steps, warm=min(steps, Recipe().warm), network=order.network, engine=order.engine,
+                  devices=order.devices)
 
 
 def basis(order: Order, name: str) -> Tuple[Path, AnyRecipe]:
     """Data and recipe of a table's runs at the requested scale; InputError where the paper's data is missing."""
     if order.scale == "demo":
-        return small_faces(order.work, order.identities, order.images), recipe_of(order)
+        return base_set(order.work, order.size), recipe_of(order)
     plan = paper_plan(name, order.paper, order.work, order.seeds, order.losses)
     require_files(plan)
     recipe = plan.runs[0][0]
@@ -67,7 +71,9 @@ def all_runs(order: Order, losses: Sequence[str], name: str) -> Dict[str, List[R
     """Every loss trained and measured for every seed: {loss: runs}; finished ones are taken up."""
     data, recipe = basis(order, name)
     pairs = [(loss, seed) for seed in order.seeds for loss in losses]
-    found = at_once(pairs, data, order.work, recipe, order.jobs, f"runs of {name}")
+    train_all([(loss, seed, data, recipe) for loss, seed in pairs], order.work, order.jobs, name)
+    tasks = {(loss, seed): partial(measured, loss, seed, data, order.work, recipe) for loss, seed in pairs}
+    found = at_once(tasks, order.jobs, f"accuracies of {name}")
     return {loss: [found[loss, seed] for seed in order.seeds] for loss in losses}
 
 
@@ -75,7 +81,7 @@ def made_from(order: Order, name: str, runs: Mapping[str, Sequence[Run]]) -> Dic
     """What stands behind a table of runs: recipe, seeds, the hash of the data, the runs and their commits."""
     data, recipe = basis(order, name)
     return {"recipe": recipe_json(recipe), "seeds": list(order.seeds), "data": {data.name: data_hash(data)},
-            "runs": {run.folder.name: made_by(run.folder) for found in runs.values() for run in found}}
+            **told_runs([run.folder for found in runs.values() for run in found])}
 
 
 def trained_how(order: Order, name: str) -> str:
@@ -88,7 +94,7 @@ def trained_how(order: Order, name: str) -> str:
 
 def stand_in(order: Order) -> str:
     """What stands for the paper's sets at demo scale."""
-    return STAND_IN.format(identities=order.identities, images=order.images)
+    return STAND_IN.format(size=order.size, pairs=PAIRS)
 
 
 def protocol_of(order: Order, name: str) -> str:
@@ -126,11 +132,14 @@ def table3(order: Order) -> Produced:
     """Angle statistics under five losses."""
     printed = paper.table("table3")
     runs = all_runs(order, tuple(TABLE3.values()), "table3")
+    data, recipe = basis(order, "table3")
+    measured_angles = at_once({run.folder: partial(run_angles, run.folder, data, recipe) for found in runs.values()
+                               for run in found}, order.jobs, "angles of table3")
     cells = []
     for row in printed.rows:
         where, what = ANGLE_ROWS[row.name]
         for column, published in zip(printed.columns, row.values):
-            angles = [run.angles[where][what] for run in runs[TABLE3[column]]]
+            angles = [measured_angles[run.folder][where][what] for run in runs[TABLE3[column]]]
             values = [angle for angle in angles if angle is not None]
             cells.append(Comparison(row.name, column, published, values,
                                     "" if values else "a triplet loss has no class centres W", TABLE3[column]))
@@ -155,7 +164,7 @@ def table1(order: Order) -> Produced:
             absent = f"{folder} is not here" if folder else "no record set of it is published"
             why = "" if counts else absent
             cells.append(Comparison(row.name, column, row.values[number], counts[number:number + 1], why))
-    built_in = small_faces(order.work, order.identities, order.images)
+    built_in = base_set(order.work, order.size)
     counted = dict(zip(("identities", "images / videos"), map(float, _counts(built_in))))
     cells += [Comparison("built-in faces (ours)", column, None, [counted[column]]) for column in counted]
     return write_table(order.out, printed, cells, "identities and images counted in the record sets of the data folder",

@@ -1,13 +1,26 @@
 """Our runs behind the tables: each trained once per seed by the main program, kept, resumed, measured."""
-import contextlib
 import hashlib
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import os
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from arcface_mxnet.datasets import manifest
 from arcface_mxnet.datasets.images import decode_rgb
@@ -18,6 +31,7 @@ from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.logs.parse import load
 from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
 from arcface_mxnet.recognition.losses import attach
@@ -28,14 +42,17 @@ from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole
 from arcface_mxnet.recognition.reproduction.processes import train_apart
 from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import sections
+from arcface_mxnet.runtime.environment import available_cores, processor
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import sha256, write_json
 from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.text import read_json
 
+import cv2
 import numpy as np
 
 RESULT = "result.json"
+ANGLES = "angles.json"
 MADE_BY = "made_by.json"
 PACKS = ("lfw", "cfp_fp", "agedb_30")
 DROPS = (0.6, 0.8, 0.95)
@@ -52,10 +69,10 @@ class Recipe:
     """
 
     network: str = "small"
-    steps: int = 3000
-    batch: int = 256
+    steps: int = 2000
+    batch: int = 64
     rate: float = 0.05
-    warm: int = 3000
+    warm: int = 1200
     warm_rate: float = 0.1
     engine: str = ""
     devices: str = ""
@@ -76,6 +93,8 @@ class Recipe:
 
 
 AnyRecipe = Union[Recipe, PaperRecipe]
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 
 def recipe_json(recipe: AnyRecipe) -> Dict[str, Any]:
@@ -84,13 +103,12 @@ def recipe_json(recipe: AnyRecipe) -> Dict[str, Any]:
 
 
 class Run(NamedTuple):
-    """A run that is finished: where it is, its seed, and what was measured ({pack: accuracy in %}, angles)."""
+    """A run that is finished: where it is, its seed, and the accuracies that were measured, {pack: %}."""
 
     folder: Path
     loss: str
     seed: int
     accuracies: Dict[str, float]
-    angles: Dict[str, Dict[str, Optional[float]]]
 
 
 def warm_recipe(recipe: Recipe) -> Recipe:
@@ -152,21 +170,32 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
         if isinstance(recipe, Recipe) and recipe.warm:
             flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
     processes = recipe.runs_on.processes if isinstance(recipe, PaperRecipe) else 1
+    made = {"commit": commit(), "processor": processor()}
     if processes > 1:
-        write_json(folder / MADE_BY, {"commit": commit()})
+        write_json(folder / MADE_BY, made)
         stopped = train_apart(flags, processes)
     else:
         trainer = make_trainer(flags)
-        write_json(folder / MADE_BY, {"commit": commit()})
+        write_json(folder / MADE_BY, made)
         stopped = trainer.train().signal
     if stopped:
         raise InputError(f"{folder}: stopped at step {run.last_step()}; the same command goes on from there")
     return folder
 
 
-def made_by(folder: Path) -> str:
-    """The commit a run was trained at."""
-    return str(read_json(folder / MADE_BY)["commit"])
+def told_runs(folders: Sequence[Path]) -> Dict[str, Any]:
+    """What a table keeps of its runs: the commit of each and its seconds of training, by name, and processors."""
+    made = {folder.name: read_json(folder / MADE_BY) for folder in folders}
+    return {"runs": {name: str(one["commit"]) for name, one in made.items()},
+            "seconds": {folder.name: round(training_seconds(folder)) for folder in folders},
+            "processors": sorted({str(one["processor"]) for one in made.values() if "processor" in one})}
+
+
+def training_seconds(folder: Path) -> float:
+    """How long a run trained, by the images and the speeds of its log; what lies between two starts does not count."""
+    table = load(folder).table.dropna(subset=["speed"])
+    images = np.diff(table["images"].to_numpy(float), prepend=0)
+    return float((images / table["speed"].to_numpy(float)).sum())
 
 
 def published_model(folder: Path) -> str:
@@ -188,51 +217,77 @@ def genuine_embeddings(checkpoint: Checkpoint, pack: Path,
 
 
 def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Run:
-    """Train (or take up) one run and measure it: pair accuracies in %, Table 3's angles of it in degrees."""
+    """Train (or take up) one run and measure its pair accuracies."""
     folder = trained(loss, seed, data, work, recipe)
     if not (folder / RESULT).exists():
-        settings, checkpoint, centres = network_of(folder)
-        where = recipe.embeds_on() if isinstance(recipe, PaperRecipe) else None
-        embed = Embedder(checkpoint, where, batch_size=64).embed
+        embed = Embedder(network_of(folder)[1], embeds_on(recipe), batch_size=64).embed
         accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
+        write_json(folder / RESULT, {"accuracies": accuracies})
+    return Run(folder, loss, seed, read_json(folder / RESULT)["accuracies"])
+
+
+def run_angles(folder: Path, data: Path, recipe: AnyRecipe) -> Dict[str, Dict[str, Optional[float]]]:
+    """Table 3's angles of a run in degrees, {"train" or "lfw": {statistic: value}}; measured once."""
+    if not (folder / ANGLES).exists():
+        settings, checkpoint, centres = network_of(folder)
         plain = centres if centres is not None and settings.loss.loss_name not in SUBCENTRES else None
-        angles = {}
-        for name, (rows, labels), weights in (("train", record_embeddings(data, embed), plain),
-                                              ("lfw", genuine_embeddings(checkpoint, data / "lfw.bin", where), None)):
-            angles[name] = asdict(angle_statistics(rows, labels, weights))
-        write_json(folder / RESULT, {"accuracies": accuracies, "angles": angles})
-    stored = read_json(folder / RESULT)
-    return Run(folder, loss, seed, stored["accuracies"], stored["angles"])
+        where = embeds_on(recipe)
+        rows = record_embeddings(data, Embedder(checkpoint, where, batch_size=64).embed)
+        embedded = {"train": (*rows, plain), "lfw": (*genuine_embeddings(checkpoint, data / "lfw.bin", where), None)}
+        write_json(folder / ANGLES, {name: asdict(angle_statistics(*given)) for name, given in embedded.items()})
+    return dict(read_json(folder / ANGLES))
 
 
-@contextlib.contextmanager
-def _ended_with(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """While entered, an error or a signal ends the pool's runs at once, as it would end one: they save and stop."""
+def embeds_on(recipe: AnyRecipe) -> Optional[Place]:
+    """The engine and devices that embed for a recipe; None for the default."""
+    return recipe.embeds_on() if isinstance(recipe, PaperRecipe) else None
+
+
+def at_once(tasks: Mapping[Key, Callable[[], Result]], jobs: int, what: str) -> Dict[Key, Result]:
+    """What every task returns, `jobs` of them at a time, each in a process of its own with its share of the cores.
+
+    Tasks keep what they finish, so the same call goes on where an error or a signal has ended one; that is raised.
+    """
+    if jobs <= 1:
+        return {key: task() for key, task in progress(tasks.items(), len(tasks), what, "runs")}
+    share = max(1, available_cores() // jobs)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _take_cores, (share,)) as pool:
+        found = dict(progress(_as_done(pool, tasks, jobs), len(tasks), what, "runs"))
+    return {key: found[key] for key in tasks}
+
+
+def _as_done(pool: ProcessPoolExecutor, tasks: Mapping[Key, Callable[[], Result]],
+             jobs: int) -> Iterator[Tuple[Key, Result]]:
+    """Key and result of each task as it ends. None waits in the pool: it would begin after an error has ended the rest.
+    """
+    waiting = iter(tasks.items())
+    running: Dict[Future[Result], Key] = {}
     try:
-        yield
+        while True:
+            for key, task in islice(waiting, jobs - len(running)):
+                running[pool.submit(task)] = key
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
     except BaseException:
         for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False)
+            process.terminate()  # a run saves and stops
         raise
 
 
-def at_once(pairs: Sequence[Tuple[str, int]], data: Path, work: Path, recipe: AnyRecipe, jobs: int,
-            what: str) -> Dict[Tuple[str, int], Run]:
-    """Every (loss, seed) measured, `jobs` runs at a time, each in a process of its own; the starts they share first.
+def _take_cores(count: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(count)  # engines read it when they are imported, in this process later
+    cv2.setNumThreads(count)
 
-    Raises InputError of the first run that fails; finished runs are kept.
-    """
-    if jobs <= 1:
-        return {(loss, seed): measured(loss, seed, data, work, recipe)
-                for loss, seed in progress(pairs, len(pairs), what, "runs")}
-    data_hash(data)  # a set that is not there is said once
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool, _ended_with(pool):
-        if isinstance(recipe, Recipe) and recipe.warm:
-            seeds = list(dict.fromkeys(seed for _, seed in pairs))
-            list(pool.map(partial(softmax_start, data=data, work=work, recipe=recipe), seeds))
-        futures = {pair: pool.submit(measured, pair[0], pair[1], data, work, recipe) for pair in pairs}
-        return {pair: future.result() for pair, future in progress(futures.items(), len(futures), what, "runs")}
+
+def train_all(wanted: Sequence[Tuple[str, int, Path, AnyRecipe]], work: Path, jobs: int, what: str) -> None:
+    """Every (loss, seed, set, recipe) trained, each once, the softmax steps that several share before them."""
+    wanted = list(dict.fromkeys(wanted))
+    starts = {(seed, data): partial(softmax_start, seed, data, work, recipe) for _, seed, data, recipe in wanted
+              if isinstance(recipe, Recipe) and recipe.warm}
+    at_once(starts, jobs, f"softmax of {what}")
+    at_once({run: partial(trained, run[0], run[1], run[2], work, run[3]) for run in wanted}, jobs, f"runs of {what}")
 
 
 def data_hash(data: Path) -> str:

@@ -1,11 +1,21 @@
 """Stand-ins of the benchmarks and training sets at demo scale: on constructed embeddings whose figures are known."""
 import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import time
 
 from arcface_mxnet.datasets.records import RecordSet
-from arcface_mxnet.recognition.reproduction import demo_data
-from arcface_mxnet.recognition.reproduction.demo_data import KINDS, Kind, Shot, clips, moved, shoot, stills
-from arcface_mxnet.recognition.reproduction.training_runs import Recipe, run_folder
+from arcface_mxnet.recognition import reproduce
+from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, demo_pictures, report, training_runs
+from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
+from arcface_mxnet.recognition.reproduction.demo_data import Size
+from arcface_mxnet.recognition.reproduction.demo_pictures import Kind, Shot, clips, moved, shoot, stills
+from arcface_mxnet.recognition.reproduction.training_runs import Recipe, at_once, run_folder
 from arcface_mxnet.recognition.settings import OptimizerSettings
+from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -14,7 +24,7 @@ import pytest
 
 def known_rows(monkeypatch, **rows):
     """Let each kind's embeddings be the given ones, (people, shots, d)."""
-    monkeypatch.setattr(demo_data, "rows_of", lambda kind, embed, work: rows[kind].copy())
+    monkeypatch.setattr(demo_benchmarks, "rows_of", lambda kind, embed, work: rows[kind].copy())
 
 
 def people_rows(people, shots, size, spread, seed=0):
@@ -26,7 +36,7 @@ def people_rows(people, shots, size, spread, seed=0):
 
 
 def test_pairs_are_ten_folds_of_different_people_half_of_them_genuine():
-    pairs = demo_data.paired(40)
+    pairs = demo_benchmarks.paired(40)
     person = pairs.items // 2
     np.testing.assert_array_equal(person[:, 0] == person[:, 1], pairs.same)
     folds = np.split(person, 10)
@@ -37,62 +47,63 @@ def test_pairs_are_ten_folds_of_different_people_half_of_them_genuine():
 
 def test_people_apart_are_told_apart_and_people_alike_are_not(monkeypatch):
     known_rows(monkeypatch, calfw=people_rows(40, 2, 64, 0.01), ytf=people_rows(40, 10, 64, 0.01))
-    assert demo_data.image_pairs("calfw", None, None).accuracy == 1.0
-    assert demo_data.video_pairs(None, None).accuracy == 1.0
+    assert demo_benchmarks.image_pairs("calfw", None, None).accuracy == 1.0
+    assert demo_benchmarks.video_pairs(None, None).accuracy == 1.0
     known_rows(monkeypatch, cplfw=np.random.RandomState(1).randn(200, 2, 8).astype(np.float32))
-    assert demo_data.image_pairs("cplfw", None, None).accuracy == pytest.approx(0.5, abs=0.1)
+    assert demo_benchmarks.image_pairs("cplfw", None, None).accuracy == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_video_is_the_centre_of_its_frames(monkeypatch):
     rows = people_rows(40, 10, 64, 0.01)
     rows[:, 3] = np.roll(rows[:, 3], 1, axis=0)  # one frame of each first video shows somebody else
     known_rows(monkeypatch, ytf=rows)
-    assert demo_data.video_pairs(None, None).accuracy == 1.0
+    assert demo_benchmarks.video_pairs(None, None).accuracy == 1.0
 
 
 def test_mistaken_distractors_and_probes_cost_rank_1_until_they_are_cleaned_away(monkeypatch):
-    probes = people_rows(40, 7, 200, 0.03)
-    probes[:, 6] = people_rows(40, 1, 200, 0.0)[:, 0]  # nearer to each picture than the others are
+    probes = people_rows(80, 7, 200, 0.03)
+    probes[:, 6] = people_rows(80, 1, 200, 0.0)[:, 0]  # nearer to each picture than the others are
     distractors = np.zeros((50, 1, 200), np.float32)
     distractors[np.arange(50), 0, 100 + np.arange(50)] = 1
     known_rows(monkeypatch, probes=probes, distractors=distractors)
-    original, refined = (demo_data.megaface(None, None, refined) for refined in (False, True))
-    lost = demo_data.MISTAKEN * 30 + demo_data.MISLABELLED * 10  # ordered pairs: of a person, of one picture
-    assert original.rank1 == pytest.approx(1 - lost / (40 * 30), abs=10 / 1200)
-    assert refined.rank1 == 1.0 and original.distractors == refined.distractors == 58
+    original, refined = (demo_benchmarks.megaface(None, None, refined) for refined in (False, True))
+    lost = demo_benchmarks.MISTAKEN * 30 + demo_benchmarks.MISLABELLED * 10  # ordered pairs
+    assert original.rank1 == pytest.approx(1 - lost / (80 * 30), abs=40 / 2400)
+    assert refined.rank1 == 1.0 and original.distractors == refined.distractors == 50 + demo_benchmarks.MISTAKEN
 
 
 def test_templates_of_a_subject_match_and_a_clip_counts_once(monkeypatch):
-    rows = people_rows(150, 10, 400, 0.01)
+    rows = people_rows(400, 10, 400, 0.01)
     known_rows(monkeypatch, ijb=rows)
-    for target, subjects in demo_data.IJB_SUBJECTS.items():
-        result = demo_data.template_pairs(None, None, target)
-        assert (result.tar[demo_data.IJB_FAR], result.genuine, result.impostor) == (1.0, subjects,
+    for target, subjects in demo_benchmarks.IJB_SUBJECTS.items():
+        result = demo_benchmarks.template_pairs(None, None, target)
+        assert (result.tar[demo_benchmarks.IJB_FAR], result.genuine, result.impostor) == (1.0, subjects,
                                                                                     subjects * (subjects - 1))
     rows[:, 2:5] = np.roll(rows[:, 2:5], 1, axis=0)  # the clip of every first template is another subject's
     known_rows(monkeypatch, ijb=rows)
-    assert demo_data.template_pairs(None, None, "IJB-B").tar[demo_data.IJB_FAR] == 1.0  # two stills against one medium
+    result = demo_benchmarks.template_pairs(None, None, "IJB-B")
+    assert result.tar[demo_benchmarks.IJB_FAR] == 1.0  # two stills against one medium
 
 
 def test_all_pairs_and_clips_by_person(monkeypatch):
     known_rows(monkeypatch, probes=people_rows(40, 7, 200, 0.01), iqiyi=people_rows(60, 28, 100, 0.01),
                distractors=np.random.RandomState(0).randn(300, 1, 200).astype(np.float32))
-    found = demo_data.trillion_pairs(None, None)
+    found = demo_benchmarks.trillion_pairs(None, None)
     assert found.identification == found.verification == 1.0 and found.genuine_pairs == 40 * 15
-    training, test = demo_data.retrieval_videos(None, None)
+    training, test = demo_benchmarks.retrieval_videos(None, None)
     assert training.features.shape == (240, 100) and test.features.shape == (180, 100)
     assert np.bincount(test.classes)[[0, 1, 40]].tolist() == [60, 3, 3]
     np.testing.assert_array_equal(training.features[5].argmax(), 1)
 
 
 def test_another_drawing_or_description_is_another_digest(monkeypatch):
-    before = demo_data.digest()
+    before = demo_benchmarks.digest()
     monkeypatch.setitem(KINDS, "ytf", Kind("templates", 100_000, 10, clips(2, 5)))
-    assert demo_data.digest() != before
+    assert demo_benchmarks.digest() != before
 
 
 def test_a_clip_is_one_sitting_and_stills_are_not():
-    images = demo_data.decoded(shoot(6_900_001, "templates", (*clips(1, 3), *stills(3, 5)))).astype(float)
+    images = demo_pictures.decoded(shoot(6_900_001, "templates", (*clips(1, 3), *stills(3, 5)))).astype(float)
     assert images.shape == (6, 3, 32, 32)
 
     def apart(rows):
@@ -113,18 +124,19 @@ def test_frames_differ_in_pose_and_keep_light_age_and_place():
 
 
 def test_kinds_share_no_person():
-    taken = [(f"{kind.purpose}", number) for kind in KINDS.values()
+    base = Kind("train", 0, Size().identities, stills(Size().images))
+    taken = [(kind.purpose, number) for kind in (*KINDS.values(), *demo_data.training_kinds(Size()).values(), base)
              for number in range(kind.first, kind.first + kind.people)]
     assert len(taken) == len(set(taken))
 
 
 def test_pictures_are_kept_and_read_back_person_by_person(tmp_path, monkeypatch):
-    monkeypatch.setitem(KINDS, "few", Kind("templates", 950_000, 2, stills(2)))
+    few = Kind("templates", 950_000, 2, stills(2))
     drawn = [shoot(6_950_000 + person, "templates", stills(2)) for person in range(2)]
-    monkeypatch.setattr(demo_data, "_drawn", lambda name, kind: drawn)
-    assert demo_data.pictures("few", tmp_path) == drawn
-    monkeypatch.setattr(demo_data, "_drawn", None)
-    assert demo_data.pictures("few", tmp_path) == drawn
+    monkeypatch.setattr(demo_pictures, "_drawn", lambda name, kind: drawn)
+    assert demo_pictures.pictures("few", few, tmp_path) == drawn
+    monkeypatch.setattr(demo_pictures, "_drawn", None)
+    assert demo_pictures.pictures("few", few, tmp_path) == drawn
 
 
 def test_noise_replaces_the_stated_share_and_says_which():
@@ -143,15 +155,15 @@ def test_noise_replaces_the_stated_share_and_says_which():
 
 def test_training_sets_are_record_sets_in_order_and_made_once(tmp_path, monkeypatch):
     people = [shoot(900_100 + person, "train", stills(3)) for person in range(2)]
-    monkeypatch.setitem(demo_data.MAKERS, "vgg", lambda work: people)
-    folder = demo_data.demo_set("vgg", tmp_path)
+    monkeypatch.setitem(demo_data.MAKERS, "vgg", lambda work, size: people)
+    folder = demo_data.demo_set("vgg", tmp_path, Size(20, 3))
     with RecordSet.open(folder) as records:
         assert records.identities == 2 and records.images == 6
         assert [records.read(key)[1] for key in records.keys.tolist()] == people[0] + people[1]
     monkeypatch.setitem(demo_data.MAKERS, "vgg", None)
-    assert demo_data.demo_set("vgg", tmp_path) == folder
+    assert demo_data.demo_set("vgg", tmp_path, Size(20, 3)) == folder
     with pytest.raises(InputError, match="unknown training set at demo scale 'msra'"):
-        demo_data.demo_set("msra", tmp_path)
+        demo_data.demo_set("msra", tmp_path, Size())
 
 
 def test_a_run_is_known_by_loss_seed_recipe_and_data(tiny_faces, tmp_path):
@@ -178,3 +190,62 @@ def test_rows_without_figures_and_rows_at_chance_are_said():
     told = drop_lines({"x": [Dropped(0.5, 0.9, 0.2), Dropped(0.5, 0.7, 0.4)], "y": [Dropped(0.25, None, 0.25)]})
     assert told == ["x: the step removes 50.0 % of the images: 80.0 % of the wrong ones and 30.0 % of the right ones",
                     "y: the step removes 25.0 % of the images"]
+
+
+def test_sets_keep_the_papers_proportions_and_strangers_suffice():
+    size = Size(1200, 40)
+    assert (size.part, size.vgg, size.asian) == (Size(150, 26), Size(120, 150), Size(720, 15))
+    kinds = demo_data.training_kinds(size)
+    shown = {name: (kind.people, len(kind.shots)) for name, kind in kinds.items()}
+    assert shown["asian"] == (720, 15) and shown["vgg"] == (120, 150)
+    everyone = [[b"x"] * size.images] * size.identities + [[b"x"] * size.asian.images] * size.asian.identities
+    strangers = [b"stranger %d" % number for number in range(2 * kinds["strangers"].people)]
+    strange = [image for images in demo_data.with_noise(everyone, strangers) for image in images if image != b"x"]
+    assert len(set(strange)) == len(strange) < len(strangers)
+    assert "1,200 people x 40 images" in demo_data.about_set("noisy", size)
+
+
+def test_tasks_at_once_take_their_share_of_the_cores_and_an_error_is_raised():
+    tasks = {name: functools.partial(os.getenv, "OMP_NUM_THREADS") for name in ("a", "b")}
+    assert set(at_once(tasks, 2, "tasks").values()) == {str(max(1, available_cores() // 2))}
+    with pytest.raises(InputError, match="--seeds x"):
+        at_once({"a": functools.partial(reproduce.seeds_of, "x")}, 2, "tasks")
+
+
+def stubborn(folder, number):
+    """A run that a signal stops after it has saved, as the Trainer does; a failed one where its number is 0."""
+    def stop(*_):
+        raise InputError("stopped")
+    if number == 0:
+        raise InputError("this one fails")
+    signal.signal(signal.SIGTERM, stop)
+    time.sleep(60)
+    (folder / str(number)).touch()
+
+
+def test_an_error_ends_the_runs_beside_it_and_those_that_wait(tmp_path):
+    with pytest.raises(InputError, match="this one fails"):
+        at_once({number: functools.partial(stubborn, tmp_path, number) for number in range(6)}, 2, "runs")
+    assert not multiprocessing.active_children() and not list(tmp_path.iterdir())
+
+
+def test_shared_softmax_steps_are_trained_once_and_before_the_runs(tiny_faces, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(training_runs, "softmax_start", lambda *given: done.append(("start", given[0])))
+    monkeypatch.setattr(training_runs, "trained", lambda *given: done.append(given[:2]))
+    recipe = Recipe(steps=3, warm=2)
+    wanted = [(loss, seed, tiny_faces, recipe) for seed in (0, 1) for loss in ("arcface", "cosface", "arcface")]
+    training_runs.train_all(wanted, tmp_path, 1, "a table")
+    assert done == [("start", 0), ("start", 1), ("arcface", 0), ("cosface", 0), ("arcface", 1), ("cosface", 1)]
+
+
+def test_the_time_of_a_run_is_that_of_its_images_at_their_speeds(tmp_path):
+    rows = [{"kind": "train", "step": step, "epoch": 0, "images": images, "speed": speed, "lr": 0.1, "acc": 0.5,
+             "loss": 1.0} for step, images, speed in ((1, 100, 50.0), (2, 300, 400.0))]
+    (tmp_path / "settings.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert training_runs.training_seconds(tmp_path) == pytest.approx(100 / 50 + 200 / 400)
+    (tmp_path / "made_by.json").write_text(json.dumps({"commit": "c", "processor": "P"}))
+    told = training_runs.told_runs([tmp_path])
+    assert told == {"runs": {tmp_path.name: "c"}, "seconds": {tmp_path.name: 2}, "processors": ["P"]}
+    assert report._made({"made_from": told}).endswith("1 run, a median of 2 s of training each, 0 min in all, on P")

@@ -16,7 +16,7 @@ from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.figures import FIGURES, Order, draw, registered
 from arcface_mxnet.recognition.reproduction.paper_needs import needs_text
 from arcface_mxnet.recognition.reproduction.paper_plan import check_files, paper_plan, together
-from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, OWN_ROWS, SUBJECTS, TABLE2
+from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, BENCHMARK_ROWS, OWN_ROWS, SUBJECTS, TABLE2
 from arcface_mxnet.recognition.reproduction.photographs import Asked, photographs
 from arcface_mxnet.recognition.reproduction.processes import place_to_embed
 from arcface_mxnet.recognition.reproduction.provenance import record
@@ -49,6 +49,8 @@ def build_parser() -> Parser:
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
     parser.add_argument("--seeds", help="seeds of the runs of a table (default 0,1,2; at paper scale 0)")
     parser.add_argument("--losses", default="", help="table2: only these loss presets, comma-separated (default all)")
+    parser.add_argument("--rows", default="", metavar="ROW|ROW", help="Tables 4 to 8 and subcentre: only these rows of "
+                        "the paper, by their names (default all)")
     parser.add_argument("--toy-images", type=int, default=1500, help="fig3: images of each identity (default 1500)")
     parser.add_argument("--max-steps", type=int, default=0, help="at most so many steps of each run (default: all)")
     parser.add_argument("--per-batch-size", type=int, default=0, metavar="N",
@@ -95,6 +97,15 @@ def losses_of(text: str) -> Tuple[str, ...]:
     for name in names:
         if name not in {*TABLE2.values(), *OWN_ROWS.values()}:
             raise unknown("loss of table2", name, [*TABLE2.values(), *OWN_ROWS.values()])
+    return names
+
+
+def rows_of(text: str) -> Tuple[str, ...]:
+    """Rows of the benchmarks' tables, "|" between them; raises InputError for one that is in none."""
+    names = tuple(part.strip() for part in text.split("|") if part.strip())
+    for name in names:
+        if name not in BENCHMARK_ROWS:
+            raise unknown("row", name, BENCHMARK_ROWS)
     return names
 
 
@@ -156,8 +167,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise unknown("--scale", flags.scale, SCALES)
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
     order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
-                  losses_of(flags.losses), flags.toy_images, flags.per_batch_size, flags.gpus, flags.engine,
-                  Size(flags.identities, flags.images_per_identity), flags.jobs)
+                  losses_of(flags.losses), rows_of(flags.rows), flags.toy_images, flags.per_batch_size, flags.gpus,
+                  flags.engine, Size(flags.identities, flags.images_per_identity), flags.jobs)
     for flag, given in (("--dry-run", flags.dry_run), ("--measure", flags.measure)):
         if given and order.scale != "paper":
             raise InputError(f"{flag}: for what is trained at paper scale; add --scale paper, or leave it out")

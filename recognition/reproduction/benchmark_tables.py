@@ -1,7 +1,7 @@
 """Tables 4 to 8: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.engines.base import Place
@@ -26,7 +26,14 @@ from arcface_mxnet.recognition.reproduction.paper_runs import (
     Subject,
 )
 from arcface_mxnet.recognition.reproduction.provenance import Produced
-from arcface_mxnet.recognition.reproduction.tables import Comparison, recipe_of, table, trained_how, write_table
+from arcface_mxnet.recognition.reproduction.tables import (
+    LEFT_OUT,
+    Comparison,
+    recipe_of,
+    table,
+    trained_how,
+    write_table,
+)
 from arcface_mxnet.recognition.reproduction.training_runs import (
     AnyRecipe,
     at_once,
@@ -67,8 +74,19 @@ def subject_run(subject: Subject, seed: int, order: Order) -> Path:
 
 
 def rows_at(order: Order, subjects: Mapping[str, Subject]) -> Dict[str, Subject]:
-    """The rows that are run at a scale: all of them for the demo, at paper scale those of the paper's own networks."""
-    return {row: subject for row, subject in subjects.items() if order.scale == "demo" or subject.paper}
+    """The requested rows that are run at a scale: any for the demo, at paper scale the paper's own networks."""
+    return {row: subject for row, subject in subjects.items()
+            if (order.scale == "demo" or subject.paper) and asked(order, row)}
+
+
+def asked(order: Order, row: str) -> bool:
+    """Whether a row is to be run."""
+    return not order.rows or row in order.rows
+
+
+def left_out(order: Order, rows: Iterable[str]) -> Dict[str, str]:
+    """Why rows that are not to be run have no figures."""
+    return {row: LEFT_OUT for row in rows if not asked(order, row)}
 
 
 def embed_of(folder: Path, where: Optional[Place] = None) -> demo_benchmarks.Embed:
@@ -197,6 +215,7 @@ def told_sets(order: Order, subjects: Sequence[Subject]) -> str:
 def benchmark_table(order: Order, name: str, subjects: Mapping[str, Subject], measure: Measure,
                     benchmarks: Sequence[str], compared: Sequence[Tuple[str, str]], why: Mapping[str, str]) -> Produced:
     """A whole table."""
+    why = {**why, **left_out(order, subjects)}
     printed, subjects = paper.table(name), rows_at(order, subjects)
     found = measured_rows(order, name, subjects, measure)
     runs = list(dict.fromkeys(subjects.values()))

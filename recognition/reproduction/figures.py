@@ -39,6 +39,7 @@ class Order:
     max_steps: int = 0
     data: str = "data"
     losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
+    rows: Tuple[str, ...] = ()  # tables of benchmarks: only these rows (empty: all)
     toy_images: int = 1500  # fig3: images of each identity
     batch: int = 0  # paper scale: images a device and step (0: the paper's 128)
     devices: str = ""  # as train.py --gpus (empty: all at paper scale, the CPU at demo scale)

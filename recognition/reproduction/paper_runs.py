@@ -224,6 +224,10 @@ DROPS: Dict[str, Tuple[str, float]] = {
 }
 """Rows of the sub-centre table that retrain ArcFace on what the drop step leaves: the run it starts from, degrees."""
 
+BENCHMARK_ROWS: Tuple[str, ...] = tuple(dict.fromkeys(
+    row for rows in (TABLE4, TABLE5, TABLE6, TABLE7, TABLE8, SUBCENTRE, DROPS) for row in rows))
+"""The rows of the tables of benchmarks that are runs of ours."""
+
 QUOTED = "quoted by the paper from the method's own publication"
 PACKS: Dict[str, str] = {"LFW": "lfw", "CFP-FP": "cfp_fp", "AgeDB-30": "agedb_30"}
 """Column of a table to verification pack."""

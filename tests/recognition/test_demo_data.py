@@ -13,6 +13,8 @@ from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, d
 from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind, Shot, clips, moved, shoot, stills
+from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.tables import LEFT_OUT
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, at_once, run_folder
 from arcface_mxnet.recognition.settings import OptimizerSettings
 from arcface_mxnet.runtime.environment import available_cores
@@ -249,3 +251,20 @@ def test_the_time_of_a_run_is_that_of_its_images_at_their_speeds(tmp_path):
     told = training_runs.told_runs([tmp_path])
     assert told == {"runs": {tmp_path.name: "c"}, "seconds": {tmp_path.name: 2}, "processors": ["P"]}
     assert report._made({"made_from": told}).endswith("1 run, a median of 2 s of training each, 0 min in all, on P")
+
+
+def test_rows_that_were_not_asked_for_are_neither_run_nor_silent(tmp_path, monkeypatch):
+    from arcface_mxnet.recognition.reproduction import benchmark_tables
+    order = Order(tmp_path / "o", tmp_path / "w", rows=("Softmax", "CASIA, R50, ArcFace"), seeds=(0, 1))
+    ran = []
+    monkeypatch.setattr(benchmark_tables, "recipe_and_data", lambda subject, order: (Recipe(), tmp_path))
+    monkeypatch.setattr(benchmark_tables, "train_rows", lambda order, subjects, name: ran.extend(subjects))
+    monkeypatch.setattr(benchmark_tables, "row_figures", lambda *given: {"Id": 1.0, "Ver": 2.0})
+    monkeypatch.setattr(benchmark_tables, "made_of", lambda order, runs: {})
+    monkeypatch.setattr(benchmark_tables, "trained_how", lambda order, name: "somehow")
+    benchmark_tables.table6(order)
+    assert {subject.loss for subject in ran} == {"softmax", "arcface"}
+    made = json.loads((tmp_path / "o" / "table6.json").read_text())
+    cells = {(cell["row"], cell["column"]): cell for cell in made["cells"]}
+    assert cells["Softmax", "Id"]["values"] == [1.0, 1.0] and cells["Triplet", "Id"]["why"] == LEFT_OUT
+    assert cells["FaceNet", "Id"]["why"] == benchmark_tables.OTHERS

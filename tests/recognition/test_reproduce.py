@@ -181,6 +181,7 @@ def test_command_makes_a_figure_and_the_page_names_it(tmp_path, capsys):
 
 @pytest.mark.parametrize("flags, message", [
     (["table99"], "unknown table or figure 'table99'.*fig12"), (["fig5", "--seeds", "a"], "--seeds a"),
+    (["table6", "--rows", "Softmax|Sofmax"], "unknown row 'Sofmax'"),
     (["fig5", "--scale", "huge"], "unknown --scale 'huge'; known: demo, paper"), (["log"], "log: say which"),
     (["log", "nobody"], "nobody")])
 def test_bad_requests_are_one_line(flags, message, tmp_path):

@@ -284,6 +284,9 @@ ENGINES: Dict[str, Entry] = {
                          "pip install 'arcface-mxnet[onnxruntime]'", False),
 }
 
+FILE_ENGINES = ("onnxruntime", "openvino")
+"""The engines that run an ONNX file (their modules have `run_file`): the first runs it where none is named."""
+
 
 def installed(trains: bool = False) -> List[str]:
     """The engines whose library is here, in the order of ENGINES; with `trains` those that can train."""

@@ -2,13 +2,24 @@
 
 It has the functions of an engine (engines.base.Engine). Measured is the first batch of the images to be embedded, at
 the size and number in which they come; again only where a batch is at least twice as large as the measured one, which
-happens after a first look at one image. The judge is the stored graph, operator by operator, on the reference: MXNet,
-or the first engine that is installed.
+happens after a first look at one image. The judge of a checkpoint is the stored graph, operator by operator, on the
+reference: MXNet, or the first engine that is installed. An ONNX file's judge is another (engines.file_choice).
 """
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from arcface_mxnet.engines.base import AUTO, FLOAT32, Network, Numerics, Place, installed, place
+from arcface_mxnet.engines.base import (
+    AUTO,
+    ENGINES,
+    FILE_ENGINES,
+    FLOAT32,
+    Network,
+    Numerics,
+    Place,
+    installed,
+    place,
+)
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError, notice
 
@@ -29,6 +40,14 @@ class Places(NamedTuple):
     refused: Tuple[Tuple[str, str], ...]
 
 
+class Judge(NamedTuple):
+    """What makes the network whose rows are right; `about` says what it is, `taken` names it where it embeds itself."""
+
+    make: Callable[[], Network]
+    about: str
+    taken: str
+
+
 class Measured(NamedTuple):
     """One engine on one batch. `difference`: the largest to the judge, relative (None and `why` where it failed)."""
 
@@ -45,8 +64,8 @@ class Measured(NamedTuple):
     def __str__(self) -> str:
         if self.difference is None:
             return f"{self.engine} not: {self.why}"
-        return f"{self.engine} {self.images_per_second:.1f} images/s, {self.difference:.1e} off" \
-            + ("" if self.agrees else ", too far")
+        off = f"{self.difference:.1e} off" if self.difference else "the same rows"
+        return f"{self.engine} {self.images_per_second:.1f} images/s, {off}" + ("" if self.agrees else ", too far")
 
 
 def version() -> str:
@@ -96,27 +115,49 @@ def network(checkpoint: Checkpoint, devices: Places, exact: bool = False, numeri
     """
     if numerics != FLOAT32:
         raise InputError("--engine auto: measures float32; leave out the flags of precision, or name the engine")
+    reference = devices.usable[0]
+    stored = partial(reference.engine.network, checkpoint, reference.devices, True, numerics)
     if exact:
-        reference = devices.usable[0]
-        made: Network = reference.engine.network(checkpoint, reference.devices, True, numerics)
+        made: Network = stored()
         return made
-    return ChosenNetwork(checkpoint, devices, numerics)
+    name = str(reference.engine.NAME)
+    judge = Judge(stored, f"{name} {reference.engine.version()}, stored graph", f"{name}, its stored graph")
+    candidates = {str(one.engine.NAME): partial(one.engine.network, checkpoint, one.devices, False, numerics)
+                  for one in devices.usable}
+    return ChosenNetwork(candidates, devices.refused, judge)
+
+
+def for_files(devices: Places) -> Places:
+    """Those that run an ONNX file, the judge first; raises InputError where none of them can."""
+    usable = sorted((one for one in devices.usable if one.engine.NAME in FILE_ENGINES),
+                    key=lambda one: FILE_ENGINES.index(one.engine.NAME))
+    refused = tuple(one for one in devices.refused if one[0] in FILE_ENGINES)
+    if not usable:
+        raise InputError(refused[0][1] if refused else
+                         f"--engine auto: an ONNX file runs in {' or '.join(FILE_ENGINES)}, and neither is installed; "
+                         f"install one with '{ENGINES[FILE_ENGINES[0]].install}'")
+    return Places(tuple(usable), refused)
 
 
 class ChosenNetwork:
-    """A network that chooses its engine at its first images; `record` then says what was measured and taken."""
+    """A network that chooses its engine at its first images; `record` then says what was measured and taken.
 
-    def __init__(self, checkpoint: Checkpoint, places: Places, numerics: Numerics) -> None:
-        self._checkpoint, self._places, self._numerics = checkpoint, places, numerics
+    `candidates`: what makes each engine's network, by the engine's name; `refused`: engines that cannot, and why.
+    """
+
+    def __init__(self, candidates: Mapping[str, Callable[[], Network]], refused: Tuple[Tuple[str, str], ...],
+                 judge: Judge) -> None:
+        self._candidates, self._refused, self._judge = candidates, refused, judge
+        self._values: Optional[Tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = None
         self._network: Optional[Network] = None
         self._measured = 0  # images of the batch that the choice was made on
         self.record: Dict[str, Any] = {}
 
     def update(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
         """Take new parameter values; the choice stays."""
-        self._checkpoint = Checkpoint(self._checkpoint.symbol, dict(arguments), dict(auxiliary))
+        self._values = dict(arguments), dict(auxiliary)
         if self._network is not None:
-            self._network.update(arguments, auxiliary)
+            self._network.update(*self._values)
 
     def embed(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         """Raw embeddings (n, d) float32 of images (n, c, h, w), uint8 or float32."""
@@ -125,16 +166,20 @@ class ChosenNetwork:
             self._network, self._measured = self._choose(batch, batch_size), len(batch)
         return self._network.embed(images, batch_size)
 
+    def _made(self, make: Callable[[], Network]) -> Network:
+        network = make()
+        if self._values is not None:
+            network.update(*self._values)
+        return network
+
     def _choose(self, images: np.ndarray, batch_size: int) -> Network:
-        judge = self._places.usable[0]
-        stored = network(self._checkpoint, self._places, True, self._numerics)
-        expected = stored.embed(images, batch_size)
+        judge = self._made(self._judge.make)
+        expected = judge.embed(images, batch_size)
         networks: Dict[str, Network] = {}
-        found: Dict[str, Measured] = {name: Measured(name, why=why) for name, why in self._places.refused}
-        for one in self._places.usable:
-            name = str(one.engine.NAME)
+        found: Dict[str, Measured] = {name: Measured(name, why=why) for name, why in self._refused}
+        for name, make in self._candidates.items():
             try:
-                made = one.engine.network(self._checkpoint, one.devices, False, self._numerics)
+                made = self._made(make)
                 rows = made.embed(images, batch_size)
             except Exception as error:  # a library that fails on a graph in its own way: the others serve
                 found[name] = Measured(name, why=" ".join(str(error).split())[:200])
@@ -144,15 +189,13 @@ class ChosenNetwork:
             found[name] = found[name]._replace(images_per_second=len(images) / seconds)
         agreeing = [one for one in found.values() if one.agrees]
         best = max(agreeing, key=lambda one: one.images_per_second) if agreeing else None
-        taken = best.engine if best else f"{judge.engine.NAME}, its stored graph"
-        self._note(taken, judge, found, len(images))
-        return networks[best.engine] if best else stored
+        self._note(best.engine if best else self._judge.taken, found, len(images))
+        return networks[best.engine] if best else judge
 
-    def _note(self, taken: str, judge: Place, found: Dict[str, Measured], images: int) -> None:
-        reference = f"{judge.engine.NAME} {judge.engine.version()}, stored graph"
-        self.record = {"taken": taken, "images": images, "judge": reference,
+    def _note(self, taken: str, found: Dict[str, Measured], images: int) -> None:
+        self.record = {"taken": taken, "images": images, "judge": self._judge.about,
                        "measured": [one._asdict() for one in found.values()]}
-        notice(f"--engine auto takes {taken}; on {images} images beside {reference}: "
+        notice(f"--engine auto takes {taken}; on {images} images beside {self._judge.about}: "
                + "; ".join(str(one) for one in found.values()))
 
 

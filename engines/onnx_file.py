@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 _SCALED = np.float32(127.5)
+_EIGHT_BITS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _PASSED = ("Identity", "Cast")
 _SCALES = ("Sub", "Add", "Mul", "Div", "BatchNormalization")
 _REMEDY = "give the .onnx file of an embedding network"
@@ -27,14 +28,17 @@ class OnnxFile:
     """Embeddings from an ONNX file; its first output is the embedding.
 
     `where`: an engine that runs ONNX (its module has `run_file`) and its devices. A graph that does not scale its input
-    itself is fed (x - 127.5) / 127.5, the form in which InsightFace's and PyTorch's users store networks.
+    itself is fed (x - 127.5) / 127.5, the form in which InsightFace's and PyTorch's users store networks. `quantised`:
+    maps pass through it in eight bits.
     """
 
     def __init__(self, path: Path, where: Place) -> None:
         file_status(path, _REMEDY)
         self._run, self._engine = where.engine.run_file(path, where.devices), where.engine.NAME
-        self.path, self.wanted = path, _wanted(path)
-        self._scales_itself = scales_itself(path)
+        graph = onnx.load(str(path), load_external_data=False).graph
+        self.path, self.wanted = path, _wanted(graph, path)
+        self._scales_itself = scales_itself(graph)
+        self.quantised = any(node.op_type in _EIGHT_BITS for node in graph.node)
 
     def check(self, image: Tuple[int, ...]) -> None:
         """Raise InputError where the network does not take images of this shape (c, h, w)."""
@@ -69,8 +73,7 @@ class OnnxFile:
         raise ValueError(f"{self.path}: an ONNX file takes no other parameters")
 
 
-def _wanted(path: Path) -> Wanted:
-    graph = onnx.load(str(path), load_external_data=False).graph
+def _wanted(graph: onnx.GraphProto, path: Path) -> Wanted:
     constants = {value.name for value in graph.initializer}
     inputs = [one for one in graph.input if one.name not in constants]
     sides = [[side.dim_value or None for side in one.type.tensor_type.shape.dim] for one in inputs]
@@ -85,9 +88,8 @@ def _kind(value: Any) -> str:
     return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
-def scales_itself(path: Path) -> bool:
-    """Whether the graph in an ONNX file begins by scaling its input (a subtraction, product or normalisation)."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+def scales_itself(graph: onnx.GraphProto) -> bool:
+    """Whether a graph begins by scaling its input (a subtraction, product or normalisation)."""
     constants: Set[str] = {value.name for value in graph.initializer}
     names = {value.name for value in graph.input} - constants
     for node in graph.node:  # in order of computation

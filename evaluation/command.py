@@ -4,8 +4,8 @@ from typing import Dict, List, Optional
 
 from arcface_mxnet.datasets.align import DETECTORS, open_detector
 from arcface_mxnet.datasets.detect import TERMS, Detector
-from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place, place
-from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, ONNX_ENGINE, Embedder, is_onnx
+from arcface_mxnet.engines.base import AUTO, ENGINES, Numerics, Place
+from arcface_mxnet.evaluation.embedder import BATCH, FLIPS, Embedder, is_onnx, place_for
 from arcface_mxnet.evaluation.features import check_embeddings
 from arcface_mxnet.evaluation.results import file_hashes
 from arcface_mxnet.graph.checkpoint import Trust, parse_model, symbol_path, values_path
@@ -77,10 +77,7 @@ def numerics_of(options: argparse.Namespace) -> Numerics:
 
 def place_of(options: argparse.Namespace) -> Place:
     """The engine and devices of add_place_flags; InputError for what is not there."""
-    engine = options.engine
-    if engine in (None, AUTO) and is_onnx(getattr(options, "model", None) or ""):
-        engine = ONNX_ENGINE
-    return place(engine, options.gpus)
+    return place_for(getattr(options, "model", None), options.engine, options.gpus)
 
 
 def add_size_flag(flags: Parser, group: Optional[argparse._ArgumentGroup] = None) -> None:

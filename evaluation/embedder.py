@@ -3,8 +3,8 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, place
-from arcface_mxnet.engines.choice import ChosenNetwork
+from arcface_mxnet.engines.base import AUTO, FILE_ENGINES, FLOAT32, Numerics, Place, place
+from arcface_mxnet.engines.choice import ChosenNetwork, for_files
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, load, parse_model
 from arcface_mxnet.graph.describe import image_shape, require_image
@@ -20,7 +20,7 @@ FLIPS = ("none", "sum", "concatenate")
 """What is made of the embeddings of an image and of its mirror image."""
 
 
-ONNX_SUFFIX, ONNX_ENGINE = ".onnx", "onnxruntime"
+ONNX_SUFFIX = ".onnx"
 Model = Union[Checkpoint, Path]
 """A checkpoint, or the path of an ONNX file."""
 
@@ -34,14 +34,23 @@ def _loaded(models: str, trust: Trust) -> List[Model]:
     return [Path(text) if is_onnx(text) else load(*parse_model(text), trust=trust) for text in models.split("|")]
 
 
+def place_for(models: Optional[str], engine: Optional[str] = None, devices: Optional[str] = None) -> Place:
+    """engines.base.place for a --model value: None for an engine is one that runs files where it names an ONNX file."""
+    return place(FILE_ENGINES[0] if engine is None and is_onnx(models or "") else engine, devices)
+
+
 def _network(model: Model, where: Place, exact: bool, numerics: Numerics) -> Any:
     if isinstance(model, Checkpoint):
         return where.engine.network(model, where.devices, exact, numerics)
-    if not hasattr(where.engine, "run_file"):
-        raise InputError(f"{model}: an ONNX file runs with --engine {ONNX_ENGINE} or openvino, not with "
-                         f"{where.engine.NAME}")
     if numerics != FLOAT32:
         raise InputError(f"{model}: an ONNX file runs as it is; leave out the flags of precision and speed")
+    if where.engine.NAME == AUTO:
+        places = for_files(where.devices)  # first, for where no such engine is installed ONNX may not be either
+        from arcface_mxnet.engines.file_choice import file_network
+        return file_network(model, places, exact)
+    if where.engine.NAME not in FILE_ENGINES:
+        raise InputError(f"{model}: an ONNX file runs with --engine {' or '.join(FILE_ENGINES)}, not with "
+                         f"{where.engine.NAME}")
     from arcface_mxnet.engines.onnx_file import OnnxFile  # ONNX loads only where it is used
     return OnnxFile(model, where)
 
@@ -63,7 +72,9 @@ class Embedder:
         if not models:
             raise InputError("no model given; use --model PREFIX,EPOCH")
         if where is None:
-            where = place(ONNX_ENGINE if any(isinstance(model, Path) for model in models) else None)
+            where = place(FILE_ENGINES[0] if any(isinstance(model, Path) for model in models) else None)
+        if where.engine.NAME == AUTO and all(isinstance(model, Path) for model in models):
+            where = Place(where.engine, for_files(where.devices))  # it then says which are measured
         self._where, self._numerics = where, numerics
         self.batch_size = batch_size
         self._models = [model if isinstance(model, Path) else embedding_only(model) for model in models]

@@ -12,8 +12,7 @@ from arcface_mxnet.datasets import align as alignment
 from arcface_mxnet.datasets.align import open_detector
 from arcface_mxnet.datasets.detect import Detector, Face, choose, detect_with_margin
 from arcface_mxnet.datasets.images import NoImage, decode_rgb, read_image
-from arcface_mxnet.engines.base import place
-from arcface_mxnet.evaluation.embedder import BATCH, Embedder
+from arcface_mxnet.evaluation.embedder import BATCH, Embedder, place_for
 from arcface_mxnet.evaluation.features import normalise, pair_cosines
 from arcface_mxnet.evaluation.search import Neighbours, search
 from arcface_mxnet.evaluation.sources import folder_source
@@ -89,7 +88,7 @@ def load(model: str, engine: Optional[str] = None, devices: Optional[str] = None
     `engine` and `devices` as --engine and --gpus: None takes the first engine that is installed, on every GPU, else
     on the CPU. Raises InputError for files that are missing or wrong.
     """
-    return Embedder.load(model, place(engine, devices), batch_size)
+    return Embedder.load(model, place_for(model, engine, devices), batch_size)
 
 
 def embed(model: Embedder, pictures: Union[Picture, Sequence[Picture]], detector: Optional[Detector] = None,

@@ -1,17 +1,13 @@
 """--engine auto: the fastest engine that agrees with the judge is taken, and what was measured is kept."""
-import json
 import time
 import warnings
 
 from arcface_mxnet.engines import choice
 from arcface_mxnet.engines.base import FLOAT32, Numerics, Place, installed, place
 from arcface_mxnet.evaluation.embedder import Embedder
-from arcface_mxnet.graph.checkpoint import save
-from arcface_mxnet.recognition import extract as command
 from arcface_mxnet.runtime.errors import InputError, Notice
 from tests.engines.test_contract import checkpoint, expected, images
 
-import cv2
 import numpy as np
 import pytest
 
@@ -101,14 +97,14 @@ def test_reduced_precision_and_devices_that_are_not_there_are_refused():
     assert choice.describe(place("auto", "cpu").devices, FLOAT32).startswith("engine auto, the fastest of ")
 
 
-def test_the_choice_is_stored_with_an_extraction(tmp_path, capsys):
-    save(checkpoint(), str(tmp_path / "model"), 1)
-    (tmp_path / "faces").mkdir()
-    for number, picture in enumerate(images(3)):
-        cv2.imwrite(str(tmp_path / "faces" / f"{number}.png"), picture.transpose(1, 2, 0))
-    with pytest.warns(Notice, match="--engine auto takes "):
-        command.main(["--model", f"{tmp_path}/model,1", "--images", f"{tmp_path}/faces", "--engine", "auto", "--gpus",
-                      "cpu", "--size", "{0},{0}".format(images(1).shape[2]), "--out", f"{tmp_path}/out"])
-    ran, = json.loads((tmp_path / "out" / "extraction.json").read_text())["ran"]
-    assert ran["from row"] == 0 and ran["engine"].startswith("engine auto")
-    assert ran["choices"][0]["taken"] in installed()
+def test_new_values_are_taken_before_and_after_the_choice():
+    first, second = checkpoint(0), checkpoint(4)
+    embedder = Embedder(first, place("auto", "cpu"), 8)
+    for model, count in ((second, 2), (first, 2), (second, 8)):  # the last measures again
+        embedder.update(model.args, model.aux)
+        pictures = images(count)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            rows = embedder.embed(pictures)
+        wanted = expected(model, pictures)
+        assert np.abs(rows - wanted).max() < 1e-5 * np.abs(wanted).max()

@@ -1,7 +1,17 @@
 """What every engine must do, whichever library it is; an engine enrols by its line in engines.base.ENGINES."""
 import math
 
-from arcface_mxnet.engines.base import ALONE, ENGINES, Centres, Numerics, default_engine, engine, installed, place
+from arcface_mxnet.engines.base import (
+    ALONE,
+    ENGINES,
+    FILE_ENGINES,
+    Centres,
+    Numerics,
+    default_engine,
+    engine,
+    installed,
+    place,
+)
 from arcface_mxnet.engines.sampling import Rule
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
@@ -197,3 +207,8 @@ def test_an_unknown_engine_is_named_with_the_known_ones():
     with pytest.raises(InputError, match="unknown engine 'tensorflow'"):
         engine("tensorflow")
     assert default_engine() in ENGINES
+
+
+@pytest.mark.parametrize("name", EMBED)
+def test_the_engines_that_run_onnx_files_are_named(name):
+    assert hasattr(engine(name), "run_file") == (name in FILE_ENGINES)

@@ -132,6 +132,12 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     return prefix
 
 
+def start_accuracy(seed: int, data: Path, work: Path, recipe: Recipe) -> float:
+    """The share of training images that the warm steps of a seed take for the right person, in their last window."""
+    folder = run_folder("softmax", seed, data, work / "warm", warm_recipe(recipe))
+    return float(load(folder).table["acc"].dropna().iloc[-1])
+
+
 def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Path:
     """Where a run is kept: the name ends in a hash of its settings, its start and the bytes of its training set.
 

@@ -255,7 +255,8 @@ def test_the_time_of_a_run_is_that_of_its_images_at_their_speeds(tmp_path):
 
 def test_rows_that_were_not_asked_for_are_neither_run_nor_silent(tmp_path, monkeypatch):
     from arcface_mxnet.recognition.reproduction import benchmark_tables
-    order = Order(tmp_path / "o", tmp_path / "w", rows=("Softmax", "CASIA, R50, ArcFace"), seeds=(0, 1))
+    rows = ("Softmax", "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, m = 0.40")
+    order = Order(tmp_path / "o", tmp_path / "w", rows=rows, seeds=(0, 1))
     ran = []
     monkeypatch.setattr(benchmark_tables, "recipe_and_data", lambda subject, order: (Recipe(), tmp_path))
     monkeypatch.setattr(benchmark_tables, "train_rows", lambda order, subjects, name: ran.extend(subjects))
@@ -263,8 +264,25 @@ def test_rows_that_were_not_asked_for_are_neither_run_nor_silent(tmp_path, monke
     monkeypatch.setattr(benchmark_tables, "made_of", lambda order, runs: {})
     monkeypatch.setattr(benchmark_tables, "trained_how", lambda order, name: "somehow")
     benchmark_tables.table6(order)
-    assert {subject.loss for subject in ran} == {"softmax", "arcface"}
+    assert {subject.loss for subject in ran} == {"softmax", "arcface", "arcface040"}
     made = json.loads((tmp_path / "o" / "table6.json").read_text())
     cells = {(cell["row"], cell["column"]): cell for cell in made["cells"]}
     assert cells["Softmax", "Id"]["values"] == [1.0, 1.0] and cells["Triplet", "Id"]["why"] == LEFT_OUT
+    ours = cells["CASIA, R50, ArcFace, m = 0.40", "Ver"]
+    assert (ours["paper"], ours["values"], ours["made_by"]) == (None, [2.0, 2.0], "arcface040 on demo")
     assert cells["FaceNet", "Id"]["why"] == benchmark_tables.OTHERS
+
+
+def test_the_table_of_noise_says_how_far_its_softmax_had_come(tiny_faces, tmp_path, monkeypatch):
+    from arcface_mxnet.recognition.reproduction import subcentre_table
+    recipe = Recipe(steps=3, warm=2)
+    folder = run_folder("softmax", 0, tiny_faces, tmp_path / "warm", training_runs.warm_recipe(recipe))
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text("{}")
+    rows = [{"kind": "train", "step": step, "epoch": 0, "images": 10 * step, "speed": 5.0, "lr": 0.1, "acc": acc,
+             "loss": 1.0} for step, acc in ((1, 0.25), (2, 0.5))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(subcentre_table, "recipe_and_data", lambda subject, order: (recipe, tiny_faces))
+    order = Order(tmp_path / "o", tmp_path, seeds=(0,))
+    told = subcentre_table.started(order, [subcentre_table.SUBCENTRE["MS1MV0, K=3"]])
+    assert told == ["the 2 steps of softmax before the runs on noisy end at a training accuracy of 50.0 %"]

@@ -227,9 +227,10 @@ def verdicts(tables: Tables) -> List[Verdict]:
 
 def trained_steps(tables: Tables) -> str:
     """How long the runs behind each table were trained, in a sentence; empty where no table says."""
-    recipes = {name: found.get("made_from", {}).get("recipe", {}) for name, found in tables.items()}
-    told = [f"{name} {recipe['steps']:,} ({recipe.get('warm', 0):,})" for name, recipe in recipes.items()
-            if "steps" in recipe]
+    made = {name: found.get("made_from", {}) for name, found in tables.items()}
+    recipes = {name: [*one.get("recipes", []), one.get("recipe", {})] for name, one in made.items()}
+    told = [f"{name} {recipe['steps']:,} ({recipe.get('warm', 0):,})" for name, several in recipes.items()
+            for recipe in several if "steps" in recipe]
     return f"Steps of a run (of softmax before them): {', '.join(told)}." if told else ""
 
 

@@ -37,8 +37,8 @@ TABLES: Dict[str, Make] = {}
 STAND_IN = "built-in faces at 32x32 ({size}; packs of {pairs:,} pairs of other people), not the paper's sets"
 
 
-INTRA_WEIGHT = ("; NS+Intra has the intra-loss at weight 64, the scale s, which gives the angles of the paper's Table "
-                "3; the paper names no weight")
+WEIGHTS = ("; NS+Intra and NS+Inter have their losses at weight 64, the scale s, which gives the order of the angles "
+           "in the paper's Table 3; the paper names no weight")
 LEFT_OUT = "not run"
 
 
@@ -119,7 +119,7 @@ def table2(order: Order) -> Produced:
     for name, loss in OWN_ROWS.items():
         cells += [Comparison(name, column, None, [run.accuracies[PACKS[column]] for run in runs.get(loss, [])],
                              "" if loss in runs else LEFT_OUT, loss) for column in printed.columns]
-    return write_table(order.out, printed, cells, protocol_of(order, "table2") + INTRA_WEIGHT,
+    return write_table(order.out, printed, cells, protocol_of(order, "table2") + WEIGHTS,
                        made_from(order, "table2", runs), comparable=order.scale == "paper")
 
 

@@ -51,7 +51,7 @@ def test_a_table_decides_seed_by_seed(tmp_path):
              for row, ahead in (("ArcFace (0.5)", 1.0), ("CosFace (0.35)", 0.0))
              for pack in ("LFW", "CFP-FP", "AgeDB-30")]
     cells[0]["values"][0] += 0.3
-    write_json(tmp_path / "table2.json", {"cells": cells, "made_from": {"recipe": {"steps": 600, "warm": 500}}})
+    write_json(tmp_path / "table2.json", {"cells": cells, "made_from": {"recipes": [{"steps": 600, "warm": 500}]}})
     found = {one.statement.name: one for one in findings.verdicts(findings.read_tables(tmp_path))}
     assert found["table2 CosFace"].verdict == HOLDS and found["table2 CosFace"].gaps == pytest.approx((1.1, 1.0, 1.0))
     assert found["table2 softmax"].verdict == NOT_RUN and found["intra compact"].verdict == NOT_RUN

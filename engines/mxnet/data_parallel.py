@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from arcface_mxnet.engines.base import DATA, LABEL, Beside, Outcome
 from arcface_mxnet.engines.draws import dropout_mask, mask_keys
 from arcface_mxnet.engines.loss_scale import SCALE, SCALE_STATE, LossScale
+from arcface_mxnet.engines.mxnet.class_centres import WEIGHT
 from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, put, to_mxnet, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
@@ -250,9 +251,10 @@ def merged(before: "mx.nd.NDArray", values: Sequence["mx.nd.NDArray"]) -> "mx.nd
 def argument_types(symbol: "mx.sym.Symbol") -> Dict[str, Any]:
     """NumPy types of a graph's arguments: what its casts to float16 make of the weights, float32 for all else.
 
-    simple_bind alone would take every argument for float32, and no float16 graph would bind.
+    simple_bind alone would take every argument for float32, and no float16 graph would bind. Centres are float32 in
+    every graph, and said to be: a term of them alone has nothing else to tell its type from.
     """
-    given = {name: np.float32 for name in (DATA, LABEL) if name in symbol.list_arguments()}
+    given = {name: np.float32 for name in (DATA, LABEL, WEIGHT) if name in symbol.list_arguments()}
     names, types = symbol.list_arguments(), symbol.infer_type_partial(**given)[0]
     return {name: kind or np.float32 for name, kind in zip(names, types or [None] * len(names))}
 

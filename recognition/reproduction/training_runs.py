@@ -32,7 +32,7 @@ from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.logs.parse import load
-from arcface_mxnet.recognition.engine.checkpoint import SETTINGS, RunDirectory, network_of
+from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
 from arcface_mxnet.recognition.losses import attach
 from arcface_mxnet.recognition.losses.subcenter_arcface import SUBCENTRES
@@ -198,7 +198,12 @@ def told_runs(folders: Sequence[Path]) -> Dict[str, Any]:
 
 
 def training_seconds(folder: Path) -> float:
-    """How long a run trained, by the images and the speeds of its log; what lies between two starts does not count."""
+    """How long a run trained, by the images and the speeds of its log; what lies between two starts does not count.
+
+    0 for a run that ended before the first line of it.
+    """
+    if not (folder / METRICS).exists() or not (folder / METRICS).stat().st_size:
+        return 0.0
     table = load(folder).table.dropna(subset=["speed"])
     images = np.diff(table["images"].to_numpy(float), prepend=0)
     return float((images / table["speed"].to_numpy(float)).sum())

@@ -56,6 +56,7 @@ ANGLES = "angles.json"
 MADE_BY = "made_by.json"
 PACKS = ("lfw", "cfp_fp", "agedb_30")
 DROPS = (0.6, 0.8, 0.95)
+SAVED = 120.0  # seconds in which a run that is stopped has been saved
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,9 @@ def _as_done(pool: ProcessPoolExecutor, tasks: Mapping[Key, Callable[[], Result]
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()  # a run saves and stops
+        wait(running, timeout=SAVED)
+        for process in multiprocessing.active_children():
+            process.kill()  # one that ended on its own may hold the lock that the others wait for
         raise
 
 

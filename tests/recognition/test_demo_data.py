@@ -220,8 +220,11 @@ def stubborn(folder, number):
         raise InputError("stopped")
     if number == 0:
         raise InputError("this one fails")
-    signal.signal(signal.SIGTERM, stop)
-    time.sleep(60)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        time.sleep(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     (folder / str(number)).touch()
 
 

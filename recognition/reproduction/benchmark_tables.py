@@ -31,6 +31,7 @@ from arcface_mxnet.recognition.reproduction.tables import (
     LEFT_OUT,
     Comparison,
     recipe_of,
+    scheduled,
     table,
     trained_how,
     write_table,
@@ -270,7 +271,7 @@ def table5(order: Order) -> Produced:
 @table("table6")
 def table6(order: Order) -> Produced:
     """Identification and verification among distractors."""
-    rows = list(TABLE6)
+    rows, order = list(TABLE6), scheduled("table6", order)
     ours, refined = "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, R"
     compared = [(ours, row) for row in rows[:8]] + [(refined, ours), ("MS1MV2, R100, ArcFace", ours),
                                                     ("MS1MV2, R100, ArcFace", "MS1MV2, R100, CosFace"),

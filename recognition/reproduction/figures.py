@@ -46,6 +46,8 @@ class Order:
     engine: str = ""  # as train.py --engine (empty: MXNet, or the first that is installed)
     size: Size = Size()  # demo scale: people of the training set and pictures of each
     jobs: int = 1  # demo scale: runs trained at a time
+    steps: int = 0  # demo scale: steps of a run (0: the recipe's)
+    warm: int = 0  # and of softmax before it
 
     @property
     def paper(self) -> PaperScale:

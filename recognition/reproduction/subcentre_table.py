@@ -29,7 +29,7 @@ from arcface_mxnet.recognition.reproduction.demo_data import wrong_images
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, Subject
 from arcface_mxnet.recognition.reproduction.provenance import Produced
-from arcface_mxnet.recognition.reproduction.tables import table, write_table
+from arcface_mxnet.recognition.reproduction.tables import scheduled, table, write_table
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, at_once, start_accuracy, trained
 from arcface_mxnet.runtime.files import write_json
 from arcface_mxnet.runtime.text import read_json
@@ -37,6 +37,8 @@ from arcface_mxnet.runtime.text import read_json
 import numpy as np
 
 NOISY = ("noisy", "celeb")
+ABOUT = ("MS1MV0 is noisy, MS1MV3 demo, Celeb500K celeb. Of K centres an identity the first begins where softmax's "
+         "ended and the others at random. ")
 FEWEST = 2  # people a loss can tell apart
 CHANCE = 10.0  # percent: below it a TAR says that the network has hardly learned (clean labels give over 30)
 WHY = {**{row: "the drop step leaves nobody" for row in DROPS},
@@ -128,7 +130,7 @@ def started(order: Order, subjects: Sequence[Subject]) -> List[str]:
 @table("subcentre")
 def subcentre(order: Order) -> Produced:
     """Sub-centres on noisy labels."""
-    printed = paper.table("subcentre")
+    printed, order = paper.table("subcentre"), scheduled("subcentre", order)
     rows, later = rows_at(order, SUBCENTRE), [row for row in DROPS if asked(order, row)]
     found = measured_rows(order, "subcentre", rows, templates)
     train_rows(order, [SUBCENTRE[DROPS[row][0]] for row in later], "the drop step")
@@ -146,5 +148,5 @@ def subcentre(order: Order) -> Produced:
                 *(line for pair in compared if set(pair) <= set(found) for line in gaps(found, *pair))]
     why = {**WHY, **left_out(order, (*SUBCENTRE, *DROPS))}
     return write_table(order.out, printed, cells_of(printed, subjects, found, why),
-                       protocol_line(order, ("IJB",), used, "MS1MV0 is noisy, MS1MV3 demo, Celeb500K celeb. "),
+                       protocol_line(order, ("IJB",), used, ABOUT),
                        made_of(order, used), findings, order.scale == "paper")

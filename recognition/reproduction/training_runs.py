@@ -31,6 +31,7 @@ from arcface_mxnet.evaluation.embedder import Embedder
 from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
+from arcface_mxnet.graph.checkpoint import load as load_checkpoint
 from arcface_mxnet.logs.parse import load
 from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
@@ -65,6 +66,8 @@ class Recipe:
 
     Every run of a seed goes on from the same `warm` steps of softmax: the original's authors advise it for small
     networks (docs/original.md, section 4.3); without it norm-softmax and ArcFace at s = 64 stay where they started.
+    Of K centres an identity the first begins where softmax's ended and the others at random: K centres at random would
+    undo what the network has learned.
     The rate drops to a tenth at the shares DROPS of the steps. `engine` and `devices`: as train.py takes them, empty
     for MXNet on the CPU.
     """
@@ -86,7 +89,6 @@ class Recipe:
                 "lr": LOSSES[loss].get("lr", self.rate),
                 "lr_steps": tuple(sorted({max(1, int(self.steps * share)) for share in DROPS})),
                 "verbose": self.steps + 1, "frequent": 20, "ckpt": 0}  # measured after, not while training
-
 
     def where(self) -> Dict[str, Any]:
         """By which engine and on which devices the runs are trained."""
@@ -133,6 +135,32 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     return prefix
 
 
+def start_of(loss: str, seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
+    """The prefix of the checkpoint (epoch 0) that a run goes on from: softmax's, with K centres an identity if so many.
+    """
+    prefix, count = softmax_start(seed, data, work, recipe), LOSSES[loss].get("loss_K", 1)
+    if count == 1:
+        return prefix
+    several = prefix.with_name(f"model-{loss}")
+    if not several.with_name(f"{several.name}-0000.params").exists():
+        softmax = load_checkpoint(str(prefix), 0)
+        centres = softmax.args["fc7_weight"]
+        settings = settings_from(recipe.flags(loss, data, several, seed))
+        symbol = attach(build(settings.network), settings.loss, len(centres), recipe.batch, centres.shape[1]).symbol
+        arguments = {**softmax.args, "fc7_weight": sub_centres(centres, count, seed)}
+        save(Checkpoint(symbol, arguments, softmax.aux), str(several), 0)
+    return several
+
+
+def sub_centres(centres: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Each centre and, after it, count - 1 of its length in random directions: (C, E) -> (C * count, E), float32."""
+    drawn = np.random.RandomState(seed).standard_normal((len(centres), count, centres.shape[1]))
+    lengths = np.linalg.norm(centres, axis=1)[:, None, None]
+    made = drawn / np.linalg.norm(drawn, axis=2, keepdims=True) * lengths
+    made[:, 0] = centres
+    return made.reshape(-1, centres.shape[1]).astype(np.float32)
+
+
 def start_accuracy(seed: int, data: Path, work: Path, recipe: Recipe) -> float:
     """The share of training images that the warm steps of a seed take for the right person, in their last window."""
     folder = run_folder("softmax", seed, data, work / "warm", warm_recipe(recipe))
@@ -175,7 +203,7 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
     else:
         flags = recipe.flags(loss, data, folder, seed, steps)
         if isinstance(recipe, Recipe) and recipe.warm:
-            flags["pretrained"] = f"{softmax_start(seed, data, work, recipe)},0"
+            flags["pretrained"] = f"{start_of(loss, seed, data, work, recipe)},0"
     processes = recipe.runs_on.processes if isinstance(recipe, PaperRecipe) else 1
     made = {"commit": commit(), "processor": processor()}
     if processes > 1:

@@ -6,10 +6,20 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 from arcface_mxnet.datasets.records import RecordSet
+from arcface_mxnet.graph.checkpoint import load
 from arcface_mxnet.recognition import reproduce
-from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, demo_pictures, report, training_runs
+from arcface_mxnet.recognition.engine.checkpoint import RunDirectory
+from arcface_mxnet.recognition.reproduction import (
+    demo_benchmarks,
+    demo_data,
+    demo_pictures,
+    report,
+    tables,
+    training_runs,
+)
 from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind, Shot, clips, moved, shoot, stills
@@ -242,6 +252,30 @@ def test_shared_softmax_steps_are_trained_once_and_before_the_runs(tiny_faces, t
     wanted = [(loss, seed, tiny_faces, recipe) for seed in (0, 1) for loss in ("arcface", "cosface", "arcface")]
     training_runs.train_all(wanted, tmp_path, 1, "a table")
     assert done == [("start", 0), ("start", 1), ("arcface", 0), ("cosface", 0), ("arcface", 1), ("cosface", 1)]
+
+
+def test_of_several_centres_the_first_begins_where_softmax_ended(tiny_faces, tmp_path):
+    recipe = Recipe(steps=1, warm=2, batch=8, network="demo")
+    run = RunDirectory(training_runs.trained("subcentre", 0, tiny_faces, tmp_path, recipe))
+    settings, _ = run.settings()
+    begun = load(settings.checkpoint.pretrained.rpartition(",")[0], 0)
+    softmax = load(str(training_runs.softmax_start(0, tiny_faces, tmp_path, recipe)), 0)
+    centres = begun.args["fc7_weight"].reshape(len(softmax.args["fc7_weight"]), 3, -1)
+    assert settings.loss.loss_K == 3 and np.array_equal(centres[:, 0], softmax.args["fc7_weight"])
+    assert np.array_equal(begun.args["pre_fc1_weight"], softmax.args["pre_fc1_weight"])
+    assert np.allclose(np.linalg.norm(centres, axis=2), np.linalg.norm(centres[:, :1], axis=2), rtol=1e-5)
+    assert abs(np.sum(centres[:, 1] * centres[:, 2])) < 0.5 * np.sum(centres[:, 1] ** 2)  # each its own direction
+    assert training_runs.start_of("arcface", 0, tiny_faces, tmp_path, recipe) == training_runs.softmax_start(
+        0, tiny_faces, tmp_path, recipe)
+
+
+def test_tables_that_need_more_steps_have_them_and_all_are_cut_alike():
+    asked = {name: tables.recipe_of(tables.scheduled(name, Order(Path(), Path()))) for name in tables.TABLES}
+    assert {name: (one.steps, one.warm) for name, one in asked.items() if one != Recipe(network="demo")} == {
+        "table6": (6000, 1200), "subcentre": (2000, 4800)}
+    for most, steps in ((7, (7, 7)), (9000, (9000, 1200))):
+        cut = tables.recipe_of(tables.scheduled("table6", Order(Path(), Path(), max_steps=most)))
+        assert (cut.steps, cut.warm) == steps
 
 
 def test_the_time_of_a_run_is_that_of_its_images_at_their_speeds(tmp_path):

@@ -90,7 +90,7 @@ def process_of(mark, rank):
 def test_a_killed_worker_ends_the_job_with_a_line_and_it_goes_on_to_the_same_bits(tiny_faces, tmp_path, marked, head):
     more = {"kvstore": "dist_sync_device", "head": head, "sample_rate": 0.5}
     folders = [tmp_path / name for name in ("killed", "whole")]
-    jobs = [flags(tiny_faces, folder, images=4, steps=60, verbose=10, **more) for folder in folders]
+    jobs = [flags(tiny_faces, folder, images=4, steps=20, verbose=5, **more) for folder in folders]
     process = launched(jobs[0])
     pointer = folders[0] / "last" / "last.json"
     while not pointer.exists():
@@ -102,7 +102,7 @@ def test_a_killed_worker_ends_the_job_with_a_line_and_it_goes_on_to_the_same_bit
     assert err.splitlines()[-1] == "error: worker 1 was killed by SIGKILL; all others were ended"
     assert alive(marked) == []
     stopped = json.loads(pointer.read_text())["step"]
-    assert stopped % 10 == 0 and 10 <= stopped < 60
+    assert stopped % 5 == 0 and 5 <= stopped < 20
     for arguments in (["--resume", "--run-dir", folders[0], "--gpus", "cpu"], jobs[1]):
         process = launched(arguments)
         out, err = process.communicate(timeout=300)

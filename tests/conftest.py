@@ -9,12 +9,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 FIXTURES_VARIABLE = "ARCFACE_FIXTURES"
 ROOT = Path(__file__).resolve().parents[1]
 _MXNET = re.compile(r'^(from arcface_mxnet\.engines\.mxnet|\w+ = place\("mxnet")', re.MULTILINE)
 _OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MULTILINE)
 
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes is no property of what is tested
+settings.load_profile("any machine")
 
 # Under nohup or behind a shell's & these are ignored, and every process under test would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

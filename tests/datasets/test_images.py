@@ -190,7 +190,7 @@ def test_damaged_headers_of_the_other_formats(data, said):
         decode_bgr(data, tiff=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(kind=st.sampled_from(KINDS), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 7)), max_size=4),
        cut=st.floats(0.01, 1), head=st.booleans())
 def test_damaged_pictures_are_decoded_or_refused(kind, flips, cut, head):

@@ -167,7 +167,7 @@ NAMES = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp", "Zs"
                 min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(NAMES, NAMES, st.booleans()), min_size=1, max_size=6))
 def test_labelled_lists_come_back_as_they_were_written(tmp_path_factory, rows):
     """Any path without blanks in a `path TAB path TAB 0/1` list, whatever its letters (but both slashes separate)."""

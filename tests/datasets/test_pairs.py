@@ -35,7 +35,7 @@ def test_every_form_of_python_3_packs_opens(tmp_path, protocol, as_array, truth)
     assert pack.images == images and pack.same.tolist() == [True, False] and pack.same.dtype == bool
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.binary(), st.binary(), st.booleans()), min_size=1, max_size=8))
 def test_what_is_written_comes_back(tmp_path_factory, pairs):
     path = tmp_path_factory.mktemp("pack") / "any.bin"

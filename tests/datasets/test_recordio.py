@@ -12,7 +12,7 @@ MAGIC_BYTES = np.uint32(MAGIC).tobytes()
 payloads = st.lists(st.one_of(st.just(MAGIC_BYTES), st.binary(max_size=9)), max_size=8).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(payloads, min_size=1, max_size=6))
 def test_frames_are_what_mxnet_writes_and_reads(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("recordio")
@@ -33,7 +33,7 @@ def test_mxnet_reads_our_multi_part_records(tmp_path):
     assert reader.read() is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(st.integers(0, 1 << 24), st.lists(st.integers(0, 1 << 24), min_size=1, max_size=4)),
        st.integers(0, 2 ** 40), st.binary(max_size=20))
 def test_image_records_are_mxnets(label, key, encoded):

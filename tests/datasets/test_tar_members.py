@@ -99,7 +99,7 @@ def test_what_is_no_tar_or_cut_off(tmp_path):
             members(tmp_path / "b.tar")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(changes=st.lists(st.tuples(st.integers(0, 12 * BLOCK - 1), st.integers(0, 255)), min_size=1, max_size=4),
        form=st.sampled_from(sorted(FORMATS)))
 def test_damaged_archives_end(tmp_path_factory, changes, form):

@@ -24,7 +24,7 @@ def ratio(part, whole):
     return part / whole if whole else 1.0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(NUMBERS)
 @pytest.mark.filterwarnings("ignore")
 def test_scores_look_at_every_pair_and_image(rows):

@@ -181,7 +181,7 @@ def test_tar_is_read_from_the_curve_that_scikit_learn_leaves(seed):
     assert found[-1] != tar[np.argmin(abs(far - FARS[-1]))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
 def test_collinear_points_are_dropped_as_scikit_learn_does(rows):
     scores, same = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])

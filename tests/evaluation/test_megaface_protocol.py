@@ -96,7 +96,7 @@ def test_long_and_short_distractors():
     check(probes, ids, distractors, False, [200])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10 ** 6), st.sampled_from([0.1, 1.0, 5.0]), st.integers(2, 12), st.integers(1, 60))
 def test_any_small_case(seed, spread, people, distractors):
     generator = np.random.default_rng(seed)

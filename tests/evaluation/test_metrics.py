@@ -130,7 +130,7 @@ TRUTH_AND_SCORES = st.lists(st.tuples(st.booleans(), st.integers(-8, 8)), min_si
 
 
 @pytest.mark.parametrize("name", METRICS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=TRUTH_AND_SCORES, seed=st.integers(0, 99))
 def test_every_metric_ignores_order_scale_and_copies(name, rows, seed):
     metric = METRICS[name]

@@ -27,7 +27,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, name):
     reader = READERS[name]
     files = reader.files()
 
-    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(CHANGES)
     def check(changes):
         laid_out(tmp_path, {**files, reader.damaged: mutate(files[reader.damaged], changes)})

@@ -135,7 +135,7 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path):
             write_arrays(tmp_path / "a", {"w": numpy.asarray(value)})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(strategies.data())
 def test_damage_is_an_error_of_one_line(tmp_path, data):
     """Flipped bytes, cuts and growth: arrays or an InputError, nothing else, and never more values than bytes."""

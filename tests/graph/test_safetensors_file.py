@@ -69,7 +69,7 @@ def test_damage_is_one_line(tmp_path, content, said):
     assert str(tmp_path / "a") in str(caught.value) and "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(at=st.integers(0, 200), value=st.integers(0, 255), length=st.integers(0, 240))
 def test_any_change_is_read_or_refused(tmp_path_factory, at, value, length):
     path = tmp_path_factory.mktemp("fuzz") / "a"

@@ -217,7 +217,7 @@ def _places(value, path=()):
         yield from _places(item, (*path, key))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(strategies.lists(strategies.tuples(strategies.sampled_from(list(_places(_graph()))[1:]), _VALUES), min_size=1,
                         max_size=3))
 def test_any_change_is_taken_or_refused_in_one_line(changes):

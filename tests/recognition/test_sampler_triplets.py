@@ -52,7 +52,7 @@ def test_the_triplets_are_those_of_a_double_loop(alpha, max_ap):
 
 
 @given(st.integers(0, 10 ** 6), st.floats(0.05, 1.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_each_is_semi_hard_and_no_pair_comes_twice(seed, alpha):
     embeddings, labels = bag(seed, 6)
     found = semi_hard_triplets(embeddings.astype(np.float32), labels, alpha, 0.0, chance(seed))

@@ -15,7 +15,7 @@ TYPES = st.sampled_from(["?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", "U
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(values=TYPES.flatmap(lambda kind: arrays.arrays(np.dtype(kind), SHAPES)), fortran=st.booleans())
 def test_every_array_of_numbers_and_text_comes_back(tmp_path_factory, values, fortran):
     folder = tmp_path_factory.mktemp("npy")

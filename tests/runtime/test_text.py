@@ -75,7 +75,7 @@ def test_long_lines_and_files_are_refused(tmp_path, monkeypatch):
         read_text(path, "r", 9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.text(st.sampled_from("a\r\né東\t")), block=st.integers(1, 9),
        encoding=st.sampled_from(["utf-8", "utf-16"]))
 def test_blocks_change_nothing(tmp_path_factory, content, block, encoding):
@@ -92,7 +92,7 @@ def test_blocks_change_nothing(tmp_path_factory, content, block, encoding):
         assert "".join(TextStream(path, "r")) == wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=st.text(st.sampled_from("a\r\né"), max_size=12), block=st.integers(1, 5))
 def test_the_line_of_a_bad_byte_is_counted_over_blocks(tmp_path_factory, before, block):
     path = write(tmp_path_factory.mktemp("text") / "a", before.encode() + b"\xff")

@@ -8,7 +8,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 from arcface_mxnet.datasets.record_writer import RecordWriter, SetProperty, read_property
 from arcface_mxnet.datasets.recordio import (
@@ -260,10 +260,6 @@ def _check_whole(rec: Path, descriptor: int, index: RecordIndex, position: int, 
 #
 # Keys stand there as float32, exact to 2^24 = 16,777,216 only; Glint360K has more (docs/original.md, section 1.3).
 # Above it the stored bounds are rounded; here they are found again, exactly, from the labels of the images around.
-
-
-if TYPE_CHECKING:
-    pass
 
 EXACT_KEYS = 1 << 24
 _READERS = 8

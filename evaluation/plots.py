@@ -3,7 +3,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Sequence
 
-from arcface_mxnet.runtime import pictures
 from arcface_mxnet.runtime.files import PathLike
 
 import numpy as np
@@ -35,6 +34,8 @@ def literal(text: str) -> str:
 
 def draw_curves(path: PathLike, title: str, curves: Sequence[Curve]) -> None:
     """Draw curves of one figure (their axis labels are the first one's) into a PNG, atomically; needs no display."""
+    from arcface_mxnet.runtime import pictures  # Matplotlib loads only where something is drawn
+
     curves = [replace(curve, label=literal(curve.label), x_label=literal(curve.x_label), y_label=literal(curve.y_label))
               for curve in curves]
     figure, (axes,) = pictures.canvas(size=(6.4, 4.4))

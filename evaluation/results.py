@@ -18,7 +18,6 @@ from arcface_mxnet.runtime.locks import claimed
 from arcface_mxnet.runtime.text import read_json
 
 import numpy as np
-from scipy.stats import binomtest
 
 RESULT_FILE = "result.json"
 TABLE_FILE = "result.md"
@@ -242,6 +241,8 @@ def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> McNemar:
     if first_correct.shape != second_correct.shape or first_correct.ndim != 1:
         raise InputError(f"McNemar's test needs the decisions of two models on the same pairs, "
                          f"found {first_correct.shape} and {second_correct.shape}")
+    from scipy.stats import binomtest  # takes half a second to load, for two networks compared alone
+
     only_first = int(np.sum(first_correct & ~second_correct))
     only_second = int(np.sum(~first_correct & second_correct))
     differing = only_first + only_second

@@ -6,14 +6,16 @@ import operator
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Callable, Dict, Mapping, Optional, Sequence, Type
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Type
 
-from arcface_mxnet.logs.parse import Run
 from arcface_mxnet.runtime.errors import InputError, notice
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
 from arcface_mxnet.runtime.text import read_lines
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from arcface_mxnet.logs.parse import Run  # it loads pandas, which no training needs
 
 
 def one_line(error: BaseException) -> str:
@@ -164,7 +166,7 @@ GROUPS = {"acc": "train/accuracy", "loss": "train/loss", "lr": "train/rate", "sp
           "cosine": "train/cosine", "cosine_margin": "train/cosine_margin"}
 
 
-def write(run: Run, folder: PathLike) -> int:
+def write(run: "Run", folder: PathLike) -> int:
     """Write every figure of `run` into an event file in `folder`; returns how many scalars.
 
     Train figures are under `train/`, those of a verification set under its name (`lfw/accuracy`). Raises InputError

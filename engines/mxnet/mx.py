@@ -77,6 +77,18 @@ def removed_numpy_names() -> Iterator[None]:
             delattr(numpy, name)
 
 
+@contextlib.contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """While entered, these modules cannot be imported, unless they have been already."""
+    absent = [module for module in modules if module not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is what Python itself looks for
+    try:
+        yield
+    finally:
+        for module in absent:
+            del sys.modules[module]
+
+
 class _Bytes(numpy.ndarray):
     """An array with the `tostring` that NumPy 2.3 removed."""
 
@@ -115,7 +127,8 @@ except InputError as error:  # commands import this before run_command is there 
     leave(error)
 
 try:
-    with removed_numpy_names():
+    # A base class of mx.model.FeedForward and the entropy of a calibration, for a second of loading.
+    with removed_numpy_names(), without("sklearn", "scipy.stats"):
         import mxnet as mx  # (everything above must come first)
 except OSError as error:
     absent = missing_library(str(error))

@@ -27,7 +27,6 @@ from arcface_mxnet.evaluation.ijb.metadata import (
 )
 from arcface_mxnet.evaluation.ijb.templates import (
     LATER_MODE,
-    PAPER_MODE,
     Lists,
     Mode,
     Templates,
@@ -36,7 +35,7 @@ from arcface_mxnet.evaluation.ijb.templates import (
     pool,
 )
 from arcface_mxnet.evaluation.ijb.verification import VerifyResult, verify
-from arcface_mxnet.evaluation.paper import RANK_1, published_ijb_tar
+from arcface_mxnet.evaluation.paper import PAPER_MODE, RANK_1, published_ijb_tar
 from arcface_mxnet.evaluation.plots import Curve
 from arcface_mxnet.evaluation.results import About, Entry, Row, file_hashes, write_results
 from arcface_mxnet.runtime.arguments import Parser

@@ -9,6 +9,7 @@ from arcface_mxnet.datasets.images import decode_bgr
 from arcface_mxnet.evaluation.extraction import About, complete_embeddings
 from arcface_mxnet.evaluation.features import normalise
 from arcface_mxnet.evaluation.ijb.metadata import Faces
+from arcface_mxnet.evaluation.paper import PAPER_MODE
 from arcface_mxnet.evaluation.sources import FileSource
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
@@ -64,8 +65,8 @@ def pool(features: Callable[[slice], np.ndarray], templates: np.ndarray, media: 
 # How image features are made comparable before pooling: N0/N1, D0/D1, F0/F1/F2 (docs/original.md, section 7.2).
 
 
-PAPER_MODE, LATER_MODE = "N0D0F0", "N1D1F2"
-"""The paper's own mode (Table 7) and the one most later tables use."""
+LATER_MODE = "N1D1F2"
+"""The mode that most later tables use."""
 
 
 @dataclass(frozen=True)

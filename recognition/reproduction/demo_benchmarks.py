@@ -11,13 +11,14 @@ from typing import Callable, Dict, List, NamedTuple, Tuple
 from arcface_mxnet.datasets.faces.nuisance import NuisanceRanges
 from arcface_mxnet.evaluation.features import normalise, squared_distances
 from arcface_mxnet.evaluation.ijb.metadata import TemplatePairs
-from arcface_mxnet.evaluation.ijb.templates import PAPER_MODE, Mode, pool
+from arcface_mxnet.evaluation.ijb.templates import Mode, pool
 from arcface_mxnet.evaluation.ijb.verification import VerifyResult, verify
 from arcface_mxnet.evaluation.iqiyi import Videos, frame_centres
 from arcface_mxnet.evaluation.megaface.noise import clean_probes, mark_distractors
 from arcface_mxnet.evaluation.megaface.protocol import Features, MegaFaceResult
 from arcface_mxnet.evaluation.megaface.protocol import evaluate as evaluate_megaface
 from arcface_mxnet.evaluation.pairs import PairResult, evaluate_distances
+from arcface_mxnet.evaluation.paper import PAPER_MODE
 from arcface_mxnet.evaluation.trillion_pairs import TrillionPairsResult
 from arcface_mxnet.evaluation.trillion_pairs import evaluate as evaluate_trillion_pairs
 from arcface_mxnet.evaluation.video import VideoPairs, centre_features, evaluate_videos

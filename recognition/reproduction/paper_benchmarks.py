@@ -10,9 +10,9 @@ from arcface_mxnet.datasets.catalog import ALIGNED
 from arcface_mxnet.datasets.pairs import read_pack
 from arcface_mxnet.evaluation import iqiyi, trillion_pairs, verification, video
 from arcface_mxnet.evaluation.ijb import __main__ as ijb
-from arcface_mxnet.evaluation.ijb.templates import PAPER_MODE
 from arcface_mxnet.evaluation.megaface import __main__ as megaface
 from arcface_mxnet.evaluation.pairs import PairResult
+from arcface_mxnet.evaluation.paper import PAPER_MODE
 from arcface_mxnet.evaluation.results import read_results
 from arcface_mxnet.evaluation.video import read_splits
 from arcface_mxnet.runtime.text import iterate_lines

@@ -48,6 +48,14 @@ def test_numpy_has_the_names_that_mxnet_reads_for_the_length_of_its_import(monke
     assert {name: name in vars(np) for name in had} == had
 
 
+def test_training_starts_without_libraries_that_it_does_not_use():
+    code = ("import sys, arcface_mxnet.recognition.train, arcface_mxnet.engines.mxnet.engine\n"
+            "print([name for name in ('sklearn', 'scipy.stats', 'pandas', 'matplotlib') if name in sys.modules])\n"
+            "import scipy.stats, sklearn.base")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_records_are_packed_where_arrays_have_no_tostring():
     """NumPy 2.3 removed it; the original's own `pack` and `pack_img` call it."""
     header = mx.recordio.IRHeader(0, [1.0, 2.0], 3, 0)

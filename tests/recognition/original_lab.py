@@ -3,6 +3,7 @@
 `python original_lab.py STEPS CASE ...` prints a JSON object: case -> step -> {"loss": as float32 prints in full,
 "parameters": SHA-256}, of this repository's --original. test_original.py says how the original's own were made.
 """
+import functools
 import hashlib
 import itertools
 import json
@@ -50,6 +51,7 @@ def settings_of(case: Case) -> Settings:
     return resolve(case.network, case.loss, "own", {"original": True, "per_batch_size": BATCH, **case.flags})
 
 
+@functools.lru_cache(maxsize=None)  # the cases share a network
 def first_value(name: str, shape: Tuple[int, ...]) -> np.ndarray:
     """The value a parameter or statistic starts from, by its name: plain enough for another program to repeat."""
     if name.endswith(("_var", "_gamma")):

@@ -2,7 +2,8 @@
 
 Each contender is a process that keeps its network; rounds go round the contenders, so that other work on the machine
 meets all of them. Wall time is what a user waits for; processor time with one thread is what a busy machine still
-measures. Ours are mxnet and openvino (`--engine`), with -bf16 and -int8; peers are torch, onnx (ONNX Runtime) and ov
+measures. Ours are mxnet and openvino (`--engine`), with -bf16 and -int8, and in training mxnet and `--engine torch`
+(train-engine, with `--compile` train-engine-compile); peers are torch, onnx (ONNX Runtime) and ov
 (OpenVINO on the ONNX file), onnx-int8 by ONNX Runtime's own quantiser and ov-int8 by NNCF, which need an interpreter of
 their own (`--quantiser-python`: their NumPy is not MXNet's). An int8 row is to be compared with int8 peers.
 """
@@ -30,7 +31,8 @@ import numpy
 
 KINDS = ("mxnet", "openvino", "mxnet-bf16", "mxnet-int8", "openvino-int8", "torch", "torch-last", "torch-frozen",
          "torch-compile", "torch-compile-last", "onnx", "ov", "onnx-int8", "ov-int8")
-TRAINING = ("train-mxnet", "train-torch", "train-torch-last", "train-torch-compile", "train-torch-compile-last")
+TRAINING = ("train-mxnet", "train-engine", "train-engine-compile", "train-torch", "train-torch-last",
+            "train-torch-compile", "train-torch-compile-last")
 _CALIBRATION = 8
 _WORKER = Path(__file__).with_name("peers_worker.py")
 
@@ -94,7 +96,7 @@ openvino.save_model(made, path + "-nncf.xml", compress_to_fp16=False)
 def _rounds(network: str, path: str, batch: int, options: argparse.Namespace) -> Dict[str, List[List[float]]]:
     workers = {}
     for kind in (options.kinds or ",".join(TRAINING if options.train else KINDS)).split(","):
-        python = options.torch_python if "torch" in kind else sys.executable
+        python = options.torch_python if kind.startswith(("torch", "train-torch")) else sys.executable
         command = [python, str(_WORKER), kind, network, path, str(batch), str(options.threads)]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                   stderr=subprocess.DEVNULL, env=_environment(options.threads))

@@ -4,8 +4,8 @@
 second, after one that is not counted (its turn begins with other people's data in the caches), and prints the median
 seconds of a pass and the mean processor seconds. KIND: mxnet, mxnet-bf16, mxnet-int8, openvino, openvino-int8 (need
 the product), torch, torch-last, torch-frozen, torch-compile, torch-compile-last, onnx, onnx-int8, ov, ov-int8; and
-whole training steps under ArcFace with 10,000 identities: train-mxnet, train-torch, with -last, -compile, -compile-last
-(FILE is not read).
+whole training steps under ArcFace with 10,000 identities: train-mxnet and train-engine, this project on MXNet and on
+PyTorch, train-engine-compile with --compile; train-torch, with -last, -compile, -compile-last (FILE is not read).
 """
 import argparse
 import statistics
@@ -83,11 +83,12 @@ def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: in
 
 
 def _training(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
-    if kind == "train-mxnet":
+    if "torch" not in kind:
         from training import prepared
 
-        return prepared(network, argparse.Namespace(batch=len(images), classes=CLASSES, head="plain", gpus="cpu",
-                                                    mirror=False, bf16=False))[0]
+        flags = argparse.Namespace(batch=len(images), classes=CLASSES, head="plain", gpus="cpu", mirror=False,
+                                   bf16=False)
+        return prepared(network, flags, "mxnet" if kind == "train-mxnet" else "torch", kind.endswith("-compile"))[0]
     import torch
     from torch_networks import training_step
 

@@ -1,14 +1,14 @@
 """The sub-centre table of the later text: K centres on noisy labels, and plain ArcFace on what the drop step leaves."""
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.datasets.clean import select
+from arcface_mxnet.datasets.clean import MAX_ANGLE, Findings, select
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.subset_merge import write_selected
-from arcface_mxnet.engines.base import Place
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition.drop import rank_by_run
+from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction import demo_benchmarks
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
     Figures,
@@ -66,23 +66,37 @@ def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[
     folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
     told = folder.with_name(f"{folder.name}.json")
     if not told.exists():
-        write_json(told, _drop(run, data, folder, degrees, subject.demo in NOISY and order.scale == "demo",
-                                order.embeds_on)._asdict())
+        with RecordSet.open(data) as records:
+            findings = rank_by_run(run, records, order.embeds_on)
+            groups = select(records, findings, degrees)
+            if not folder.is_dir() and len(groups) >= FEWEST:
+                write_selected(records, groups, folder, f"without images beyond {degrees:g} degrees by {run.name}")
+            write_json(told, _beyond(records, findings, degrees, _noisy(subject, order))._asdict())
     return folder, Dropped(**read_json(told))
 
 
-def _drop(run: Path, data: Path, folder: Path, degrees: float, noisy: bool, where: Optional[Place]) -> Dropped:
-    with RecordSet.open(data) as records:
-        findings = rank_by_run(run, records, where)
-        groups = select(records, findings, degrees)
-        if not folder.is_dir() and len(groups) >= FEWEST:
-            write_selected(records, groups, folder, f"without images beyond {degrees:g} degrees by {run.name}")
-        labels, kept = records.labels, findings.angles <= degrees
-    wrong = np.zeros(len(kept), bool)
+def scattered(subject: Subject, seed: int, order: Order) -> Dropped:
+    """What lies beyond MAX_ANGLE degrees of the dominant centre in a sub-centre run on noisy labels; measured once."""
+    run = subject_run(subject, seed, order)
+    told = run / f"beyond-{MAX_ANGLE:g}.json"
+    if not told.exists():
+        with RecordSet.open(recipe_and_data(subject, order)[1]) as records:
+            write_json(told, _beyond(records, rank_by_run(run, records), MAX_ANGLE, True)._asdict())
+    return Dropped(**read_json(told))
+
+
+def _noisy(subject: Subject, order: Order) -> bool:
+    """Whether it is known which images of a row's set are wrong."""
+    return subject.demo in NOISY and order.scale == "demo"
+
+
+def _beyond(records: RecordSet, findings: Findings, degrees: float, noisy: bool) -> Dropped:
+    beyond = findings.angles > degrees
+    wrong = np.zeros(len(beyond), bool)
     if noisy:
-        wrong = wrong_images(np.bincount(labels.astype(np.int64)).tolist())
-    return Dropped(float(np.mean(~kept)), float(np.mean(~kept[wrong])) if noisy else None,
-                   float(np.mean(~kept[~wrong])))
+        wrong = wrong_images(np.bincount(records.labels.astype(np.int64)).tolist())
+    return Dropped(float(np.mean(beyond)), float(np.mean(beyond[wrong])) if noisy else None,
+                   float(np.mean(beyond[~wrong])))
 
 
 def retrained(row: str, seed: int, order: Order) -> Tuple[Figures, Dropped]:
@@ -111,6 +125,20 @@ def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
         wrong = [100 * one.wrong_found for one in found if one.wrong_found is not None]
         of = f": {np.mean(wrong):.1f} % of the wrong ones and {right:.1f} % of the right ones" if wrong else ""
         lines.append(f"{row}: the step removes {share:.1f} % of the images{of}")
+    return lines
+
+
+def scatter_lines(order: Order, rows: Mapping[str, Subject]) -> List[str]:
+    """Whether an identity's right images share a centre, in each row with several on noisy labels."""
+    several = [row for row, subject in rows.items()
+               if _noisy(subject, order) and LOSSES[subject.loss].get("loss_K", 1) > 1]
+    tasks = {(row, seed): partial(scattered, rows[row], seed, order) for seed in order.seeds for row in several}
+    found, lines = at_once(tasks, order.jobs, "images beside their centres"), []
+    for row in several:
+        right, wrong = (100 * np.mean([getattr(found[row, seed], name) for seed in order.seeds])
+                        for name in ("right_lost", "wrong_found"))
+        lines.append(f"{row}: beyond {MAX_ANGLE:g} degrees of the dominant centre of their identity lie {right:.1f} % "
+                     f"of the right images and {wrong:.1f} % of the wrong ones")
     return lines
 
 
@@ -144,7 +172,7 @@ def subcentre(order: Order) -> Produced:
     compared = (("MS1MV0, K=3", "MS1MV0, K=1"), ("MS1MV0, K=10", "MS1MV0, K=3"),
                 ("MS1MV0, K=3 to 1, drop > 75 deg (chosen)", "MS1MV0, K=1"), ("MS1MV3, K=1", "MS1MV0, K=1"),
                 ("MS1MV3, K=3", "MS1MV3, K=1"), ("Celeb500K, K=3 to 1", "Celeb500K, K=1"))
-    findings = [*untrained(found), *started(order, used), *drop_lines(drops),
+    findings = [*untrained(found), *started(order, used), *scatter_lines(order, rows), *drop_lines(drops),
                 *(line for pair in compared if set(pair) <= set(found) for line in gaps(found, *pair))]
     why = {**WHY, **left_out(order, (*SUBCENTRE, *DROPS))}
     return write_table(order.out, printed, cells_of(printed, subjects, found, why),

@@ -254,6 +254,24 @@ def test_shared_softmax_steps_are_trained_once_and_before_the_runs(tiny_faces, t
     assert done == [("start", 0), ("start", 1), ("arcface", 0), ("cosface", 0), ("arcface", 1), ("cosface", 1)]
 
 
+def test_what_lies_beside_the_dominant_centre_is_counted_by_what_is_wrong(tiny_faces, monkeypatch):
+    from arcface_mxnet.datasets.clean import Findings
+    from arcface_mxnet.recognition.reproduction import subcentre_table
+    with RecordSet.open(tiny_faces) as records:
+        angles = np.where(np.arange(records.images) % 3 == 0, 80.0, 40.0)
+        wrong = demo_data.wrong_images([8] * 12)
+        found = subcentre_table._beyond(records, Findings(angles, np.arange(12), np.eye(12), []), 75.0, True)
+    shares = [sum(angle > 75 for angle, is_wrong in zip(angles, wrong) if is_wrong == kind) / sum(wrong == kind)
+              for kind in (True, False)]
+    assert (found.share, found.wrong_found, found.right_lost) == pytest.approx((1 / 3, *shares))
+    monkeypatch.setattr(subcentre_table, "scattered",
+                        lambda subject, seed, order: subcentre_table.Dropped(0.5, 0.8 + 0.1 * seed, 0.02))
+    rows = {row: subcentre_table.SUBCENTRE[row] for row in ("MS1MV0, K=1", "MS1MV0, K=10", "MS1MV3, K=3")}
+    assert subcentre_table.scatter_lines(Order(Path(), Path(), seeds=(0, 1)), rows) == [
+        "MS1MV0, K=10: beyond 75 degrees of the dominant centre of their identity lie 2.0 % of the right images and "
+        "85.0 % of the wrong ones"]
+
+
 def test_of_several_centres_the_first_begins_where_softmax_ended(tiny_faces, tmp_path):
     recipe = Recipe(steps=1, warm=2, batch=8, network="demo")
     run = RunDirectory(training_runs.trained("subcentre", 0, tiny_faces, tmp_path, recipe))

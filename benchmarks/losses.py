@@ -115,11 +115,11 @@ margin. What the table shows is that each loss trains. **learns**: the mean over
 (over {chance:.1f} %) and above the same network before training ({start}, mean {100 * untrained.mean:.1f} %), both by
 more than three standard deviations.
 
-Intra- and inter-loss have weight 1, as the paper's formulas have none. Beside the softmax that is small: the gradient
-of t_y / π is 0.32 a radian, that of the softmax up to s, which is 64 in the paper. Its Table 3 has the mean angle to
-the own centre at 50.5 degrees for norm-softmax and at 17.5 with intra-loss; the weight that does this is not published
-(the authors' program requires one: docs/original.md, section 3.10). `--loss-options intra=W,inter=W` sets them; with
-`--original` both terms have the form of that program.
+Intra- and inter-loss have weight 1, as the paper's formulas have none, and in a preset whose name ends in a number that
+weight. Beside the softmax 1 is small: the gradient of t_y / π is 0.32 a radian, that of the softmax up to s, which is
+64 in the paper. Its Table 3 has the mean angle to the own centre at 50.5 degrees for norm-softmax and at 17.5 with
+intra-loss; the weight that does this is not published (the authors' program requires one: docs/original.md, section
+3.10). `--loss-options intra=W,inter=W` sets them; with `--original` both terms have the form of that program.
 
 t_j: angle between embedding x and centre j; y: the own class; z_j: logit of the softmax; m1, m2, m3: margins of z_y;
 s: 16 where the row names none.

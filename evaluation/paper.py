@@ -151,7 +151,8 @@ def published_iqiyi(step: str, persons: int, videos: int) -> PublishedFigure:
 
 TITLES = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
 PAPER_FAR, PAPER_MODE = 1e-4, "N0D0F0"
-"""Of Table 7: the false accept rate, and how features are made comparable before pooling (docs/original.md, 7.2)."""
+"""Of Table 7: the false accept rate, and how features are made comparable before pooling (docs/original.md, section
+7.2)."""
 
 RANK_1: Dict[str, float] = {
     target: (table("table8_pami").figure("MS1MV2", f"{title} id").value or 0.0) / 100 for target, title in

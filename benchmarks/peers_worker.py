@@ -83,12 +83,19 @@ def _onnx(kind: str, network: str, path: str, images: numpy.ndarray, threads: in
 
 
 def _training(kind: str, network: str, path: str, images: numpy.ndarray, threads: int) -> Callable[[], object]:
-    if "torch" not in kind:
+    if kind == "train-mxnet":
         from training import prepared
 
-        flags = argparse.Namespace(batch=len(images), classes=CLASSES, head="plain", gpus="cpu", mirror=False,
-                                   bf16=False)
-        return prepared(network, flags, "mxnet" if kind == "train-mxnet" else "torch", kind.endswith("-compile"))[0]
+        return prepared(network, argparse.Namespace(batch=len(images), classes=CLASSES, head="plain", gpus="cpu",
+                                                    mirror=False, bf16=False))[0]
+    if kind.startswith("train-engine"):
+        from arcface_mxnet.engines.base import place
+        from arcface_mxnet.recognition.engine.speed import noise_step
+        from arcface_mxnet.recognition.settings import resolve
+
+        settings = resolve(network, "arcface", "own", {"per_batch_size": len(images), "head": "plain",
+                                                       "compile": kind.endswith("-compile")})
+        return noise_step(settings, CLASSES, place("torch", "cpu")).run
     import torch
     from torch_networks import training_step
 

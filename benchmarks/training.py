@@ -25,16 +25,15 @@ PLAIN = "float32"
 _SHOWN = 10
 
 
-def prepared(network: str, flags: argparse.Namespace, engine: str = "mxnet",
-             compiled: bool = False) -> Tuple[Callable[[], None], int]:
+def prepared(network: str, flags: argparse.Namespace) -> Tuple[Callable[[], None], int]:
     """A whole training step of the product on images of noise, to be called again and again, and its images."""
     settings = resolve(network, "arcface", "own", {"per_batch_size": flags.batch, "head": flags.head,
-                                                   "mirror": flags.mirror, "bf16": flags.bf16, "compile": compiled})
-    made = noise_step(settings, flags.classes, place(engine, flags.gpus))
+                                                   "mirror": flags.mirror, "bf16": flags.bf16})
+    made = noise_step(settings, flags.classes, place("mxnet", flags.gpus))
 
     def run() -> None:
         made.run()
-        mx.nd.waitall()  # PyTorch has done its work on a CPU when it returns
+        mx.nd.waitall()
     return run, made.step.batch_size
 
 

@@ -271,7 +271,8 @@ def table5(order: Order) -> Produced:
 @table("table6")
 def table6(order: Order) -> Produced:
     """Identification and verification among distractors."""
-    rows, order = list(TABLE6), scheduled("table6", order)
+    order = scheduled("table6", order)
+    rows = list(TABLE6)
     ours, refined = "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, R"
     compared = [(ours, row) for row in rows[:8]] + [(refined, ours), ("MS1MV2, R100, ArcFace", ours),
                                                     ("MS1MV2, R100, ArcFace", "MS1MV2, R100, CosFace"),

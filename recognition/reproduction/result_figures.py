@@ -231,7 +231,8 @@ def told_curves(order: Order, table: str, stand_in: str) -> str:
 @figure("fig8")
 def fig8(order: Order) -> Produced:
     """CMC and ROC among distractors: each model before (dashed) and after (solid) the authors' cleaning."""
-    (picture, panels), order = canvas(1, 2, PANEL), scheduled("table6", order)
+    order = scheduled("table6", order)
+    picture, panels = canvas(1, 2, PANEL)
     shown = {label: identified(order, row) for label, row in FIGURE8.items()}
     for number, (label, one) in enumerate(shown.items()):
         style = "-" if FIGURE8[label].endswith(", R") else "--"

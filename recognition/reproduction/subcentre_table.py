@@ -8,6 +8,7 @@ from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.subset_merge import write_selected
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.recognition.drop import rank_by_run
+from arcface_mxnet.recognition.losses import LossSettings
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction import demo_benchmarks
 from arcface_mxnet.recognition.reproduction.benchmark_tables import (
@@ -31,6 +32,7 @@ from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, SUBCENTRE, 
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.tables import scheduled, table, write_table
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, at_once, start_accuracy, trained
+from arcface_mxnet.recognition.settings import part_of
 from arcface_mxnet.runtime.files import write_json
 from arcface_mxnet.runtime.text import read_json
 
@@ -63,8 +65,7 @@ def templates(embed: demo_benchmarks.Embed, order: Order, row: str) -> Figures:
 def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[Path, Dropped]:
     """A sub-centre run's set without the images beyond `degrees` from their dominant centre, made once; what went."""
     run, data = subject_run(subject, seed, order), recipe_and_data(subject, order)[1]
-    folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
-    told = folder.with_name(f"{folder.name}.json")
+    folder, told = _drop_step(run, degrees, order)
     if not told.exists():
         with RecordSet.open(data) as records:
             findings = rank_by_run(run, records, order.embeds_on)
@@ -75,10 +76,18 @@ def dropped(subject: Subject, degrees: float, seed: int, order: Order) -> Tuple[
     return folder, Dropped(**read_json(told))
 
 
+def _drop_step(run: Path, degrees: float, order: Order) -> Tuple[Path, Path]:
+    """The folder of the set that a drop step leaves, and the file that tells what it took."""
+    folder = order.work / "dropped" / f"{run.name}-{degrees:g}"
+    return folder, folder.with_name(f"{folder.name}.json")
+
+
 def scattered(subject: Subject, seed: int, order: Order) -> Dropped:
     """What lies beyond MAX_ANGLE degrees of the dominant centre in a sub-centre run on noisy labels; measured once."""
     run = subject_run(subject, seed, order)
-    told = run / f"beyond-{MAX_ANGLE:g}.json"
+    told = _drop_step(run, MAX_ANGLE, order)[1]
+    if not told.exists():  # no drop step of this run has told it
+        told = run / f"beyond-{MAX_ANGLE:g}.json"
     if not told.exists():
         with RecordSet.open(recipe_and_data(subject, order)[1]) as records:
             write_json(told, _beyond(records, rank_by_run(run, records), MAX_ANGLE, True)._asdict())
@@ -131,7 +140,7 @@ def drop_lines(drops: Dict[str, List[Dropped]]) -> List[str]:
 def scatter_lines(order: Order, rows: Mapping[str, Subject]) -> List[str]:
     """Whether an identity's right images share a centre, in each row with several on noisy labels."""
     several = [row for row, subject in rows.items()
-               if _noisy(subject, order) and LOSSES[subject.loss].get("loss_K", 1) > 1]
+               if _noisy(subject, order) and part_of(LossSettings, LOSSES[subject.loss]).loss_K > 1]
     tasks = {(row, seed): partial(scattered, rows[row], seed, order) for seed in order.seeds for row in several}
     found, lines = at_once(tasks, order.jobs, "images beside their centres"), []
     for row in several:
@@ -158,7 +167,8 @@ def started(order: Order, subjects: Sequence[Subject]) -> List[str]:
 @table("subcentre")
 def subcentre(order: Order) -> Produced:
     """Sub-centres on noisy labels."""
-    printed, order = paper.table("subcentre"), scheduled("subcentre", order)
+    order = scheduled("subcentre", order)
+    printed = paper.table("subcentre")
     rows, later = rows_at(order, SUBCENTRE), [row for row in DROPS if asked(order, row)]
     found = measured_rows(order, "subcentre", rows, templates)
     train_rows(order, [SUBCENTRE[DROPS[row][0]] for row in later], "the drop step")

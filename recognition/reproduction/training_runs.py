@@ -13,6 +13,7 @@ from typing import (
     Callable,
     Dict,
     Iterator,
+    List,
     Mapping,
     NamedTuple,
     Optional,
@@ -32,6 +33,7 @@ from arcface_mxnet.evaluation.extraction import record_embeddings
 from arcface_mxnet.evaluation.verification import evaluate_pack
 from arcface_mxnet.graph.checkpoint import Checkpoint, save
 from arcface_mxnet.graph.checkpoint import load as load_checkpoint
+from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.logs.parse import load
 from arcface_mxnet.recognition.engine.checkpoint import METRICS, SETTINGS, RunDirectory, network_of
 from arcface_mxnet.recognition.engine.setup import make_trainer, settings_from
@@ -42,7 +44,7 @@ from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
 from arcface_mxnet.recognition.reproduction.processes import train_apart
 from arcface_mxnet.recognition.reproduction.provenance import commit
-from arcface_mxnet.recognition.settings import sections
+from arcface_mxnet.recognition.settings import Settings, sections
 from arcface_mxnet.runtime.environment import available_cores, processor
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import sha256, write_json
@@ -67,9 +69,8 @@ class Recipe:
     Every run of a seed goes on from the same `warm` steps of softmax: the original's authors advise it for small
     networks (docs/original.md, section 4.3); without it norm-softmax and ArcFace at s = 64 stay where they started.
     Of K centres an identity the first begins where softmax's ended and the others at random: K centres at random would
-    undo what the network has learned.
-    The rate drops to a tenth at the shares DROPS of the steps. `engine` and `devices`: as train.py takes them, empty
-    for MXNet on the CPU.
+    undo what the network has learned. The rate drops to a tenth at the shares DROPS of the steps. `engine` and
+    `devices`: as train.py takes them, empty for MXNet on the CPU.
     """
 
     network: str = "small"
@@ -127,28 +128,30 @@ def softmax_start(seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
         run = RunDirectory(trained("softmax", seed, data, work / "warm", begin))
         settings, _ = run.settings()
         _, arrays = run.load_last()
-        classes, size = arrays["arg:fc7_weight"].shape
-        symbol = attach(build(settings.network), settings.loss, classes, settings.data.per_batch_size, size).symbol
         parts = [{name[4:]: array for name, array in arrays.items() if name.startswith(kind)}
                  for kind in ("arg:", "aux:")]
-        save(Checkpoint(symbol, parts[0], parts[1]), str(prefix), 0)
+        save(Checkpoint(_graph(settings, *parts[0]["fc7_weight"].shape), parts[0], parts[1]), str(prefix), 0)
     return prefix
+
+
+def _graph(settings: Settings, classes: int, size: int) -> Symbol:
+    """The network of a run with its head, for `classes` identities and embeddings of `size`."""
+    return attach(build(settings.network), settings.loss, classes, settings.data.per_batch_size, size).symbol
 
 
 def start_of(loss: str, seed: int, data: Path, work: Path, recipe: Recipe) -> Path:
     """The prefix of the checkpoint (epoch 0) that a run goes on from: softmax's, with K centres an identity if so many.
     """
-    prefix, count = softmax_start(seed, data, work, recipe), LOSSES[loss].get("loss_K", 1)
-    if count == 1:
-        return prefix
+    prefix = softmax_start(seed, data, work, recipe)
     several = prefix.with_name(f"model-{loss}")
+    settings = settings_from(recipe.flags(loss, data, several, seed))
+    if settings.loss.loss_K == 1:
+        return prefix
     if not several.with_name(f"{several.name}-0000.params").exists():
         softmax = load_checkpoint(str(prefix), 0)
         centres = softmax.args["fc7_weight"]
-        settings = settings_from(recipe.flags(loss, data, several, seed))
-        symbol = attach(build(settings.network), settings.loss, len(centres), recipe.batch, centres.shape[1]).symbol
-        arguments = {**softmax.args, "fc7_weight": sub_centres(centres, count, seed)}
-        save(Checkpoint(symbol, arguments, softmax.aux), str(several), 0)
+        arguments = {**softmax.args, "fc7_weight": sub_centres(centres, settings.loss.loss_K, seed)}
+        save(Checkpoint(_graph(settings, *centres.shape), arguments, softmax.aux), str(several), 0)
     return several
 
 
@@ -178,7 +181,9 @@ def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) 
     chosen = {part: _not_default(getattr(settings, part)) for part in sections() if part != "names"}
     del chosen["data"]["folder"]
     chosen["schedule"].pop("max_steps", None)
-    warm = (recipe.warm, recipe.warm_rate) if isinstance(recipe, Recipe) else None
+    warm: Optional[List[Any]] = None
+    if isinstance(recipe, Recipe):
+        warm = [recipe.warm, recipe.warm_rate, *(["first centre"] if settings.loss.loss_K > 1 else [])]
     told = json.dumps([chosen, settings.original, recipe.steps, data_hash(data), warm], sort_keys=True)
     digest = hashlib.sha256(told.encode("utf-8")).hexdigest()[:8]
     return work / "runs" / f"{recipe.network}-{loss}-{data.name}-seed{seed}-{digest}"

@@ -272,6 +272,15 @@ def test_what_lies_beside_the_dominant_centre_is_counted_by_what_is_wrong(tiny_f
         "85.0 % of the wrong ones"]
 
 
+def test_what_a_drop_step_has_told_is_not_measured_again(tmp_path, monkeypatch):
+    from arcface_mxnet.recognition.reproduction import subcentre_table
+    monkeypatch.setattr(subcentre_table, "subject_run", lambda subject, seed, order: tmp_path / "a-run")
+    told = subcentre_table.Dropped(0.4, 0.9, 0.1)
+    (tmp_path / "dropped").mkdir()
+    (tmp_path / "dropped" / "a-run-75.json").write_text(json.dumps(told._asdict()))
+    assert subcentre_table.scattered(subcentre_table.SUBCENTRE["MS1MV0, K=3"], 0, Order(tmp_path, tmp_path)) == told
+
+
 def test_of_several_centres_the_first_begins_where_softmax_ended(tiny_faces, tmp_path):
     recipe = Recipe(steps=1, warm=2, batch=8, network="demo")
     run = RunDirectory(training_runs.trained("subcentre", 0, tiny_faces, tmp_path, recipe))

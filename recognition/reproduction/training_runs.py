@@ -42,7 +42,7 @@ from arcface_mxnet.recognition.losses.subcenter_arcface import SUBCENTRES
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
-from arcface_mxnet.recognition.reproduction.processes import train_apart
+from arcface_mxnet.recognition.reproduction.processes import place_to_embed, train_apart
 from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import Settings, sections
 from arcface_mxnet.runtime.environment import available_cores, processor
@@ -92,8 +92,17 @@ class Recipe:
                 "verbose": self.steps + 1, "frequent": 20, "ckpt": 0}  # measured after, not while training
 
     def where(self) -> Dict[str, Any]:
-        """By which engine and on which devices the runs are trained."""
-        return {"gpus": self.devices or "cpu", **({"engine": self.engine} if self.engine else {})}
+        """By which engine and on which devices the runs are trained; a CUDA device has each step as one launch."""
+        found: Dict[str, Any] = {"gpus": self.devices or "cpu"}
+        if self.engine:
+            found["engine"] = self.engine
+        if self.engine == "torch" and self.devices.startswith("cuda"):
+            found["cuda_graphs"] = True  # the same bits; the small network's many short kernels wait for Python without
+        return found
+
+    def embeds_on(self) -> Optional[Place]:
+        """The engine and devices that embed by its network: those that trained it; None for the default."""
+        return place_to_embed(self.engine, self.devices or "cpu") if self.engine else None
 
 
 AnyRecipe = Union[Recipe, PaperRecipe]
@@ -210,7 +219,7 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
         if isinstance(recipe, Recipe) and recipe.warm:
             flags["pretrained"] = f"{start_of(loss, seed, data, work, recipe)},0"
     processes = recipe.runs_on.processes if isinstance(recipe, PaperRecipe) else 1
-    made = {"commit": commit(), "processor": processor()}
+    made = {"commit": commit(), "processor": trained_on(recipe)}
     if processes > 1:
         write_json(folder / MADE_BY, made)
         stopped = train_apart(flags, processes)
@@ -221,6 +230,12 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
     if stopped:
         raise InputError(f"{folder}: stopped at step {run.last_step()}; the same command goes on from there")
     return folder
+
+
+def trained_on(recipe: AnyRecipe) -> str:
+    """What trains the runs of a recipe: the processor or, where the recipe names an engine, what that engine says."""
+    place = recipe.embeds_on() if recipe.engine else None
+    return place.describe() if place else processor()
 
 
 def told_runs(folders: Sequence[Path]) -> Dict[str, Any]:
@@ -265,7 +280,7 @@ def measured(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) ->
     """Train (or take up) one run and measure its pair accuracies."""
     folder = trained(loss, seed, data, work, recipe)
     if not (folder / RESULT).exists():
-        embed = Embedder(network_of(folder)[1], embeds_on(recipe), batch_size=64).embed
+        embed = Embedder(network_of(folder)[1], recipe.embeds_on(), batch_size=64).embed
         accuracies = {name: 100 * evaluate_pack(embed, read_pack(data / f"{name}.bin")).accuracy for name in PACKS}
         write_json(folder / RESULT, {"accuracies": accuracies})
     return Run(folder, loss, seed, read_json(folder / RESULT)["accuracies"])
@@ -276,16 +291,11 @@ def run_angles(folder: Path, data: Path, recipe: AnyRecipe) -> Dict[str, Dict[st
     if not (folder / ANGLES).exists():
         settings, checkpoint, centres = network_of(folder)
         plain = centres if centres is not None and settings.loss.loss_name not in SUBCENTRES else None
-        where = embeds_on(recipe)
+        where = recipe.embeds_on()
         rows = record_embeddings(data, Embedder(checkpoint, where, batch_size=64).embed)
         embedded = {"train": (*rows, plain), "lfw": (*genuine_embeddings(checkpoint, data / "lfw.bin", where), None)}
         write_json(folder / ANGLES, {name: asdict(angle_statistics(*given)) for name, given in embedded.items()})
     return dict(read_json(folder / ANGLES))
-
-
-def embeds_on(recipe: AnyRecipe) -> Optional[Place]:
-    """The engine and devices that embed for a recipe; None for the default."""
-    return recipe.embeds_on() if isinstance(recipe, PaperRecipe) else None
 
 
 def at_once(tasks: Mapping[Key, Callable[[], Result]], jobs: int, what: str) -> Dict[Key, Result]:

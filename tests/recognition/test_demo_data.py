@@ -299,7 +299,7 @@ def test_of_several_centres_the_first_begins_where_softmax_ended(tiny_faces, tmp
 def test_tables_that_need_more_steps_have_them_and_all_are_cut_alike():
     asked = {name: tables.recipe_of(tables.scheduled(name, Order(Path(), Path()))) for name in tables.TABLES}
     assert {name: (one.steps, one.warm) for name, one in asked.items() if one != Recipe(network="demo")} == {
-        "table6": (6000, 1200), "subcentre": (2000, 4800)}
+        "table2": (6000, 1200), "table3": (6000, 1200), "table6": (6000, 1200), "subcentre": (2000, 4800)}
     for most, steps in ((7, (7, 7)), (9000, (9000, 1200))):
         cut = tables.recipe_of(tables.scheduled("table6", Order(Path(), Path(), max_steps=most)))
         assert (cut.steps, cut.warm) == steps
@@ -350,3 +350,14 @@ def test_the_table_of_noise_says_how_far_its_softmax_had_come(tiny_faces, tmp_pa
     order = Order(tmp_path / "o", tmp_path, seeds=(0,))
     told = subcentre_table.started(order, [subcentre_table.SUBCENTRE["MS1MV0, K=3"]])
     assert told == ["the 2 steps of softmax before the runs on noisy end at a training accuracy of 50.0 %"]
+
+
+def test_runs_of_a_named_engine_are_measured_where_they_are_trained():
+    pytest.importorskip("torch")
+    assert Recipe().embeds_on() is None and Recipe().where() == {"gpus": "cpu"}
+    named = Recipe(engine="torch")
+    assert named.where() == {"gpus": "cpu", "engine": "torch"}
+    assert named.embeds_on().engine.NAME == "torch" and named.embeds_on().devices.device.type == "cpu"
+    assert training_runs.trained_on(named).startswith("engine torch ")
+    assert training_runs.trained_on(Recipe()) == training_runs.processor()
+    assert Recipe(engine="torch", devices="cuda:0").where()["cuda_graphs"]

@@ -185,7 +185,7 @@ def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) 
     A preset, a recipe or a set that has changed is another run, so a kept one is never taken for it.
     """
     flags = {name: value for name, value in recipe.flags(loss, data, Path("."), seed).items()
-             if name not in ("gpus", "run_dir")}
+             if name not in ("gpus", "run_dir", "cuda_graphs")}  # where and how it is launched changes nothing
     settings = settings_from(flags)
     chosen = {part: _not_default(getattr(settings, part)) for part in sections() if part != "names"}
     del chosen["data"]["folder"]

@@ -352,7 +352,7 @@ def test_the_table_of_noise_says_how_far_its_softmax_had_come(tiny_faces, tmp_pa
     assert told == ["the 2 steps of softmax before the runs on noisy end at a training accuracy of 50.0 %"]
 
 
-def test_runs_of_a_named_engine_are_measured_where_they_are_trained():
+def test_runs_of_a_named_engine_are_measured_where_they_are_trained(tiny_faces, tmp_path):
     pytest.importorskip("torch")
     assert Recipe().embeds_on() is None and Recipe().where() == {"gpus": "cpu"}
     named = Recipe(engine="torch")
@@ -360,4 +360,8 @@ def test_runs_of_a_named_engine_are_measured_where_they_are_trained():
     assert named.embeds_on().engine.NAME == "torch" and named.embeds_on().devices.device.type == "cpu"
     assert training_runs.trained_on(named).startswith("engine torch ")
     assert training_runs.trained_on(Recipe()) == training_runs.processor()
-    assert Recipe(engine="torch", devices="cuda:0").where()["cuda_graphs"]
+    on_card = Recipe(engine="torch", devices="cuda:0")
+    assert on_card.where()["cuda_graphs"]
+    folders = [training_runs.run_folder("arcface", 0, tiny_faces, tmp_path, recipe)
+               for recipe in (Recipe(), named, on_card)]
+    assert folders[1] == folders[2] != folders[0]

@@ -31,7 +31,6 @@ from arcface_mxnet.recognition.reproduction.tables import (
     LEFT_OUT,
     Comparison,
     recipe_of,
-    scheduled,
     table,
     trained_how,
     write_table,
@@ -271,7 +270,6 @@ def table5(order: Order) -> Produced:
 @table("table6")
 def table6(order: Order) -> Produced:
     """Identification and verification among distractors."""
-    order = scheduled("table6", order)
     rows = list(TABLE6)
     ours, refined = "CASIA, R50, ArcFace", "CASIA, R50, ArcFace, R"
     compared = [(ours, row) for row in rows[:8]] + [(refined, ours), ("MS1MV2, R100, ArcFace", ours),

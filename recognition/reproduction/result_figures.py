@@ -35,7 +35,7 @@ from arcface_mxnet.recognition.reproduction.paper_runs import (
     TABLE7,
 )
 from arcface_mxnet.recognition.reproduction.provenance import Produced
-from arcface_mxnet.recognition.reproduction.tables import scheduled, stand_in
+from arcface_mxnet.recognition.reproduction.tables import stand_in
 from arcface_mxnet.recognition.reproduction.training_runs import (
     PACKS,
     Recipe,
@@ -231,7 +231,6 @@ def told_curves(order: Order, table: str, stand_in: str) -> str:
 @figure("fig8")
 def fig8(order: Order) -> Produced:
     """CMC and ROC among distractors: each model before (dashed) and after (solid) the authors' cleaning."""
-    order = scheduled("table6", order)
     picture, panels = canvas(1, 2, PANEL)
     shown = {label: identified(order, row) for label, row in FIGURE8.items()}
     for number, (label, one) in enumerate(shown.items()):

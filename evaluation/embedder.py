@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 from arcface_mxnet.engines.base import AUTO, FILE_ENGINES, FLOAT32, Numerics, Place, place
 from arcface_mxnet.engines.choice import ChosenNetwork, for_files
 from arcface_mxnet.evaluation.features import normalise
-from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, load, parse_model
+from arcface_mxnet.graph.checkpoint import NO_TRUST, Checkpoint, Trust, embedding_only, in_float32, load, parse_model
 from arcface_mxnet.graph.describe import image_shape, require_image
 from arcface_mxnet.graph.nodes import output_shapes
 from arcface_mxnet.graph.params_file import Arrays
@@ -55,6 +55,12 @@ def _network(model: Model, where: Place, exact: bool, numerics: Numerics) -> Any
     return OnnxFile(model, where)
 
 
+def _as_saved(model: Checkpoint) -> Checkpoint:
+    """The embedding network as it is loaded from a file: a network in training may hold casts to half precision."""
+    network = embedding_only(model)
+    return Checkpoint(in_float32(network.symbol), network.args, network.aux)
+
+
 class Embedder:
     """Embeddings of images by one or several checkpoints, or ONNX files.
 
@@ -77,7 +83,7 @@ class Embedder:
             where = Place(where.engine, for_files(where.devices))  # it then says which are measured
         self._where, self._numerics = where, numerics
         self.batch_size = batch_size
-        self._models = [model if isinstance(model, Path) else embedding_only(model) for model in models]
+        self._models = [model if isinstance(model, Path) else _as_saved(model) for model in models]
         self._networks = [_network(model, where, exact, numerics) for model in self._models]
         self._checked: Tuple[int, ...] = ()
 
@@ -107,7 +113,7 @@ class Embedder:
         stored = self._models[0]
         if len(self._networks) != 1 or not isinstance(stored, Checkpoint):
             raise ValueError("update() is for an embedder of one checkpoint")
-        model = embedding_only(Checkpoint(stored.symbol, args, aux))
+        model = _as_saved(Checkpoint(stored.symbol, args, aux))
         self._networks[0].update(model.args, model.aux)
 
     def about(self) -> Dict[str, Any]:

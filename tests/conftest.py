@@ -13,6 +13,9 @@ from hypothesis import settings
 
 FIXTURES_VARIABLE = "ARCFACE_FIXTURES"
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("test_original.py", "test_losses_trained.py", "test_train_heads.py", "test_paper_scale.py",
+           "test_to_onnx.py", "test_train_torch.py", "test_train.py", "test_train_bags.py", "test_inference.py",
+           "test_distributed.py")
 _MXNET = re.compile(r'^(from arcface_mxnet\.engines\.mxnet|\w+ = place\("mxnet")', re.MULTILINE)
 _OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MULTILINE)
 
@@ -43,6 +46,19 @@ def pytest_ignore_collect(collection_path, config):
     if importlib.util.find_spec("mxnet") is None and needs_mxnet(Path(str(collection_path))):
         return True
     return None
+
+
+def pytest_configure(config):
+    """Keep the order below: pytest-xdist (from 3.7 on, where it can be told) would begin with the files of most tests.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Run the longest files first: one that begins last leaves the other workers idle."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -199,8 +199,9 @@ def test_an_engine_that_does_not_load_is_said_in_one_line(monkeypatch):
         raise ImportError("libcudart.so.13: cannot open shared object file")
 
     monkeypatch.setattr("importlib.import_module", fails)
-    with pytest.raises(InputError, match="--engine torch: torch is installed but does not load .libcudart.so.13"):
-        engine("torch")
+    name = EMBED[0]
+    with pytest.raises(InputError, match=f"--engine {name}: {name} is installed but does not load .libcudart.so.13"):
+        engine(name)
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones():

@@ -17,10 +17,10 @@ from arcface_mxnet.recognition.reproduction.processes import Devices
 from arcface_mxnet.recognition.reproduction.speed import measured_speed
 from arcface_mxnet.recognition.settings import resolve
 
-PUBLISHED_SPEED: Mapping[str, float] = {"y1": 3282.0, "r50": 871.0, "r100": 552.0}
+PUBLISHED_SPEED: Mapping[str, float] = {"y1": 3244.0, "r50": 824.0, "r100": 526.0}
 """Training images a second of PUBLISHED_ON, as docs/engines.md has them."""
 PUBLISHED_CLASSES = 85742
-PUBLISHED_ON = (f"one NVIDIA H200, PyTorch 2.11, float32, batches of 128, ArcFace over {PUBLISHED_CLASSES:,} "
+PUBLISHED_ON = (f"one NVIDIA H100, PyTorch 2.11, float32, batches of 128, ArcFace over {PUBLISHED_CLASSES:,} "
                 "identities (docs/engines.md)")
 _STANDS_FOR_OTHERS = "r50"  # by floating point operations
 _MODELS_KEPT = 3  # model-0001, best/model and end/model, none with a head

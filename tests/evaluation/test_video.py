@@ -1,4 +1,5 @@
 """YTF: double loops over frames, both forms of the splits, folders and saved features, the real list of pairs."""
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -54,7 +55,8 @@ def slow_distances(rows, variant):
 
 
 @pytest.mark.parametrize("variant", video.VARIANTS)
-def test_saved_frames_give_the_protocols_figures(splits, tmp_path, variant):
+def test_saved_frames_give_the_protocols_figures(splits, tmp_path, monkeypatch, variant):
+    monkeypatch.setitem(video.TEST_SETS, "ytf", dataclasses.replace(video.TEST_SETS["ytf"], pairs=8))  # as published
     pairs = read_splits(str(splits.path))
     assert pairs.splits == 2 and pairs.same.tolist() == [True, True, False, False] * 2
     ids = [f"{name}/{number:04d}.jpg" for name in NAMES for number in range(len(frames(name)))]
@@ -67,6 +69,8 @@ def test_saved_frames_give_the_protocols_figures(splits, tmp_path, variant):
     stored = json.loads((tmp_path / "out" / "result.json").read_text())["ytf"]
     expected = evaluate_distances(slow_distances(splits.rows, variant), pairs.same, folds=2)
     assert stored["accuracy"] == expected.accuracy and stored["auc"] == pytest.approx(expected.auc)
+    shown = (tmp_path / "out" / "result.md").read_text()
+    assert ("98.02" in shown) == (variant == "centre")  # the paper's figure is of its own protocol
     made = {"centre": video.centre_features, "facenet": video.facenet_features}[variant]
     found = video.evaluate_videos(np.stack([made(frames(name)) for name in pairs.videos]), pairs, variant)
     np.testing.assert_allclose(found.distances, slow_distances(splits.rows, variant), rtol=1e-6)

@@ -113,7 +113,7 @@ class Embedder:
         stored = self._models[0]
         if len(self._networks) != 1 or not isinstance(stored, Checkpoint):
             raise ValueError("update() is for an embedder of one checkpoint")
-        model = _as_saved(Checkpoint(stored.symbol, args, aux))
+        model = embedding_only(Checkpoint(stored.symbol, args, aux))
         self._networks[0].update(model.args, model.aux)
 
     def about(self) -> Dict[str, Any]:

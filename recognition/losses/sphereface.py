@@ -60,8 +60,8 @@ def energy(centres: Any, label: Any, sizes: Sizes) -> Any:
 
 
 @register("sphereface", Annealing,
-          formula="z_y = ‖x‖ (λ cos t + ψ(t)) / (1 + λ), ψ = (−1)^k cos(m t) − 2k, λ from 1000 to 5; + energy of "
-                  "the centres, mean 1/‖W_y − W_j‖² (SphereFace+)")
+          formula="z_y = ‖x‖ (λ cos t + ψ(t)) / (1 + λ), ψ = (−1)^k cos(m t) − 2k, λ from 1000 to 5; SphereFace+ "
+                  "adds the energy of the centres, mean 1/‖W_y − W_j‖²")
 def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m.
 

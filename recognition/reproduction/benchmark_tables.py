@@ -90,7 +90,7 @@ def left_out(order: Order, rows: Iterable[str]) -> Dict[str, str]:
     return {row: LEFT_OUT for row in rows if not asked(order, row)}
 
 
-def embed_of(folder: Path, where: Optional[Place] = None) -> demo_benchmarks.Embed:
+def embed_of(folder: Path, where: Optional[Place]) -> demo_benchmarks.Embed:
     """Images to the sum of the embeddings of each and of its mirror image, by the network of a run."""
     embedder = Embedder(network_of(folder)[1], where, batch_size=64)
     return lambda images: embedder.embed(images, flip="sum")
@@ -164,7 +164,7 @@ def measured_run(run: Path, order: Order, name: str, measure: Measure, row: str)
 
 def _measured(run: Path, order: Order, name: str, measure: Measure, row: str) -> Figures:
     if order.scale == "demo":
-        return measure(embed_of(run), order, row)
+        return measure(embed_of(run, order.embeds_on), order, row)
     data = Path(network_of(run)[0].data.folder)
     network = order.paper.network(published_model(run))
     return paper_benchmarks.RUN[name](Path(order.data), data, network, run / name, row)
@@ -316,7 +316,7 @@ def retrieved(order: Order, seed: int) -> Dict[str, Figures]:
     scores: List[np.ndarray] = []
     figures: Dict[str, Figures] = {}
     for subject in (TABLE9[BASE], ENSEMBLE9):
-        embed = embed_of(subject_run(subject, seed, order))
+        embed = embed_of(subject_run(subject, seed, order), order.embeds_on)
         training, test = demo_benchmarks.retrieval_videos(embed, order.work)
         if not scores:
             cosine = centre_scores(training, test.features, demo_benchmarks.IQIYI_PERSONS)

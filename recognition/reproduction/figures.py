@@ -14,6 +14,7 @@ from arcface_mxnet.recognition.losses.sphereface import Annealing, psi
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.paper_runs import BATCH, PaperScale
+from arcface_mxnet.recognition.reproduction.processes import demo_place
 from arcface_mxnet.recognition.reproduction.provenance import Produced
 from arcface_mxnet.recognition.reproduction.toy import TOY_LOSSES, Toy, Trained, angles_to_centres, trained_toy
 from arcface_mxnet.runtime import pictures
@@ -56,8 +57,8 @@ class Order:
 
     @property
     def embeds_on(self) -> Optional[Place]:
-        """The engine and devices that embed at paper scale; None for the default, which the demo takes."""
-        return self.paper.embeds_on() if self.scale == "paper" else None
+        """The engine and devices that embed: those that train; None for the default."""
+        return self.paper.embeds_on() if self.scale == "paper" else demo_place(self.engine, self.devices)
 
 
 PANEL, HALF, SQUARE = (4.6, 3.7), (2.4, 2.6), (4.6, 4.6)

@@ -46,6 +46,14 @@ def place_to_embed(name: str, text: str) -> Optional[Place]:
     return place(name or None, embedding_devices(name, text) or None)
 
 
+def demo_place(name: str, text: str) -> Optional[Place]:
+    """Where a run at demo scale is measured: by the engine that trained it, on the CPU where no device is named.
+
+    None, the default, where no engine is named.
+    """
+    return place_to_embed(name, text or "cpu") if name else None
+
+
 def embedding_devices(name: str, text: str) -> str:
     """The --gpus value of commands that embed, which are one process: the first device where training takes several."""
     return text.split(",")[0] if devices_of(name, text).processes > 1 else text

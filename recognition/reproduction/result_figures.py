@@ -190,7 +190,7 @@ def identified(order: Order, row: str) -> Shown:
         files = paper_benchmarks.identification_curves(Path(order.data), run / "table6", row)
         return Shown([left_by("table6", run, path) for path in files],
                      {"rank-1 %": found["Id"], f"TAR at {paper_benchmarks.MEGAFACE_FAR:g} %": found["Ver"]}, 1e-6)
-    result = demo_benchmarks.megaface(embed_of(run), order.work, row.endswith(", R"))
+    result = demo_benchmarks.megaface(embed_of(run, order.embeds_on), order.work, row.endswith(", R"))
     return Shown(megaface.curves(result),
                  {"rank-1 %": 100 * result.rank1,
                   f"TAR at {demo_benchmarks.MEGAFACE_FAR:g} %": 100 * result.tar[demo_benchmarks.MEGAFACE_FAR]}, 1e-5)
@@ -203,7 +203,7 @@ def compared(order: Order, row: str, title: str) -> Shown:
         found = measured_run(run, order, "table7", benchmark_tables.templates, row)
         return Shown([left_by("table7", run, paper_benchmarks.template_curve(run / "table7", title))],
                      {f"TAR at {paper_benchmarks.IJB_FAR:g}": found[title]}, 1e-6)
-    result = demo_benchmarks.template_pairs(embed_of(run), order.work, title)
+    result = demo_benchmarks.template_pairs(embed_of(run, order.embeds_on), order.work, title)
     curve = Curve("roc", row, result.curve.far, 100 * result.curve.tar, "", "")
     return Shown([curve], {f"TAR at {far:g}": float(np.interp(far, result.curve.far, result.curve.tar))
                            for far in STAND_IN_FARS}, 1 / result.impostor)

@@ -1,6 +1,6 @@
 """The tables of the paper: a register, those of losses (2, 3), and those that need sets we cannot ship."""
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -48,17 +48,6 @@ def table(name: str) -> Callable[[Make], Make]:
         TABLES[name] = make
         return make
     return add
-
-
-SCHEDULES: Dict[str, Tuple[int, int]] = {"subcentre": (2000, 4800)}
-"""Steps of a run and of softmax before it of tables that need others than the recipe's, the same for all their rows.
-On noisy labels 1,200 steps of softmax know 13 % of them, and no margin learns from there."""
-
-
-def scheduled(name: str, order: Order) -> Order:
-    """The order with the steps of a table."""
-    steps, warm = SCHEDULES.get(name, (0, 0))
-    return replace(order, steps=steps, warm=warm)
 
 
 def recipe_of(order: Order) -> Recipe:

@@ -42,7 +42,7 @@ from arcface_mxnet.recognition.losses.subcenter_arcface import SUBCENTRES
 from arcface_mxnet.recognition.networks import build
 from arcface_mxnet.recognition.presets import LOSSES
 from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe, whole_batch
-from arcface_mxnet.recognition.reproduction.processes import place_to_embed, train_apart
+from arcface_mxnet.recognition.reproduction.processes import demo_place, train_apart
 from arcface_mxnet.recognition.reproduction.provenance import commit
 from arcface_mxnet.recognition.settings import Settings, sections
 from arcface_mxnet.runtime.environment import available_cores, processor
@@ -96,13 +96,14 @@ class Recipe:
         found: Dict[str, Any] = {"gpus": self.devices or "cpu"}
         if self.engine:
             found["engine"] = self.engine
-        if self.engine == "torch" and self.devices.startswith("cuda"):
-            found["cuda_graphs"] = True  # the same bits; the small network's many short kernels wait for Python without
+        kind = self.devices.partition(":")[0]
+        if self.engine == "torch" and (kind == "cuda" or kind.isdigit()):
+            found["cuda_graphs"] = True  # the same bits
         return found
 
     def embeds_on(self) -> Optional[Place]:
         """The engine and devices that embed by its network: those that trained it; None for the default."""
-        return place_to_embed(self.engine, self.devices or "cpu") if self.engine else None
+        return demo_place(self.engine, self.devices)
 
 
 AnyRecipe = Union[Recipe, PaperRecipe]
@@ -233,9 +234,15 @@ def trained(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe, ste
 
 
 def trained_on(recipe: AnyRecipe) -> str:
-    """What trains the runs of a recipe: the processor or, where the recipe names an engine, what that engine says."""
+    """What trains the runs of a recipe: the processor and, where the recipe names an engine, what that says of itself.
+
+    Of several processes it is the first that speaks; the others are counted.
+    """
     place = recipe.embeds_on() if recipe.engine else None
-    return place.describe() if place else processor()
+    if place is None:
+        return processor()
+    others = recipe.runs_on.processes - 1 if isinstance(recipe, PaperRecipe) else 0
+    return f"{processor()}, {place.describe()}" + (f", and {others} more" if others else "")
 
 
 def told_runs(folders: Sequence[Path]) -> Dict[str, Any]:

@@ -24,6 +24,8 @@ from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_data import Size
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind, Shot, clips, moved, shoot, stills
 from arcface_mxnet.recognition.reproduction.figures import Order
+from arcface_mxnet.recognition.reproduction.paper_runs import PaperRecipe
+from arcface_mxnet.recognition.reproduction.processes import Devices
 from arcface_mxnet.recognition.reproduction.tables import LEFT_OUT
 from arcface_mxnet.recognition.reproduction.training_runs import Recipe, at_once, run_folder
 from arcface_mxnet.recognition.settings import OptimizerSettings
@@ -296,12 +298,11 @@ def test_of_several_centres_the_first_begins_where_softmax_ended(tiny_faces, tmp
         0, tiny_faces, tmp_path, recipe)
 
 
-def test_tables_that_need_more_steps_have_them_and_all_are_cut_alike():
-    asked = {name: tables.recipe_of(tables.scheduled(name, Order(Path(), Path()))) for name in tables.TABLES}
-    assert {name: (one.steps, one.warm) for name, one in asked.items() if one != Recipe(network="demo")} == {
-        "subcentre": (2000, 4800)}
-    for most, steps in ((7, (7, 7)), (9000, (9000, 4800))):
-        cut = tables.recipe_of(tables.scheduled("subcentre", Order(Path(), Path(), max_steps=most)))
+def test_runs_on_noisy_labels_have_more_softmax_and_all_are_cut_alike():
+    from arcface_mxnet.recognition.reproduction.subcentre_table import longer_softmax
+    assert tables.recipe_of(Order(Path(), Path())) == Recipe(network="demo")
+    for most, steps in ((0, (2000, 4800)), (7, (7, 7)), (9000, (9000, 4800))):
+        cut = tables.recipe_of(longer_softmax(Order(Path(), Path(), max_steps=most)))
         assert (cut.steps, cut.warm) == steps
 
 
@@ -352,16 +353,23 @@ def test_the_table_of_noise_says_how_far_its_softmax_had_come(tiny_faces, tmp_pa
     assert told == ["the 2 steps of softmax before the runs on noisy end at a training accuracy of 50.0 %"]
 
 
-def test_runs_of_a_named_engine_are_measured_where_they_are_trained(tiny_faces, tmp_path):
+def test_runs_of_a_named_engine_are_measured_where_they_are_trained(tiny_faces, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     assert Recipe().embeds_on() is None and Recipe().where() == {"gpus": "cpu"}
     named = Recipe(engine="torch")
     assert named.where() == {"gpus": "cpu", "engine": "torch"}
     assert named.embeds_on().engine.NAME == "torch" and named.embeds_on().devices.device.type == "cpu"
-    assert training_runs.trained_on(named).startswith("engine torch ")
+    assert training_runs.trained_on(named).startswith(f"{training_runs.processor()}, engine torch ")
+    order = Order(tmp_path, tmp_path, engine="torch")
+    assert order.embeds_on == named.embeds_on() and Order(tmp_path, tmp_path).embeds_on is None
     assert training_runs.trained_on(Recipe()) == training_runs.processor()
+    several = PaperRecipe("demo", "own", tiny_faces, devices="cpu", engine="torch")
+    assert training_runs.trained_on(several) == training_runs.trained_on(named)
+    monkeypatch.setattr("arcface_mxnet.recognition.reproduction.paper_runs.devices_of", lambda *_: Devices(4, 4, 4))
+    assert training_runs.trained_on(several) == f"{training_runs.trained_on(named)}, and 3 more"
     on_card = Recipe(engine="torch", devices="cuda:0")
-    assert on_card.where()["cuda_graphs"]
+    assert on_card.where()["cuda_graphs"] and Recipe(engine="torch", devices="0").where()["cuda_graphs"]
+    assert "cuda_graphs" not in Recipe(engine="mxnet", devices="0").where()
     folders = [training_runs.run_folder("arcface", 0, tiny_faces, tmp_path, recipe)
                for recipe in (Recipe(), named, on_card)]
     assert folders[1] == folders[2] != folders[0]

@@ -7,6 +7,14 @@ from arcface_mxnet.recognition.networks import NetworkSettings, build
 import numpy
 
 
+def test_what_mxnet_has_drawn_before_changes_nothing():
+    symbol = build(NetworkSettings(num_layers=10, emb_size=16, net_multiplier=0.25))
+    assert any(node.op == "Dropout" for node in symbol.nodes())
+    first, again = (untrained(symbol, (1, 3, 112, 112), images=2) for _ in range(2))
+    for name, value in first.aux.items():
+        assert value.tobytes() == again.aux[name].tobytes()
+
+
 def test_values_are_repeatable_complete_and_normalised():
     symbol = build(NetworkSettings(net_name="fmobilefacenet", emb_size=16, net_output="GDC", net_multiplier=0.25))
     first, again = (untrained(symbol, (1, 3, 112, 112), seed=5) for _ in range(2))

@@ -17,7 +17,7 @@ IMAGE = (1, 3, 112, 112)
 
 @pytest.fixture(scope="module", params=[RESNET, MOBILE], ids=["iresnet", "MobileFaceNet"])
 def checkpoint(request):
-    return untrained(build(request.param), IMAGE, images=3)
+    return untrained(build(request.param), IMAGE, images=16)
 
 
 def _embed(checkpoint, images):

@@ -1,7 +1,6 @@
 """AdaCos (Zhang et al., CVPR 2019): the scale from the number of identities, fixed or following the batch."""
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -35,13 +34,13 @@ def fixed_scale(classes: int) -> float:
     return max(1.0, math.sqrt(2.0) * math.log(max(classes - 1, 1)))
 
 
-def median(values: Any, count: int) -> Any:
+def median(values: sym.Symbol, count: int) -> sym.Symbol:
     """Median of (count,) values as (1,): the middle one, or the mean of the middle two."""
     low, high = (count - 1) // 2, count // 2 + 1
     return sym.mean(sym.slice_axis(sym.sort(values), axis=0, begin=low, end=high))
 
 
-def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes) -> Any:
+def next_scale(cosine: sym.Symbol, label: sym.Symbol, scale: sym.Symbol, lowest: float, sizes: Sizes) -> sym.Symbol:
     """log(B_avg) / cos(min(pi / 4, median target angle)), B_avg with the scale before; (1,), without a gradient."""
     cosine = sym.BlockGrad(cosine)
     target = sym.pick(cosine, label, axis=1)
@@ -54,7 +53,7 @@ def next_scale(cosine: Any, label: Any, scale: Any, lowest: float, sizes: Sizes)
 
 @register("adacos", Scaling,
           formula="z_j = s cos t_j, s = √2 log(C − 1), dynamic: log B_avg / cos(min(π/4, median t_y))")
-def adacos(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def adacos(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Norm-softmax whose scale is AdaCos's; loss_s is not read. The dynamic scale is renewed before its use."""
     scaling: Scaling = settings.options
     label = label_variable()

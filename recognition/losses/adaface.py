@@ -1,6 +1,6 @@
 """AdaFace (Kim et al., CVPR 2022): the margin follows the length of the embedding, as a measure of image quality."""
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -32,7 +32,7 @@ class Quality:
     rate: float = setting(0.01, "share of a batch in the running mean and deviation of the lengths")
 
 
-def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any, Any]:
+def length_score(embedding: sym.Symbol, rule: Quality, sizes: Sizes) -> Tuple[sym.Symbol, sym.Symbol, sym.Symbol]:
     """How long each embedding is for its time, (B,) in [-1, 1], and the renewed running mean and deviation (1,)."""
     length = sym.BlockGrad(sym.clip(row_norms(embedding), _EDGE, 100.0))
     average = sym.mean(length)
@@ -45,7 +45,7 @@ def length_score(embedding: Any, rule: Quality, sizes: Sizes) -> Tuple[Any, Any,
 
 
 @register("adaface", Quality, formula="z_y = s (cos(t_y − m q) − m (1 + q)), q = normalised ‖x‖ in [−1, 1]")
-def adaface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def adaface(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s (cos(theta - m z) - (m + m z)), z the length score: long embeddings get the angle, short the shift."""
     rule: Quality = settings.options
     label = label_variable()

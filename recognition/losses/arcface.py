@@ -1,6 +1,6 @@
 """Norm-softmax, SphereFace (m1), ArcFace (m2), CosFace (m3) and every combination: equation L4 by one function."""
 import math
-from typing import Any, Optional, Tuple
+from typing import Optional, Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -18,7 +18,7 @@ from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, reg
 from arcface_mxnet.runtime.errors import InputError
 
 
-def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
+def margin_cosine(cosine: sym.Symbol, m1: float, m2: float, m3: float) -> sym.Symbol:
     """cos(m1 * theta + m2) - m3 of a target cosine, elementwise, finite with its gradient from 0 to 180 degrees.
 
     Past m1 * theta + m2 = pi, where the cosine would rise again, it goes on as cos(theta) - d sin(d), d being the
@@ -35,7 +35,7 @@ def margin_cosine(cosine: Any, m1: float, m2: float, m3: float) -> Any:
     return moved - m3 if m3 else moved
 
 
-def add_angle(cosine: Any, margin: Any) -> Any:
+def add_angle(cosine: sym.Symbol, margin: sym.Symbol) -> sym.Symbol:
     """cos(theta + margin) for a margin of its own in each row, (B,) and (B,); continued past pi as margin_cosine does.
 
     margin: symbol in radians, in [0, pi/2); gradients flow into both.
@@ -58,7 +58,8 @@ def check_margins(settings: LossSettings) -> None:
                          f"take 0 < loss_m1 <= 2, 0 <= loss_m2 < pi/2 and loss_m3 >= 0")
 
 
-def margin_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+def margin_logits(logits: sym.Symbol, label: sym.Symbol, settings: LossSettings,
+                  sizes: Sizes) -> Tuple[sym.Symbol, Tuple[Term, ...]]:
     """Scaled cosines (B, C) with the margin on each row's own class, and the mean target angle as a statistic."""
     if not has_margin(settings):
         return logits, ()
@@ -69,14 +70,15 @@ def margin_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes)
     return add_to_targets(logits, changed * settings.loss_s - target, label, sizes), (angle,)
 
 
-def margin_head_logits(embedding: Any, centres: Any, label: Any, settings: LossSettings,
-                       sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+def margin_head_logits(embedding: sym.Symbol, centres: sym.Symbol, label: sym.Symbol, settings: LossSettings,
+                       sizes: Sizes) -> Tuple[sym.Symbol, Tuple[Term, ...]]:
     """Logits of the margin softmax in the form the settings ask for, and its statistics; raises InputError."""
     check_margins(settings)
     return changed_logits(cosine_logits(embedding, centres, settings.loss_s, sizes.classes), label, settings, sizes)
 
 
-def changed_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Tuple[Any, Tuple[Term, ...]]:
+def changed_logits(logits: sym.Symbol, label: sym.Symbol, settings: LossSettings,
+                   sizes: Sizes) -> Tuple[sym.Symbol, Tuple[Term, ...]]:
     """Scaled cosines (B, C) with the margin in the form the settings ask for: today's, --original or --head-2018.
 
     With both switches the head is that of 2018; --original then means the rest of the program.
@@ -89,21 +91,21 @@ def changed_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes
 
 
 @register("margin_softmax", formula="z_y = s (cos(m1 t_y + m2) − m3), z_j = s cos t_j")
-def margin_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def margin_softmax(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax over s * cosines with margins (m1, m2, m3) on the target (L2, L3, L4)."""
     label = label_variable()
     logits, statistics = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)
     return classification_head(embedding, logits, label, settings, statistics)
 
 
-def target_angle(logits: Any, label: Any, scale: float) -> Tuple[Any, Any]:
+def target_angle(logits: sym.Symbol, label: sym.Symbol, scale: float) -> Tuple[sym.Symbol, sym.Symbol]:
     """The logit of each row's own class and its angle, not clipped: nodes of the original's graph, (B,) each."""
     target = sym.pick(logits, label, axis=1)
     return target, sym.arccos(target / scale)
 
 
-def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes,
-                    own: Optional[Tuple[Any, Any]] = None) -> Any:
+def original_logits(logits: sym.Symbol, label: sym.Symbol, settings: LossSettings, sizes: Sizes,
+                    own: Optional[Tuple[sym.Symbol, sym.Symbol]] = None) -> sym.Symbol:
     """The original's graph: no clip, no guard past pi, the change spread by a one-hot product (`--original`).
 
     docs/original.md, section 3.3: NaN when float32 rounding lifts a target cosine above 1, an infinite gradient at 1, a
@@ -126,7 +128,7 @@ def original_logits(logits: Any, label: Any, settings: LossSettings, sizes: Size
     return _spread(logits, changed * s - target, label, sizes)
 
 
-def head_2018_logits(logits: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Any:
+def head_2018_logits(logits: sym.Symbol, label: sym.Symbol, settings: LossSettings, sizes: Sizes) -> sym.Symbol:
     """The head of the published r34 and y1 (loss_type 4): cos(theta + m) by the addition theorem, guarded past pi - m.
 
     docs/original.md, section 3.5: where cos(theta) > cos(pi - m2) the target becomes s (cos cos m2 - sin sin m2),
@@ -144,6 +146,6 @@ def head_2018_logits(logits: Any, label: Any, settings: LossSettings, sizes: Siz
     return _spread(logits, sym.where(before_pi, moved, kept) - target, label, sizes)
 
 
-def _spread(logits: Any, change: Any, label: Any, sizes: Sizes) -> Any:
+def _spread(logits: sym.Symbol, change: sym.Symbol, label: sym.Symbol, sizes: Sizes) -> sym.Symbol:
     one_hot = sym.one_hot(label, depth=sizes.classes, on_value=1.0, off_value=0.0)
     return logits + sym.broadcast_mul(one_hot, sym.expand_dims(change, 1))

@@ -1,6 +1,6 @@
 """Centre loss with its own centre update (Wen et al., ECCV 2016)."""
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective, statistic
@@ -22,7 +22,8 @@ class Constants:
     alpha: float = setting(0.5, "rate alpha of the centres")
 
 
-def next_centres(centres: Any, embedding: Any, label: Any, alpha: float, sizes: Sizes) -> Any:
+def next_centres(centres: sym.Symbol, embedding: sym.Symbol, label: sym.Symbol, alpha: float,
+                 sizes: Sizes) -> sym.Symbol:
     """c_j - alpha * sum [y_i = j](c_j - x_i) / (1 + sum [y_i = j]): (C, E), without a gradient."""
     same = same_identity(label)  # adds up over the images of one identity, so equal rows are written to one place
     offset = sym.dot(same, sym.take(centres, label) - embedding)
@@ -31,7 +32,7 @@ def next_centres(centres: Any, embedding: Any, label: Any, alpha: float, sizes: 
     return sym.BlockGrad(centres - sym.scatter_nd(step, place, shape=(sizes.classes, sizes.embedding)))
 
 
-def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) -> Tuple[Term, Term]:
+def centre_term(embedding: sym.Symbol, label: sym.Symbol, constants: Constants, sizes: Sizes) -> Tuple[Term, Term]:
     """lambda / 2 * mean |x_i - c_{y_i}|^2, whose gradient reaches only x, and the centres for the next step."""
     centres = sym.Variable(STATE, shape=(sizes.classes, sizes.embedding))
     offset = embedding - sym.BlockGrad(sym.take(centres, label))
@@ -41,7 +42,7 @@ def centre_term(embedding: Any, label: Any, constants: Constants, sizes: Sizes) 
 
 
 @register("centre", Constants, formula="softmax + λ/2 mean ‖x − c_y‖²; c_j moves by α Σ(x − c_j) / (1 + n_j)")
-def centre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def centre(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and centre loss."""
     label = label_variable()
     terms = centre_term(embedding, label, settings.options, sizes)

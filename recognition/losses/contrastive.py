@@ -1,6 +1,5 @@
 """Contrastive loss (Hadsell et al., CVPR 2006) over all pairs of a batch beside a softmax, as in DeepID2 (2014)."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective
@@ -20,7 +19,7 @@ class Pairs:
     margin: float = setting(1.0, "distance of unit embeddings up to which two people repel one another")
 
 
-def pair_term(embedding: Any, label: Any, margin: float) -> Any:
+def pair_term(embedding: sym.Symbol, label: sym.Symbol, margin: float) -> sym.Symbol:
     """Mean over all ordered pairs of images of d^2 / 2 for one person and max(0, margin - d)^2 / 2 for two, as (1,).
 
     d is the Euclidean distance of unit embeddings, 0 to 2.
@@ -35,7 +34,7 @@ def pair_term(embedding: Any, label: Any, margin: float) -> Any:
 
 @register("contrastive", Pairs,
           formula="softmax + mean of ‖a−b‖²/2 (one person), max(0, m − ‖a−b‖)²/2 (two), unit embeddings")
-def contrastive(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def contrastive(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and contrastive loss; batches hold whole groups of images of a person."""
     pairs: Pairs = settings.options
     label = label_variable()

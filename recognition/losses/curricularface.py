@@ -1,6 +1,5 @@
 """CurricularFace (Huang et al., CVPR 2020): hard negatives weigh more as training goes on."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
@@ -30,7 +29,7 @@ class Curriculum:
 
 
 @register("curricular", Curriculum, formula="hard j: z_j = s cos t_j (T + cos t_j), T running mean of cos t_y")
-def curricular(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def curricular(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s cos (t + cos), t the running mean of the target cosines, renewed before its use."""
     check_margins(settings)
     label, running = label_variable(), sym.Variable(STATE, shape=(1,))

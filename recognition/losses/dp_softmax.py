@@ -4,7 +4,7 @@ Its recipe for two images a person and very many identities (classification, ver
 `arcface_mxnet.recognition.cvc`.
 """
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_logits
@@ -44,7 +44,7 @@ def first_queues(classes: int, length: int) -> np.ndarray:
     return ((np.arange(classes)[:, None] + 1 + np.arange(length)[None, :]) % classes).astype(np.float32)
 
 
-def selected_identities(queues: Any, label: Any) -> Tuple[Any, Any]:
+def selected_identities(queues: sym.Symbol, label: sym.Symbol) -> Tuple[sym.Symbol, sym.Symbol]:
     """The batch's identities, then the dominant ones of each: (M,), and (M,) one where an earlier entry is the same."""
     chosen = sym.concat(label, sym.reshape(sym.take(queues, label), shape=(-1,)), dim=0)
     equal = sym.broadcast_equal(sym.expand_dims(chosen, 1), sym.expand_dims(chosen, 0))
@@ -53,7 +53,8 @@ def selected_identities(queues: Any, label: Any) -> Tuple[Any, Any]:
     return chosen, first < position
 
 
-def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: Any, length: int, sizes: Sizes) -> Any:
+def next_queues(queues: sym.Symbol, chosen: sym.Symbol, repeated: sym.Symbol, centres: sym.Symbol, label: sym.Symbol,
+                length: int, sizes: Sizes) -> sym.Symbol:
     """The queues with those of the batch's identities renewed by the most similar centres of this step, (C, Q)."""
     own_centres = sym.slice_axis(centres, axis=0, begin=0, end=sizes.batch)
     similarity = sym.dot(own_centres, centres, transpose_b=True)
@@ -67,7 +68,7 @@ def next_queues(queues: Any, chosen: Any, repeated: Any, centres: Any, label: An
 
 
 @register("dominant", Queue, formula="margin softmax over the batch's identities and the 20 most like each")
-def dominant(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def dominant(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over the selected identities; its probabilities are theirs, role "probability:selected"."""
     check_margins(settings)
     queue: Queue = settings.options

@@ -92,7 +92,7 @@ class Head:
     anchors, positives, negatives, mined from a bag with the present network).
     """
 
-    symbol: Any
+    symbol: sym.Symbol
     roles: Tuple[str, ...]
     initializers: Dict[str, Any]
     states: Dict[str, np.ndarray] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Head:
         return self.roles.index(role)
 
 
-Builder = Callable[[Any, LossSettings, Sizes], Head]
+Builder = Callable[[sym.Symbol, LossSettings, Sizes], Head]
 _BUILDERS: Dict[str, Builder] = {}
 _OPTIONS: Dict[str, Type[Any]] = {}
 _FORMULAS: Dict[str, str] = {}
@@ -148,7 +148,7 @@ class HeadNames(sym.NameManager):
         return name if name else "head_" + super().get(name, hint)
 
 
-def attach(embedding: Any, settings: LossSettings, num_classes: int, batch_size: int,
+def attach(embedding: sym.Symbol, settings: LossSettings, num_classes: int, batch_size: int,
            embedding_size: Optional[int] = None) -> Head:
     """Put the loss `settings.loss_name` on an embedding symbol.
 
@@ -164,11 +164,11 @@ def attach(embedding: Any, settings: LossSettings, num_classes: int, batch_size:
         return _BUILDERS[settings.loss_name](embedding, settings, sizes)
 
 
-def infer_embedding_size(embedding: Any, batch_size: int) -> int:
+def infer_embedding_size(embedding: sym.Symbol, batch_size: int) -> int:
     """The length E of the embeddings a symbol gives, from its shape attributes or for 112x112 images."""
     known = {"data": (batch_size, 3, 112, 112)} if "data" in embedding.list_inputs() else {}
     for shapes in ({}, known):
-        outputs = embedding.infer_shape_partial(**shapes)[1]
-        if outputs and len(outputs[0]) == 2 and outputs[0][1] > 0:
-            return int(outputs[0][1])
+        shape = embedding.infer_shape_partial(**shapes)[1][0]
+        if shape is not None and len(shape) == 2:
+            return int(shape[1])
     raise InputError("the network's embedding has no known length; give embedding_size")

@@ -6,7 +6,6 @@ are small. The authors' program has one weight, to be given, and another inter-l
 """
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import (
@@ -38,14 +37,14 @@ class Weights:
     inter: float = setting(0.0, "weight of the inter-loss L6")
 
 
-def intra_angle(embedding: Any, centres: Any, label: Any) -> Any:
+def intra_angle(embedding: sym.Symbol, centres: sym.Symbol, label: sym.Symbol) -> sym.Symbol:
     """L5: mean over the batch of theta(x_i, W_{y_i}) / pi, as (1,); pulls embeddings to their own centres."""
     own = sym.take(unit_rows(centres), label)
     cosine = sym.sum(unit_rows(embedding) * own, axis=1)
     return sym.mean(sym.arccos(inside(cosine))) / math.pi
 
 
-def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
+def inter_angle(centres: sym.Symbol, label: sym.Symbol, sizes: Sizes) -> sym.Symbol:
     """L6: minus the mean of theta(W_{y_i}, W_j) / pi over the batch and all j != y_i, as (1,); spreads centres."""
     unit = unit_rows(centres)
     cosine = sym.FullyConnected(sym.take(unit, label), weight=unit, no_bias=True, num_hidden=sizes.classes)
@@ -56,7 +55,7 @@ def inter_angle(centres: Any, label: Any, sizes: Sizes) -> Any:
 
 @register("intra_inter", Weights,
           formula="margin softmax + mean t_y / π (intra) − mean over j ≠ y of angle(W_y, W_j) / π (inter)")
-def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def intra_inter(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """The margin softmax of the settings plus the weighted intra and inter terms."""
     weights: Weights = settings.options
     label = label_variable()
@@ -73,7 +72,8 @@ def intra_inter(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
     return classification_head(embedding, logits, label, settings, extra)
 
 
-def original_head(embedding: Any, centres: Any, label: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def original_head(embedding: sym.Symbol, centres: sym.Symbol, label: sym.Symbol, settings: LossSettings,
+                  sizes: Sizes) -> Head:
     """The authors' two terms: the intra-angle without a clip, and the mean cosine of W_{y_i} with all W_j, j = y_i too.
 
     Each weight is the gradient scale of an output that shows the term itself.

@@ -1,6 +1,5 @@
 """MagFace (Meng et al., CVPR 2021): the margin grows with the length of the embedding."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import add_angle
@@ -30,7 +29,7 @@ class Magnitude:
 
 
 @register("magface", Magnitude, formula="z_y = s cos(t_y + m(‖x‖)) + 35 mean(‖x‖ / 110² + 1 / ‖x‖)")
-def magface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def magface(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Target s cos(theta + m(a)), m linear in the length a, plus weight * mean(a / longest^2 + 1 / a)."""
     rule: Magnitude = settings.options
     label = label_variable()

@@ -1,6 +1,5 @@
 """Marginal loss (Deng et al., CVPR Workshops 2017): one threshold for all pairs of a batch, beside a softmax."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective
@@ -19,7 +18,7 @@ class Threshold:
     xi: float = setting(0.3, "error margin xi on each side of the threshold")
 
 
-def pair_term(embedding: Any, label: Any, threshold: Threshold) -> Any:
+def pair_term(embedding: sym.Symbol, label: sym.Symbol, threshold: Threshold) -> sym.Symbol:
     """Mean over all ordered pairs of images of max(0, xi - y (theta - d)), as (1,).
 
     y is 1 for one person and -1 for two, d the squared Euclidean distance of unit embeddings.
@@ -32,7 +31,7 @@ def pair_term(embedding: Any, label: Any, threshold: Threshold) -> Any:
 
 @register("marginal", Threshold,
           formula="softmax + λ mean over pairs of max(0, ξ − y (θ − ‖a−b‖²)), y = ±1, unit embeddings")
-def marginal(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def marginal(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and marginal loss; batches hold whole groups of images of a person, so that each has pairs of one."""
     threshold: Threshold = settings.options
     label = label_variable()

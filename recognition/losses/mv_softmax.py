@@ -1,6 +1,5 @@
 """MV-Softmax and SV-Softmax (Wang et al., AAAI 2020 and arXiv 1812.11317): misclassified negatives are emphasised."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import check_margins, margin_cosine
@@ -26,7 +25,7 @@ class Mining:
 
 @register("mv_softmax", Mining,
           formula="hard j (cos t_j above the target): z_j = s ((1 + t) cos t_j + t), fixed: s (cos t_j + t)")
-def mv_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def mv_softmax(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Hard negatives become s ((1 + t) cos + t), or s (cos + t) when fixed; SV-Softmax is the first with t - 1."""
     check_margins(settings)
     mining: Mining = settings.options

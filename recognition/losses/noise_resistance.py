@@ -5,7 +5,6 @@ github.com/zhongyy/Unequal-Training-for-Deep-Face-Recognition-with-Long-Tailed-N
 that ArcFace has trained (`--pretrained`). Leaving out images by a threshold is a step of its own there, and not here.
 """
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
@@ -33,7 +32,7 @@ class Trust:
             raise InputError(f"label {self.label}: a share from 0 to 1")
 
 
-def chosen_instead(logits: Any, label: Any) -> Any:
+def chosen_instead(logits: sym.Symbol, label: sym.Symbol) -> sym.Symbol:
     """Mean over the batch of z_y - z_c, c the class with the greatest logit, no gradient through the choice: (1,).
 
     Added (1 - rho) times to -log p_y it makes -rho log p_y - (1 - rho) log p_c, since z_y - z_c = log p_y - log p_c.
@@ -44,7 +43,7 @@ def chosen_instead(logits: Any, label: Any) -> Any:
 
 @register("noise_resistance", Trust,
           formula="−ρ log p_y − (1 − ρ) log p_c, p of the margin softmax, c its most probable class")
-def noise_resistance(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def noise_resistance(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """A margin softmax whose target is the label and, by the rest, the class chosen; the printed loss is -log p_y."""
     trust: Trust = settings.options
     label = label_variable()

@@ -3,7 +3,6 @@
 OE-CNN (Wang et al., ECCV 2018): an angular softmax on x / |x| plus a linear regression of the age on |x|.
 """
 from dataclasses import dataclass, replace
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
@@ -28,7 +27,7 @@ class Constants:
     weight: float = setting(0.01, "weight lambda of the age term")
 
 
-def age_term(embedding: Any, years: Any, weight: float) -> Any:
+def age_term(embedding: sym.Symbol, years: sym.Symbol, weight: float) -> sym.Symbol:
     """weight / (2M) * sum over images of known age of (k |x| + b - age)^2, as (1,).
 
     years: (B,), -1 where unknown; k and b are the trained `age_slope` and `age_bias`.
@@ -42,7 +41,7 @@ def age_term(embedding: Any, years: Any, weight: float) -> Any:
 
 
 @register("age", Constants, formula="margin softmax + λ/2 mean (k ‖x‖ + b − age)²")
-def age(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def age(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax on the direction, regression of the age on the length; ages are fed as `age_label`, in years."""
     label = label_variable()
     logits, extra = margin_head_logits(embedding, centre_variable(settings, sizes), label, settings, sizes)

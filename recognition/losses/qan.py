@@ -1,6 +1,5 @@
 """The quality branch for sets: QAN (Liu et al., CVPR 2017) learns from identities which images of a set to trust."""
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -25,12 +24,12 @@ class Constants:
     delta: float = setting(0.3, "their margin, a squared distance")
 
 
-def image_quality(embedding: Any) -> Any:
+def image_quality(embedding: sym.Symbol) -> sym.Symbol:
     """Quality of each image in (0, 1), (B, E) -> (B, 1): a sigmoid of one dense unit, node `quality`."""
     return sym.sigmoid(sym.FullyConnected(embedding, num_hidden=1, name="quality_fc"), name="quality")
 
 
-def set_features(features: Any, quality: Any, sets: int) -> Any:
+def set_features(features: sym.Symbol, quality: sym.Symbol, sets: int) -> sym.Symbol:
     """Weighted mean of each set's rows, sum mu R / sum mu: (B, E), (B, 1) -> (sets, E); images of a set adjacent."""
     weighted = sym.sum(sym.reshape(sym.broadcast_mul(features, quality), shape=(sets, -1, 0), reverse=True),
                           axis=1)
@@ -47,7 +46,7 @@ def identities_in(batch: int, images_per_identity: int) -> int:
 
 
 @register("quality", Constants, formula="softmax + triplets of sets, set = Σ μ x / Σ μ, μ = sigmoid(w·x + b)")
-def quality(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def quality(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax on each image, and triplets of sets: an identity's two halves against the next identity of the batch."""
     constants: Constants = settings.options
     label = label_variable()

@@ -3,7 +3,6 @@
 Distances are squared Euclidean ones of embeddings as they are, not of unit length, as in the paper (arXiv 1611.08976).
 """
 from dataclasses import dataclass
-from typing import Any
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import Term, classification_head, label_variable, objective
@@ -29,18 +28,18 @@ class Ranges:
         check(self)
 
 
-def later(places: Any) -> Any:
+def later(places: sym.Symbol) -> sym.Symbol:
     """One where the second of two places comes after the first, (n,) -> (n, n): each pair once, none with itself."""
     return sym.broadcast_greater(sym.expand_dims(places, 0), sym.expand_dims(places, 1))
 
 
-def between(rows: Any, axis: int) -> Any:
+def between(rows: sym.Symbol, axis: int) -> sym.Symbol:
     """Squared distances between the rows along `axis`, the last but one: (..., n, E) -> (..., n, n)."""
     offset = sym.broadcast_sub(sym.expand_dims(rows, axis + 1), sym.expand_dims(rows, axis))
     return sym.sum(sym.square(offset), axis=axis + 2)
 
 
-def ranges(groups: Any, count: int) -> Any:
+def ranges(groups: sym.Symbol, count: int) -> sym.Symbol:
     """Sum over people of the harmonic mean of their `count` greatest squared distances: (P, n, E) -> (1,)."""
     pairs = sym.broadcast_mul(between(groups, 1), sym.expand_dims(later(sym.contrib.arange_like(groups, axis=1)), 0))
     pairs = sym.reshape(pairs, shape=(0, -1))
@@ -50,7 +49,7 @@ def ranges(groups: Any, count: int) -> Any:
     return sym.sum(count / sym.sum(1.0 / (widest + _SMALLEST), axis=1))
 
 
-def nearest_centres(groups: Any, margin: float) -> Any:
+def nearest_centres(groups: sym.Symbol, margin: float) -> sym.Symbol:
     """max(0, margin - d), d the shortest squared distance of two people's mean embeddings: (P, n, E) -> (1,)."""
     centres = sym.mean(groups, axis=1)
     pairs = later(sym.contrib.arange_like(centres, axis=0))
@@ -70,7 +69,7 @@ def people_of(batch: int, images_per_identity: int, count: int) -> int:
 @register("range", Ranges,
           formula="softmax + α Σ over people of the harmonic mean of their k widest ‖a−b‖² + β max(0, M − the least "
                   "‖c−d‖² of two people's mean embeddings)")
-def range_loss(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def range_loss(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Softmax and range loss; batches hold whole groups of images of a person."""
     constants: Ranges = settings.options
     label, each = label_variable(), settings.images_per_identity

@@ -1,12 +1,12 @@
 """Plain softmax (L1): free norms of embeddings and centres, and a bias unless `fc7_no_bias`."""
-from typing import Any
+
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import centre_variable, classification_head, label_variable
 from arcface_mxnet.recognition.losses.head import Head, LossSettings, Sizes, register
 
 
-def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:
+def softmax_logits(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> sym.Symbol:
     """Inner products with the centres, node `fc7`; the bias carries the original's multipliers (lr x2, no decay)."""
     weight = centre_variable(settings, sizes)
     if settings.fc7_no_bias:
@@ -16,6 +16,6 @@ def softmax_logits(embedding: Any, settings: LossSettings, sizes: Sizes) -> Any:
 
 
 @register("softmax", formula="z_j = W_j·x + b_j")
-def softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def softmax(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Cross-entropy of inner products."""
     return classification_head(embedding, softmax_logits(embedding, settings, sizes), label_variable(), settings)

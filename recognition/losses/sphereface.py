@@ -1,7 +1,7 @@
 """SphereFace (Liu et al., CVPR 2017): integer m, free embedding norms, annealed lambda; SphereFace+ (NeurIPS 2018)."""
 import math
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.common import (
@@ -36,7 +36,7 @@ class Annealing:
     energy: float = setting(0.0, "weight of the centres' hyperspherical energy; SphereFace+ has 1")
 
 
-def psi(cosine: Any, m: int) -> Any:
+def psi(cosine: sym.Symbol, m: int) -> sym.Symbol:
     """(-1)^k cos(m theta) - 2k with k = floor(m theta / pi), elementwise, by Chebyshev's recursion: no arccos."""
     before, multiple = sym.ones_like(cosine), cosine
     for _ in range(m - 1):
@@ -48,7 +48,7 @@ def psi(cosine: Any, m: int) -> Any:
     return sign * multiple - 2.0 * k
 
 
-def energy(centres: Any, label: Any, sizes: Sizes) -> Any:
+def energy(centres: sym.Symbol, label: sym.Symbol, sizes: Sizes) -> sym.Symbol:
     """Mean over the batch and all j != y of 1 / |W_y - W_j|^2, centres of length 1, as (1,): MHE with s = 2.
 
     Liu et al., Learning towards Minimum Hyperspherical Energy (NeurIPS 2018), equation 5.
@@ -62,7 +62,7 @@ def energy(centres: Any, label: Any, sizes: Sizes) -> Any:
 @register("sphereface", Annealing,
           formula="z_y = ‖x‖ (λ cos t + ψ(t)) / (1 + λ), ψ = (−1)^k cos(m t) − 2k, λ from 1000 to 5; SphereFace+ "
                   "adds the energy of the centres, mean 1/‖W_y − W_j‖²")
-def sphereface(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def sphereface(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Target |x| (lambda cos + psi) / (1 + lambda), other logits |x| cos; loss_m1 is the integer m.
 
     With `energy` (SphereFace+) the centres repel one another.

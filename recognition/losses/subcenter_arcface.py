@@ -5,7 +5,7 @@ softmax in place of the maximum, and a term that draws the centres of an identit
 constants, so they are SoftTriple's.
 """
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import changed_logits, check_margins
@@ -46,20 +46,20 @@ class Compactness:
     tau: float = setting(0.2, "weight tau of the distances between the centres of an identity")
 
 
-def every_logit(embedding: Any, centres: Any, settings: LossSettings, sizes: Sizes) -> Any:
+def every_logit(embedding: sym.Symbol, centres: sym.Symbol, settings: LossSettings, sizes: Sizes) -> sym.Symbol:
     """s * cosine with each of the K centres of each class: (B, E), (C * K, E) -> (B, C, K)."""
     logits = cosine_logits(embedding, centres, settings.loss_s, sizes.classes * settings.loss_K)
     return sym.reshape(logits, shape=(-1, sizes.classes, settings.loss_K))
 
 
-def soft_maximum(every: Any, scale: float, gamma: float) -> Any:
+def soft_maximum(every: sym.Symbol, scale: float, gamma: float) -> sym.Symbol:
     """Sum over K of p_k s cos_k, p the softmax of cos_k / gamma: (B, C, K) of s * cosine -> (B, C)."""
     nearest = sym.BlockGrad(sym.max(every, axis=2, keepdims=True))  # taken off, so that exp cannot overflow
     raised = sym.exp(sym.broadcast_sub(every, nearest) * (1.0 / (scale * gamma)))
     return sym.sum(raised * every, axis=2) / sym.sum(raised, axis=2)
 
 
-def spread(centres: Any, sizes: Sizes, count: int) -> Any:
+def spread(centres: sym.Symbol, sizes: Sizes, count: int) -> sym.Symbol:
     """Sum over classes and pairs of their unit centres of |w_s - w_t|, by C K (K - 1): (C * K, E) -> (1,)."""
     of_class = sym.reshape(unit_rows(centres), shape=(sizes.classes, count, sizes.embedding))
     each = [sym.reshape(sym.slice_axis(of_class, axis=1, begin=k, end=k + 1), shape=(-1, sizes.embedding))
@@ -71,7 +71,7 @@ def spread(centres: Any, sizes: Sizes, count: int) -> Any:
     return total / float(sizes.classes * count * (count - 1))
 
 
-def _head(embedding: Any, pooled: Any, label: Any, settings: LossSettings, sizes: Sizes,
+def _head(embedding: sym.Symbol, pooled: sym.Symbol, label: sym.Symbol, settings: LossSettings, sizes: Sizes,
           extra: Tuple[Term, ...] = ()) -> Head:
     logits, statistics = changed_logits(pooled, label, settings, sizes)
     return classification_head(embedding, logits, label, settings, (*statistics, *extra))
@@ -86,7 +86,7 @@ def check_centres(settings: LossSettings, least: int = 1) -> None:
 
 
 @register("subcentre", formula="margin softmax with cos t_j = max over K centres of class j")
-def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def subcentre(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over the maximum of K cosines; fc7_weight is (C * K, E), the K rows of an identity adjacent."""
     check_centres(settings)
     label = label_variable()
@@ -97,7 +97,7 @@ def subcentre(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
 
 @register("subcentre_softmax", Softness,
           formula="margin softmax with cos t_j = Σ p_k cos_jk over the K centres of class j, p = softmax(cos_j / γ)")
-def subcentre_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def subcentre_softmax(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Margin softmax over a weighted mean of K cosines: SoftTriple's relaxed similarity."""
     check_centres(settings)
     softness: Softness = settings.options
@@ -108,7 +108,7 @@ def subcentre_softmax(embedding: Any, settings: LossSettings, sizes: Sizes) -> H
 
 @register("subcentre_compact", Compactness,
           formula="margin softmax with cos t_j = max over K centres of class j + τ Σ ‖w_js − w_jt‖ / (C K (K − 1))")
-def subcentre_compact(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def subcentre_compact(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Sub-centres with SoftTriple's regulariser, which draws the centres of an identity together."""
     check_centres(settings, 2)
     compactness: Compactness = settings.options

@@ -4,7 +4,7 @@ With triplet_bag_size the batch is what the original trains on, three equal thir
 mined from a bag; with 0 the batch is identity-balanced and its semi-hard triplets are found in the graph.
 """
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Tuple
 
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses.arcface import margin_head_logits
@@ -39,7 +39,7 @@ class Added:
     angular: bool = setting(True, "compare angles; otherwise squared distances")
 
 
-def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
+def thirds(features: sym.Symbol, batch: int) -> Tuple[sym.Symbol, sym.Symbol, sym.Symbol]:
     """Anchors, positives and negatives of a batch arranged in three equal parts; raises InputError if it is not."""
     if batch % 3:
         nearest = batch - batch % 3 or 3
@@ -50,7 +50,8 @@ def thirds(features: Any, batch: int) -> Tuple[Any, Any, Any]:
     return anchor, positive, negative
 
 
-def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int, original: bool = False) -> Any:
+def thirds_triplets(embedding: sym.Symbol, alpha: float, angular: bool, batch: int,
+                    original: bool = False) -> sym.Symbol:
     """Mean over a batch in thirds of relu(d(a, p) - d(a, n) + alpha), as (1,).
 
     d is the angle (alpha in radians) or the squared Euclidean distance of unit embeddings. `original`: the angle's
@@ -67,7 +68,8 @@ def thirds_triplets(embedding: Any, alpha: float, angular: bool, batch: int, ori
     return sym.mean(sym.relu(near - far + alpha))
 
 
-def triplet_value(embedding: Any, label: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Tuple[Any, str]:
+def triplet_value(embedding: sym.Symbol, label: sym.Symbol, settings: LossSettings, angular: bool,
+                  sizes: Sizes) -> Tuple[sym.Symbol, str]:
     """The triplet loss of the settings as (1,), and the order of batches it works on."""
     if settings.triplet_bag_size:
         value = thirds_triplets(embedding, settings.triplet_alpha, angular, sizes.batch, settings.original)
@@ -75,7 +77,7 @@ def triplet_value(embedding: Any, label: Any, settings: LossSettings, angular: b
     return semi_hard_triplets(embedding, label, settings.triplet_alpha, angular), IDENTITY_ORDER
 
 
-def _alone(embedding: Any, settings: LossSettings, angular: bool, sizes: Sizes) -> Head:
+def _alone(embedding: sym.Symbol, settings: LossSettings, angular: bool, sizes: Sizes) -> Head:
     label = label_variable()
     value, order = triplet_value(embedding, label, settings, angular, sizes)
     outputs = [Term("embedding", statistic(embedding, "blockgrad0")), Term("label", statistic(label, "blockgrad1")),
@@ -84,19 +86,19 @@ def _alone(embedding: Any, settings: LossSettings, angular: bool, sizes: Sizes) 
 
 
 @register("triplet", formula="mean max(0, ‖a−p‖² − ‖a−n‖² + α), unit embeddings")
-def triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def triplet(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Euclidean triplets alone."""
     return _alone(embedding, settings, False, sizes)
 
 
 @register("atriplet", formula="mean max(0, angle(a, p) − angle(a, n) + α)")
-def atriplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def atriplet(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """Angular triplets alone."""
     return _alone(embedding, settings, True, sizes)
 
 
 @register("margin_triplet", Added, formula="margin softmax + triplets")
-def margin_triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head:
+def margin_triplet(embedding: sym.Symbol, settings: LossSettings, sizes: Sizes) -> Head:
     """A margin softmax over all images, and triplets over the same embeddings (ArcFace + Triplet)."""
     added: Added = settings.options
     label = label_variable()
@@ -114,25 +116,25 @@ def margin_triplet(embedding: Any, settings: LossSettings, sizes: Sizes) -> Head
 _FAR = 10.0  # above every squared distance of unit vectors (0..4) and every angle (0..pi)
 
 
-def same_identity(label: Any) -> Any:
+def same_identity(label: sym.Symbol) -> sym.Symbol:
     """One where two images of the batch have one identity, (B,) -> (B, B)."""
     return sym.broadcast_equal(sym.expand_dims(label, 1), sym.expand_dims(label, 0))
 
 
-def other_images(label: Any) -> Any:
+def other_images(label: sym.Symbol) -> sym.Symbol:
     """One where two images of the batch are not the same one, (B,) -> (B, B)."""
     rows = sym.contrib.arange_like(label)
     return sym.broadcast_not_equal(sym.expand_dims(rows, 1), sym.expand_dims(rows, 0))
 
 
-def distances(embedding: Any, angular: bool) -> Any:
+def distances(embedding: sym.Symbol, angular: bool) -> sym.Symbol:
     """Between all images of the batch, (B, E) -> (B, B): angles in radians, or squared distances of unit vectors."""
     features = unit_rows(embedding)
     cosine = sym.dot(features, features, transpose_b=True)
     return sym.arccos(inside(cosine)) if angular else 2.0 - 2.0 * cosine
 
 
-def semi_hard(distance: Any, same: Any) -> Any:
+def semi_hard(distance: sym.Symbol, same: sym.Symbol) -> sym.Symbol:
     """Column of the negative of every (anchor, positive), (B, B): the nearest one farther than the positive.
 
     Where no negative is farther, the farthest there is: a harder one would pull everything to one point (FaceNet,
@@ -146,7 +148,7 @@ def semi_hard(distance: Any, same: Any) -> Any:
     return sym.where(sym.max(farther, axis=2), nearest, sym.broadcast_like(farthest, nearest))
 
 
-def semi_hard_triplets(embedding: Any, label: Any, alpha: float, angular: bool) -> Any:
+def semi_hard_triplets(embedding: sym.Symbol, label: sym.Symbol, alpha: float, angular: bool) -> sym.Symbol:
     """Mean over all anchor-positive pairs of relu(d(a, p) - d(a, n) + alpha), n semi-hard, as (1,)."""
     distance = distances(embedding, angular)
     rows = sym.contrib.arange_like(label)

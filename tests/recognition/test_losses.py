@@ -161,5 +161,7 @@ def test_unknown_family_option_and_impossible_batches_are_named():
         attach(embedding, settings_of("qan"), CLASSES, 10)
     with pytest.raises(InputError, match="at least 2 identities"):
         attach(embedding, settings_of("arcface"), 1, 10)
+    with pytest.raises(InputError, match="no known length"):
+        attach(sym.Variable("features"), settings_of("arcface"), CLASSES, 10)
     with pytest.raises(InputError, match="loss_m1 1.5"):
         attach(embedding, settings_of("sphereface", loss_m1=1.5), CLASSES, 10)

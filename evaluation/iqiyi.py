@@ -8,7 +8,7 @@ step without MLP, and equal weights by default are our reading.
 import argparse
 import sys
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from arcface_mxnet.evaluation.command import (
     add_flip_flag,
@@ -33,6 +33,9 @@ from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.progress import progress
 
 import numpy as np
+
+if TYPE_CHECKING:  # MXNet loads only where it is used
+    from arcface_mxnet.engines.mxnet.classifier import Classifier
 
 DEPTH = 100
 NOISE = "0"
@@ -268,7 +271,7 @@ def network(inputs: int, classes: int, hidden: int) -> sym.Symbol:
     return sym.SoftmaxOutput(_linear(layer, "fc3", classes), name="softmax", normalization="batch")
 
 
-def train(features: np.ndarray, labels: np.ndarray, classes: int, settings: MlpSettings) -> Any:
+def train(features: np.ndarray, labels: np.ndarray, classes: int, settings: MlpSettings) -> "Classifier":
     """Train on (v, d) video features and class numbers (v,) below `classes`; repeatable by `settings.seed`.
 
     `Classifier.outputs` gives the softmax (v, classes) of videos. Raises InputError when labels and features differ in

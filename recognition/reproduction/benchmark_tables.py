@@ -322,7 +322,7 @@ def retrieved(order: Order, seed: int) -> Dict[str, Figures]:
             cosine = centre_scores(training, test.features, demo_benchmarks.IQIYI_PERSONS)
             figures[BASE] = {"MAP": 100 * mean_average_precision(cosine, test.classes)}
         classifier = train(training.features, training.classes, demo_benchmarks.IQIYI_PERSONS + 1, settings)
-        scores.append(classifier.scores(test.features)[:, 1:])
+        scores.append(classifier.outputs(test.features)[:, 1:])
         figures.setdefault(MLP, {"MAP": 100 * mean_average_precision(scores[0], test.classes)})
     figures[ENSEMBLE] = {"MAP": 100 * mean_average_precision(ensemble(scores, [1.0] * len(scores)), test.classes)}
     return figures

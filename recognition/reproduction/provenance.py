@@ -11,7 +11,7 @@ from arcface_mxnet.evaluation.results import plain
 from arcface_mxnet.runtime.files import PathLike, write_json
 
 _ENGINE_PACKAGES = ("mxnet", "mxnet-cu112", "torch")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # in a checkout the package's folders are links to those at its root
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ def commit() -> str:
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
+    if Path(git("rev-parse", "--show-toplevel")) != ROOT:
+        return "unknown"  # installed: what lies around site-packages is another project's repository
     revision = git("rev-parse", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no")
     return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"

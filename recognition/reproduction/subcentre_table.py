@@ -160,9 +160,11 @@ def started(order: Order, subjects: Sequence[Subject]) -> List[str]:
     for name, subject in {subject.demo: subject for subject in subjects}.items():
         recipe, data = recipe_and_data(subject, order)
         if isinstance(recipe, Recipe) and recipe.warm:
-            known = [start_accuracy(seed, data, order.work, recipe) for seed in order.seeds]
-            lines.append(f"the {recipe.warm} steps of softmax before the runs on {name} end at a training accuracy of "
-                         f"{100 * np.mean(known):.1f} %")
+            told = [start_accuracy(seed, data, order.work, recipe) for seed in order.seeds]
+            known = [accuracy for accuracy in told if accuracy is not None]
+            if known:
+                lines.append(f"the {recipe.warm} steps of softmax before the runs on {name} end at a training accuracy "
+                             f"of {100 * np.mean(known):.1f} %")
     return lines
 
 

@@ -174,10 +174,17 @@ def sub_centres(centres: np.ndarray, count: int, seed: int) -> np.ndarray:
     return made.reshape(-1, centres.shape[1]).astype(np.float32)
 
 
-def start_accuracy(seed: int, data: Path, work: Path, recipe: Recipe) -> float:
-    """The share of training images that the warm steps of a seed take for the right person, in their last window."""
+def start_accuracy(seed: int, data: Path, work: Path, recipe: Recipe) -> Optional[float]:
+    """The share of training images that the warm steps of a seed take for the right person, in their last window.
+
+    None for steps that ended before the first line of their log.
+    """
     folder = run_folder("softmax", seed, data, work / "warm", warm_recipe(recipe))
-    return float(load(folder).table["acc"].dropna().iloc[-1])
+    return float(load(folder).table["acc"].dropna().iloc[-1]) if _has_lines(folder) else None
+
+
+def _has_lines(folder: Path) -> bool:
+    return (folder / METRICS).exists() and (folder / METRICS).stat().st_size > 0
 
 
 def run_folder(loss: str, seed: int, data: Path, work: Path, recipe: AnyRecipe) -> Path:
@@ -258,7 +265,7 @@ def training_seconds(folder: Path) -> float:
 
     0 for a run that ended before the first line of it.
     """
-    if not (folder / METRICS).exists() or not (folder / METRICS).stat().st_size:
+    if not _has_lines(folder):
         return 0.0
     table = load(folder).table.dropna(subset=["speed"])
     images = np.diff(table["images"].to_numpy(float), prepend=0)

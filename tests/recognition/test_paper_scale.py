@@ -5,9 +5,8 @@ import json
 
 from arcface_mxnet.datasets.catalog import TRAINING_SETS
 from arcface_mxnet.recognition import reproduce
-from arcface_mxnet.recognition.drop import rank_by_run
 from arcface_mxnet.recognition.presets import NETWORKS
-from arcface_mxnet.recognition.reproduction import paper_benchmarks, result_figures, subcentre_table
+from arcface_mxnet.recognition.reproduction import paper_benchmarks, result_figures
 from arcface_mxnet.recognition.reproduction.paper_runs import DROPS, FIGURE8, FIGURE9, SUBCENTRE, TABLE2, TABLE6, TABLE9
 from arcface_mxnet.runtime.errors import InputError
 from tests.recognition.paper_root import write_paper_root
@@ -16,12 +15,6 @@ import numpy as np
 import pytest
 
 PAPER_NETWORKS = ("r34", "r50", "r100")
-
-
-def near_by_run(run, records, where=None):
-    """The drop step's angles, a third of what they are: two steps of training leave every image far off."""
-    found = rank_by_run(run, records, where)
-    return dataclasses.replace(found, angles=found.angles / 3)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +85,7 @@ def test_pytorch_trains_and_embeds_at_paper_scale(what, root, small_world, tmp_p
     ("table8", ["CASIA", "MS1MV2", "DeepGlint-Face", "MS1MV2+Asian"], ["Id at FPR 1e-3", "Ver at FPR 1e-9"]),
     ("table9", [*TABLE9, "+MLP", "+Ensemble"], ["MAP"]),
     ("subcentre", [row for row in [*SUBCENTRE, *DROPS]], ["IJB-B", "IJB-C"])])
-def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, tmp_path, monkeypatch):
-    monkeypatch.setattr(subcentre_table, "rank_by_run", near_by_run)
+def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, near_images, tmp_path):
     document = made(what, root, tmp_path)
     assert filled(document) == {(row, column) for row in rows for column in columns}
 

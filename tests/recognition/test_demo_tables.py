@@ -1,0 +1,64 @@
+"""reproduce.py at demo scale, every table and figure that needs runs: few people, two steps, from pictures to files."""
+import json
+
+from arcface_mxnet.recognition import reproduce
+from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data
+from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
+from arcface_mxnet.recognition.reproduction.demo_pictures import Kind
+from arcface_mxnet.recognition.reproduction.provenance import ROOT, commit
+
+import pytest
+
+PEOPLE = {"probes": 12, "distractors": 30, "calfw": 20, "cplfw": 20, "ytf": 20, "ijb": 10, "iqiyi": 9}
+ROWS = {"table4": "SphereFace|CosFace", "table5": "VGGFace2", "table6": "CASIA, R50, ArcFace|CASIA, R50, ArcFace, R",
+        "table7": "ResNet50", "table8": "MS1MV2+Asian",
+        "subcentre": "MS1MV0, K=3|MS1MV0, K=3 to 1, drop > 75 deg (chosen)"}
+COLUMNS = {"table2": ["AgeDB-30", "CFP-FP", "LFW"], "table4": ["LFW", "YTF"], "table5": ["CALFW", "CPLFW", "LFW"],
+           "table6": ["Id", "Ver"], "table7": ["IJB-B", "IJB-C"], "table8": ["Id at FPR 1e-3", "Ver at FPR 1e-9"],
+           "table9": ["MAP"], "subcentre": ["IJB-B", "IJB-C"]}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Runs and pictures are kept from one table to the next, as they are for a user."""
+    return tmp_path_factory.mktemp("demo") / "work"
+
+
+@pytest.fixture
+def few_people(monkeypatch):
+    """Small packs, and every benchmark with a few people in its own shots."""
+    for name, people in PEOPLE.items():
+        kind = KINDS[name]
+        monkeypatch.setitem(KINDS, name, Kind(kind.purpose, kind.first, people, kind.shots))
+    for module, name, value in ((demo_benchmarks, "MISTAKEN", 3), (demo_benchmarks, "MISLABELLED", 3),
+                                (demo_benchmarks, "IQIYI_PERSONS", 6), (demo_data, "PAIRS", 40)):
+        monkeypatch.setattr(module, name, value)
+
+
+def made(what, work, out):
+    flags = ["--out", str(out), "--work", str(work), "--page", str(out / "page.md"), "--seeds", "0",
+             "--max-steps", "2", "--identities", "30", "--images-per-identity", "8"]
+    rows = ["--rows", ROWS[what]] if what in ROWS else ["--losses", "arcface,softmax"] if what == "table2" else []
+    assert reproduce.main([what, *flags, *rows]) == 0
+    return json.loads((out / f"{what}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", sorted(COLUMNS))
+def test_every_table_at_demo_scale(what, few_people, near_images, work, tmp_path):
+    pytest.importorskip("mxnet")  # Table 9's classifier is MXNet's
+    document = made(what, work, tmp_path)
+    filled = {cell["column"] for cell in document["cells"] if cell["values"]}
+    assert sorted(filled) == COLUMNS[what] and not document["comparable"]
+    assert all(0 <= value <= 100 for cell in document["cells"] for value in cell["values"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["table3", "fig4a", "fig6", "fig7", "fig8", "fig9"])
+def test_every_figure_of_runs_at_demo_scale(what, few_people, work, tmp_path):
+    assert made(what, work, tmp_path)["made_from"]["runs"]
+
+
+def test_the_commit_is_that_of_the_checkout_and_its_root_holds_the_benchmarks():
+    assert (ROOT / "benchmarks" / "head.py").is_file()  # figure 10 runs it
+    assert (commit() == "unknown") == (not (ROOT / ".git").exists())

@@ -5,15 +5,31 @@ from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.symbol_json import read_json
+from arcface_mxnet.runtime.errors import InputError
 
 import numpy
 
 NDArrays = Dict[str, "mx.nd.NDArray"]
+_UNBOUNDED = "scatter_nd"
+"""MXNet 1.9.1 writes wherever its indices point, outside the output too (docs/accepted_files.md)."""
 
 
 def to_mxnet(symbol: Symbol) -> "mx.sym.Symbol":
     """MXNet's own symbol. It is given text that this program wrote, of a graph that was checked or built here."""
     return mx.sym.load_json(symbol.tojson())
+
+
+def foreign_to_mxnet(symbol: Symbol) -> "mx.sym.Symbol":
+    """The same of a graph that may come from a file, whose values may be anything.
+
+    Raises InputError for an operator that lets values reach memory that is not the graph's. Only losses need it, whose
+    indices are labels that were checked; no network does.
+    """
+    for node in symbol.nodes():
+        if node.op == _UNBOUNDED:
+            raise InputError(f"node {node.name[:80]} ({node.op}): MXNet does not check where its indices point, so it "
+                             "is not run in a network from a file; use another copy of the checkpoint")
+    return to_mxnet(symbol)
 
 
 def from_mxnet(symbol: "mx.sym.Symbol") -> Symbol:

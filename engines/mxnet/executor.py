@@ -2,7 +2,7 @@
 import contextlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
+from arcface_mxnet.engines.mxnet.convert import foreign_to_mxnet, ndarrays
 from arcface_mxnet.engines.mxnet.mx import mx, subgraphs_off
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import inference_form
@@ -31,7 +31,7 @@ class Executor:
 
     def __init__(self, checkpoint: Checkpoint, context: "mx.Context", stored: bool = False) -> None:
         self.context = context
-        self._symbol = to_mxnet(checkpoint.symbol)
+        self._symbol = foreign_to_mxnet(checkpoint.symbol)
         self._args = ndarrays(checkpoint.args, context)
         self._aux = ndarrays(checkpoint.aux, context)
         self._unsafe = stored and context.device_type == "cpu" and has_depthwise(checkpoint.symbol)
@@ -122,14 +122,14 @@ class Bound:
         fed = {name: shape for name, shape in zip(checkpoint.symbol.list_arguments(), inferred)
                if name not in values and shape is not None}  # labels left in the graph too
         values.update({name: mx.nd.zeros(shape, dtype=kind) for name, shape in {**fed, **shapes}.items()})
-        self._executor = to_mxnet(checkpoint.symbol).bind(mx.cpu(), values, aux_states=ndarrays(checkpoint.aux),
-                                                          grad_req="null")
+        self._executor = foreign_to_mxnet(checkpoint.symbol).bind(mx.cpu(), values, grad_req="null",
+                                                                  aux_states=ndarrays(checkpoint.aux))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> List[np.ndarray]:
         """The outputs, in the order of the symbol."""
         for name, value in inputs.items():
             self._executor.arg_dict[name][:] = value
-        return [output.asnumpy() for output in self._executor.forward(is_train=False)]
+        return [_read(output) for output in self._executor.forward(is_train=False)]
 
 
 def forward(checkpoint: Checkpoint, inputs: Mapping[str, np.ndarray]) -> List[np.ndarray]:

@@ -6,6 +6,7 @@ from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_n
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import folded_form
+from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 import torch
@@ -54,8 +55,12 @@ class TorchNetwork:
         if self._by_pixel:
             data = data.contiguous(memory_format=torch.channels_last)
         values = {**self._values, **{name: torch.ones(len(data), device=self.device) for name in self._fed}, DATA: data}
-        with torch.inference_mode():
-            return self._forward(values).reshape(len(data), -1)
+        try:
+            with torch.inference_mode():
+                return self._forward(values).reshape(len(data), -1)
+        except IndexError as error:  # an index that the graph computes from its values
+            raise InputError(f"PyTorch failed in this network ({' '.join(str(error).split())[:160]}); use another copy "
+                             "of the checkpoint") from None
 
     def _bind(self, shape: Tuple[int, ...]) -> None:
         """Make the fast form for images of one shape (c, h, w) and bring its values to the device."""

@@ -1,7 +1,8 @@
 """Damaged graphs that the reader takes, run by MXNet: `python tests/engines/graph_fuzz.py SEED COUNT`.
 
 Each of COUNT graphs that the reader and shape inference accept after random changes is bound and run in a process of
-its own. Prints how many ran, how many MXNet refused, and how many processes died; status 1 where one did.
+its own, on values of which some are far outside what they stand for: indices without end, NaN. Prints how many ran, how
+many were refused, and how many processes died; status 1 where one did.
 """
 import collections
 import json
@@ -9,9 +10,9 @@ import os
 import random
 import resource
 import sys
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
+from arcface_mxnet.engines.mxnet.convert import foreign_to_mxnet, ndarrays
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.operators import OPERATORS
@@ -27,6 +28,7 @@ TEXTS = ("0", "-1", "1", "2", "3", "7", "100", "1000000", "2147483647", "True", 
 NAMES = sorted(name for name in OPERATORS if not OPERATORS[name].subgraph)
 DATA = (2, 3, 16, 16)
 MOST_BYTES, MOST_SECONDS = 24 << 30, 20
+HOSTILE = np.array([-1, -0.5, 7, 100, 1e5, -1e5, 1e9, -1e9, 3e38, np.inf, -np.inf, np.nan], np.float32)
 
 
 def graph() -> Dict[str, Any]:
@@ -50,7 +52,7 @@ def graph() -> Dict[str, Any]:
             rows, picked, sym.take(rows, label), sym.topk(rows, k=2, axis=1), sym.sort(rows),
             sym.one_hot(label, depth=6), sym.dot(rows, rows, transpose_b=True),
             sym.max(sym.reshape(sym.slice_axis(rows, axis=1, begin=0, end=4), shape=(0, 2, -1)), axis=2),
-            sym.gather_nd(rows, places), sym.scatter_nd(picked, places, shape=(2, 6)),
+            sym.gather_nd(rows, places),
             sym.where(rows > 0, rows, sym.zeros_like(rows)), sym.argmax(rows, axis=1), sym.mean(rows),
             sym.broadcast_like(sym.expand_dims(picked, 1), rows), sym.SoftmaxOutput(rows, label)]).tojson())
 
@@ -90,32 +92,42 @@ def accepted(seed: int, count: int) -> Iterator[Tuple[sym.Symbol, Any]]:
         yield symbol, shapes
 
 
-def run(symbol: sym.Symbol, shapes: Any) -> str:
-    """What became of a graph in a process of its own: "ran", "refused by MXNet", "another shape" or "died"."""
+def some(name: str, shape: Tuple[int, ...], chance: np.random.RandomState) -> np.ndarray:
+    """Values for a variable: labels are hostile, of the others some."""
+    if name == "label" or chance.random_sample() < 0.2:
+        return chance.choice(HOSTILE, shape)
+    return chance.standard_normal(shape).astype(np.float32)
+
+
+def run(symbol: sym.Symbol, shapes: Any, seed: Sequence[int]) -> str:
+    """What became of a graph in a process of its own: "ran", "refused", "another shape" or "died"."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
-        ones = [{name: np.ones(shape, np.float32) for name, shape in zip(names, group)} for names, group in (
+        chance = np.random.RandomState(seed)
+        values = [{name: some(name, shape, chance) for name, shape in zip(names, group)} for names, group in (
             (symbol.list_arguments(), shapes[0]), (symbol.list_auxiliary_states(), shapes[2]))]
         try:
-            bound = to_mxnet(symbol).bind(mx.cpu(), ndarrays(ones[0]), aux_states=ndarrays(ones[1]), grad_req="null")
+            bound = foreign_to_mxnet(symbol).bind(mx.cpu(), ndarrays(values[0]), aux_states=ndarrays(values[1]),
+                                                  grad_req="null")
             same = [output.asnumpy().shape for output in bound.forward(is_train=False)] == shapes[1]
             os.write(writer, b"ran" if same else b"another shape")
         except Exception:  # whatever Python can still say is no crash
-            os.write(writer, b"refused by MXNet")
+            os.write(writer, b"refused")
         os._exit(0)
     os.close(writer)
     said = os.read(reader, 100).decode()
     os.close(reader)
-    return "died" if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else said
+    os.waitpid(child, 0)
+    return said or "died"  # MXNet ends a process that it brought down with a status, not a signal
 
 
 def main(seed: int, count: int) -> Dict[str, int]:
     """How often each thing happened."""
-    return collections.Counter(run(*one) for one in accepted(seed, count))
+    return collections.Counter(run(*one, [seed, number]) for number, one in enumerate(accepted(seed, count)))
 
 
 if __name__ == "__main__":

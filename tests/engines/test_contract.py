@@ -13,6 +13,7 @@ from arcface_mxnet.engines.base import (
     place,
 )
 from arcface_mxnet.engines.sampling import Rule
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
 from tests.engines import step_lab as lab
@@ -82,6 +83,19 @@ def test_new_values_are_taken_and_the_given_ones_stay(name):
     network.update(second.args, second.aux)
     np.testing.assert_allclose(network.embed(images(3), 2), embed(name, second, images(3)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(embed(name, first, images(3), 2), before)
+
+
+@pytest.mark.parametrize("operator", ["gather_nd", "scatter_nd"])
+@pytest.mark.parametrize("name", EMBED)
+def test_an_index_out_of_range_in_a_file_ends_in_one_line(name, operator):
+    """MXNet's scatter_nd would write there."""
+    rows, places = sym.Flatten(sym.Variable("data")), sym.Variable("places")
+    width = 3 * lab.SIDE * lab.SIDE
+    found = sym.gather_nd(rows, places) if operator == "gather_nd" else sym.scatter_nd(rows, places, shape=(4, width))
+    model = Checkpoint(found, {"places": np.full((1, 4), 1e6, np.float32)}, {})
+    with pytest.raises(InputError) as caught:
+        embed(name, model, images(4), exact=True)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", EMBED)

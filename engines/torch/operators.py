@@ -91,7 +91,7 @@ def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 @_plain("gather_nd")
 def _gather_nd(x: Tensor, indices: Tensor) -> Tensor:
-    return x[tuple(indices.long())]
+    return x[tuple(torch.floor(indices).long())]  # MXNet counts -0.5 from the end, as -1
 
 
 def _compared(compare: Function) -> Function:
@@ -175,18 +175,20 @@ def _fully_connected(attributes: Attributes) -> Function:
 
 @operator("Activation")
 def _activation(attributes: Attributes) -> Function:
-    known = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+    known = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softsign": functional.softsign,
+             "softrelu": functional.softplus}
     attributes.only("act_type", *known)
     return known[attributes["act_type"]]
 
 
 @operator("LeakyReLU")
 def _leaky(attributes: Attributes) -> Function:
-    attributes.only("act_type", "leaky", "prelu")
+    attributes.only("act_type", "leaky", "elu", "prelu")
     slope = attributes["slope"]
-    if attributes["act_type"] == "leaky":
-        return lambda x: functional.leaky_relu(x, slope)
-    return functional.prelu
+    if attributes["act_type"] == "prelu":
+        return functional.prelu
+    function = functional.elu if attributes["act_type"] == "elu" else functional.leaky_relu
+    return lambda x: function(x, slope)
 
 
 @operator("Pooling")
@@ -224,7 +226,14 @@ def _l2_normalization(attributes: Attributes) -> Function:
 def _softmax_activation(attributes: Attributes) -> Function:
     if attributes["mode"] == "channel":
         return lambda x: torch.softmax(x, 1)
-    return lambda x: torch.softmax(x.reshape(x.shape[0], -1), 1).reshape(x.shape)
+    return lambda x: torch.softmax(_rows(x, attributes), 1)
+
+
+def _rows(x: Tensor, attributes: Attributes) -> Tensor:
+    """`x`, refused where it is no matrix: there MXNet and its documentation differ (docs/original.md, section 2.13)."""
+    if x.dim() != 2:
+        raise attributes.refused(f"of {x.dim()} axes")
+    return x
 
 
 class _SoftmaxOutput(torch.autograd.Function):
@@ -264,7 +273,7 @@ def _softmax_output(attributes: Attributes) -> Function:
             count = count * label.numel()
         elif normalization == "valid":
             count = torch.clamp((label != ignored).sum().to(logits.dtype), min=1)
-        return _SoftmaxOutput.apply(logits, label, scale / count)
+        return _SoftmaxOutput.apply(_rows(logits, attributes), label, scale / count)
     return run
 
 
@@ -360,10 +369,11 @@ def _arange_like(attributes: Attributes) -> Function:
 
 def _reduction(reduce: Callable[[Tensor, Tuple[int, ...], bool], Tensor]) -> Maker:
     def maker(attributes: Attributes) -> Function:
-        axes, keep = attributes["axis"] or (), attributes["keepdims"]
-        attributes.only("exclude", False)
+        given, keep, others = attributes["axis"] or (), attributes["keepdims"], attributes["exclude"]
 
         def run(x: Tensor) -> Tensor:
+            named = {axis % x.dim() for axis in given}
+            axes = tuple(axis for axis in range(x.dim()) if axis not in named) if others and given else given
             if axes:
                 return reduce(x, axes, keep)
             whole = reduce(x, tuple(range(x.dim())), keep)
@@ -422,14 +432,14 @@ def _sort(attributes: Attributes) -> Function:
 
 @operator("topk")
 def _topk(attributes: Attributes) -> Function:
-    axis, count, ascending = attributes.axis(), attributes["k"], attributes["is_ascend"]
+    axis, most, ascending = attributes.axis(), attributes["k"], attributes["is_ascend"]
     attributes.only("ret_typ", "indices")
     attributes.only("dtype", "float32")
 
     def run(x: Tensor) -> Tensor:
         """By a stable sort, so that the order of ties is the same everywhere."""
         order: Tensor = torch.sort(x, dim=axis, descending=not ascending, stable=True)[1]
-        return order.narrow(axis, 0, count).to(x.dtype)
+        return order.narrow(axis, 0, most if most > 0 else x.shape[axis]).to(x.dtype)
     return run
 
 

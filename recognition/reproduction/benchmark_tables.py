@@ -1,4 +1,4 @@
-"""Tables 4 to 8: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
+"""Tables 4 to 9: one row a run, its columns measured on a benchmark; at demo scale on what stands for it."""
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple

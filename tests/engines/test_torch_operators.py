@@ -1,6 +1,7 @@
 """Single operators on PyTorch against MXNet, where the two differ by themselves."""
 from arcface_mxnet.engines.draws import dropout_mask, mask_keys
 from arcface_mxnet.graph import symbol as sym
+from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -31,6 +32,7 @@ CASES = {
     "argmin of ties": (sym.argmin(X, axis=1), {"x": TIES}),
     "sort": (sym.sort(X, axis=1), {"x": TIES}),
     "topk": (sym.topk(X, k=2, axis=1), {"x": np.array([[1, 4, 3, 0], [9, 2, 5, 7]], dtype=np.float32)}),
+    "topk of none is of all": (sym.topk(X, k=0, axis=1), {"x": np.array([[1, 4, 3, 0], [9, 2, 5, 7]], np.float32)}),
     "pick outside": (sym.pick(X, Y, axis=1), {"x": TIES, "y": INDEX}),
     "take outside and twice": (sym.take(X, Y), {"x": TIES, "y": np.array([1, 1, -4, 7], dtype=np.float32)}),
     "one_hot outside": (sym.one_hot(Y, depth=4, on_value=2.5, off_value=0.5) * X, {"x": TIES, "y": INDEX}),
@@ -56,6 +58,14 @@ CASES = {
     "convolution in groups": (sym.Convolution(X, sym.Variable("w"), kernel=(3, 3), num_filter=6, num_group=3,
                                               stride=(2, 2), dilate=(2, 2), pad=(2, 2), no_bias=True),
                               {"x": IMAGE, "w": np.random.RandomState(1).randn(6, 1, 3, 3).astype(np.float32)}),
+    "mean over the other axes": (sym.mean(X, axis=1, exclude=True), {"x": IMAGE}),
+    "max over the other axes": (sym.max(X, axis=(0, -1), exclude=True, keepdims=True), {"x": np.round(IMAGE)}),
+    "sum but over no others": (sym.sum(X, exclude=True), {"x": TIES}),
+    "softrelu": (sym.Activation(X, act_type="softrelu"), {"x": 12 * IMAGE}),
+    "softsign": (sym.Activation(X, act_type="softsign"), {"x": IMAGE}),
+    "elu": (sym.LeakyReLU(X, act_type="elu", slope=0.3), {"x": IMAGE}),
+    "softmax of rows": (sym.SoftmaxActivation(X) * sym.Variable("w"), {"x": TIES, "w": TIES[::-1].copy()}),
+    "softmax by channel": (sym.SoftmaxActivation(X, mode="channel") * X, {"x": IMAGE}),
     "dense layer of a map": (sym.FullyConnected(X, sym.Variable("w"), sym.Variable("b"), num_hidden=4),
                              {"x": IMAGE, "w": np.random.RandomState(1).randn(4, 108).astype(np.float32),
                               "b": np.arange(4, dtype=np.float32)}),
@@ -72,6 +82,21 @@ def test_operator_is_mxnets(name):
     assert lab.apart(found.outputs[0], expected.outputs[0]) < 2e-6
     for variable in trained:
         assert lab.apart(found.gradients[variable], expected.gradients[variable]) < 2e-6, variable
+
+
+def test_indices_below_0_count_from_the_end():
+    """The values alone: MXNet's gradient writes outside its memory there."""
+    pytest.importorskip("mxnet")
+    from arcface_mxnet.engines.mxnet.executor import forward
+    symbol, given = sym.gather_nd(X, Y), {"x": TIES, "y": np.array([[-1, -0.5, 0.7, 2]], np.float32)}
+    expected = forward(Checkpoint(symbol, {}, {}), given)[0]
+    np.testing.assert_array_equal(lab.run_torch(symbol, given, ["x"]).outputs[0], expected)
+
+
+@pytest.mark.parametrize("symbol", [sym.SoftmaxActivation(X), sym.SoftmaxOutput(X, Y)])
+def test_a_softmax_of_maps_is_refused(symbol):
+    with pytest.raises(InputError, match="of 4 axes.: not implemented on PyTorch"):
+        lab.run_torch(symbol, {"x": IMAGE, "y": np.zeros((2, 6, 6), np.float32)}, ["x"])
 
 
 @pytest.mark.parametrize("fixed", [True, False])

@@ -6,6 +6,7 @@ from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.untrained import untrained
 from arcface_mxnet.engines.onnx_export import verify, write_onnx
+from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.symbol_json import read_json
@@ -92,6 +93,48 @@ def test_every_family_is_written_and_agrees(name, tmp_path):
     settings = NetworkSettings(**{key: value for key, value in NETWORKS[name].items() if key in known})
     made = untrained(build(settings), settings.input_shape, images=16 if name != "d121" else 4)
     assert write_onnx(made, str(tmp_path / "model.onnx"), {}) < 2e-5
+
+
+OPERATORS = {
+    "sqrt": lambda x: sym.sqrt(sym.square(x) + 0.1), "exp": lambda x: sym.exp(x * 0.1),
+    "log": lambda x: sym.log(sym.square(x) + 1.0), "relu": sym.relu, "sigmoid": sym.sigmoid, "negative": lambda x: -x,
+    "clip": lambda x: sym.clip(x, -0.2, 0.3), "sum over a side": lambda x: sym.sum(x, axis=2),
+    "sum kept": lambda x: sym.sum(x, axis=(2, 3), keepdims=True),
+    "mean of the others": lambda x: sym.broadcast_mul(x, sym.mean(x, axis=(0, 1), exclude=True, keepdims=True)),
+    "mean": lambda x: sym.mean(x, axis=3), "unit rows": lambda x: sym.L2Normalization(sym.Flatten(x)),
+    "unit images": sym.L2Normalization, "softmax by channel": lambda x: sym.SoftmaxActivation(x, mode="channel"),
+    "softmax of rows": lambda x: sym.SoftmaxActivation(sym.Flatten(x)),
+    "reshape": lambda x: sym.Reshape(x, shape=(0, -1, 4)), "a new axis": lambda x: sym.expand_dims(x, axis=2),
+    "a part": lambda x: sym.slice_axis(x, axis=1, begin=1, end=3), "to the end": lambda x: sym.slice_axis(
+        x, axis=-1, begin=-3, end=None),
+    "scalars": lambda x: 1.0 / (sym.maximum(2.0 - x, 0.5) + sym.minimum(x / 3.0, 0.25)),
+    "two maps": lambda x: sym.maximum(x, sym.Activation(x, act_type="tanh")) - sym.minimum(x, x * 0.5),
+    "joined": lambda x: sym.Concat(x, sym.Activation(x, act_type="softrelu"), dim=1),
+    "elu": lambda x: sym.LeakyReLU(x, act_type="elu", slope=0.3),
+    "leaky": lambda x: sym.LeakyReLU(x, act_type="leaky", slope=0.2),
+    "softsign": lambda x: sym.Activation(x, act_type="softsign"),
+    "largest": lambda x: sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type="max"),
+    "mean of all": lambda x: sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type="avg"),
+    "windows over the rim": lambda x: sym.Pooling(x, kernel=(3, 3), stride=(2, 2), pool_type="max",
+                                                  pooling_convention="full"),
+    "means with the rim": lambda x: sym.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg"),
+    "means without it": lambda x: sym.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg",
+                                              count_include_pad=False)}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_operator_is_written_as_the_engine_runs_it(name, tmp_path):
+    maps = sym.Convolution(sym.Variable("data") * 0.01, kernel=(3, 3), stride=(2, 2), num_filter=4, name="conv0")
+    network = sym.FullyConnected(OPERATORS[name](maps), num_hidden=5, name="fc1")
+    made = untrained(network, (1, 3, 24, 24), images=4)
+    assert write_onnx(made, str(tmp_path / "model.onnx"), {}) < 1e-5
+
+
+def test_a_softmax_whose_axes_are_in_doubt_is_refused():
+    maps = sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv0")
+    made = untrained(sym.FullyConnected(sym.SoftmaxActivation(maps), num_hidden=5, name="fc1"), (1, 3, 24, 24))
+    with pytest.raises(InputError, match="softmax over all of 4 axes"):
+        onnx_model(made)
 
 
 def test_a_grey_network_of_another_project_is_written(fixtures, tmp_path):

@@ -2,7 +2,7 @@
 import json
 
 from arcface_mxnet.recognition import reproduce
-from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data
+from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, head_memory
 from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, commit
@@ -38,6 +38,8 @@ def few_people(monkeypatch):
 def made(what, work, out):
     flags = ["--out", str(out), "--work", str(work), "--page", str(out / "page.md"), "--seeds", "0",
              "--max-steps", "2", "--identities", "30", "--images-per-identity", "8"]
+    if what == "fig3":
+        flags += ["--toy-images", "30"]
     rows = ["--rows", ROWS[what]] if what in ROWS else ["--losses", "arcface,softmax"] if what == "table2" else []
     assert reproduce.main([what, *flags, *rows]) == 0
     return json.loads((out / f"{what}.json").read_text())
@@ -51,6 +53,26 @@ def test_every_table_at_demo_scale(what, few_people, near_images, work, tmp_path
     filled = {cell["column"] for cell in document["cells"] if cell["values"]}
     assert sorted(filled) == COLUMNS[what] and not document["comparable"]
     assert all(0 <= value <= 100 for cell in document["cells"] for value in cell["values"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["table1", "fig3", "fig10", "fig12"])
+def test_what_is_not_a_run_of_ours_at_demo_scale(what, few_people, work, tmp_path, monkeypatch):
+    pytest.importorskip("mxnet")  # the toy of figure 3 and the heads of figure 10 are MXNet's
+    monkeypatch.setattr(head_memory, "IDENTITIES", (500,))
+    monkeypatch.setattr(head_memory, "DOMINANT", (500,))
+    document = made(what, work, tmp_path)
+    if what == "table1":
+        own = {cell["column"]: cell["ours"] for cell in document["cells"] if cell["ours"] is not None}
+        assert own == {"identities": 30, "images / videos": 240}
+    elif what == "fig3":
+        assert set(document["figures"]) == {"Softmax", "ArcFace"}
+        assert all(0 <= one["nearest centre right"] <= 1 for one in document["figures"].values())
+    elif what == "fig10":
+        assert {"plain", "sharded", "sampled"} < set(document["figures"])
+        assert all(points[0]["GB"] > 0 and points[0]["images/s"] > 0 for points in document["figures"].values())
+    else:
+        assert len(document["figures"]["degrees"]) == 9
 
 
 @pytest.mark.slow

@@ -26,9 +26,11 @@ SHAPES = ({"conv0_weight": (64, 32, 3, 3), "bn0_gamma": (64,), "bn0_beta": (64,)
 ENGINES = installed(trains=True)
 
 
-def start(seed=3, family="fresnet", name=ENGINES[0]):
-    special = {"fc7_weight": sym.Initial("normal", {"sigma": 0.01})}
-    return engine(name).initial(small_symbol(), SHAPES, family, special, seed)
+CENTRES = sym.Initial("normal", {"sigma": 0.01})
+
+
+def start(seed=3, family="fresnet", name=ENGINES[0], centres=CENTRES):
+    return engine(name).initial(small_symbol(), SHAPES, family, {"fc7_weight": centres}, seed)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -53,6 +55,18 @@ def test_other_families_are_uniform_over_the_inputs(name):
     bound = np.sqrt(2 * 3 / 512) / np.sqrt(3)
     assert np.abs(weight).max() == pytest.approx(bound, rel=0.01)
     assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize("kind, settings, deviation, most", [
+    ("zero", {}, 0, 0), ("one", {}, 0, 1), ("constant", {"value": 3.5}, 0, 3.5), ("normal", {"sigma": 0.2}, 0.2, 1.2),
+    ("uniform", {"scale": 0.3}, 0.3 / 3 ** 0.5, 0.3),
+    ("xavier", {"rnd_type": "gaussian", "factor_type": "out", "magnitude": 2}, (2 / 100) ** 0.5, 0.85),
+    ("xavier", {"rnd_type": "uniform", "factor_type": "in", "magnitude": 3}, 1 / 128 ** 0.5, (3 / 128) ** 0.5)])
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_law_that_a_variable_can_carry(name, kind, settings, deviation, most):
+    weight = start(name=name, centres=sym.Initial(kind, settings))[0]["fc7_weight"]
+    assert weight.std() == pytest.approx(deviation, rel=0.03) and np.abs(weight).max() <= most * (1 + 1e-6)
+    assert np.abs(weight).max() > 0.5 * most or not most
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -253,9 +253,12 @@ _ANCHORS = 2
 def open_session(path: PathLike) -> Any:
     """An ONNX file ready to run on the CPU; raises InputError naming the file when it is not one."""
     try:
+        from arcface_mxnet.engines.onnx_check import checked
+
         import onnxruntime  # only detectors in ONNX files need it
     except ImportError:
-        raise InputError(f"{path}: needs onnxruntime, which is not installed; pip install onnxruntime") from None
+        raise InputError(f"{path}: needs onnx and onnxruntime; pip install onnx onnxruntime") from None
+    checked(Path(path))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

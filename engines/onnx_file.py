@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from arcface_mxnet.engines.base import Place
+from arcface_mxnet.engines.onnx_check import REMEDY, checked
 from arcface_mxnet.runtime.errors import InputError
-from arcface_mxnet.runtime.reading import file_status
 
 import numpy as np
 import onnx
@@ -13,7 +13,6 @@ _SCALED = np.float32(127.5)
 _EIGHT_BITS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _PASSED = ("Identity", "Cast")
 _SCALES = ("Sub", "Add", "Mul", "Div", "BatchNormalization")
-_REMEDY = "give the .onnx file of an embedding network"
 
 
 class Wanted(NamedTuple):
@@ -33,9 +32,8 @@ class OnnxFile:
     """
 
     def __init__(self, path: Path, where: Place) -> None:
-        file_status(path, _REMEDY)
+        graph = checked(path).graph
         self._run, self._engine = where.engine.run_file(path, where.devices), where.engine.NAME
-        graph = onnx.load(str(path), load_external_data=False).graph
         self.path, self.wanted = path, _wanted(graph, path)
         self._scales_itself = scales_itself(graph)
         self.quantised = any(node.op_type in _EIGHT_BITS for node in graph.node)
@@ -64,7 +62,7 @@ class OnnxFile:
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(f"{self.path}: {self._engine} fails on it ({reason})") from None
             if not found.ndim or len(found) != len(batch):
-                raise InputError(f"{self.path}: its first output is {found.shape} for {len(batch)} images; {_REMEDY}")
+                raise InputError(f"{self.path}: its first output is {found.shape} for {len(batch)} images; {REMEDY}")
             rows.append(found.reshape(len(batch), -1)[:short])
         return np.concatenate(rows)
 
@@ -79,7 +77,7 @@ def _wanted(graph: onnx.GraphProto, path: Path) -> Wanted:
     sides = [[side.dim_value or None for side in one.type.tensor_type.shape.dim] for one in inputs]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or len(sides[0]) != 4:
         found = ", ".join(f"{one.name} {_kind(one)} {shape}" for one, shape in zip(inputs, sides))
-        raise InputError(f"{path}: takes {found or 'nothing'}, not images in float (n, c, h, w); {_REMEDY}")
+        raise InputError(f"{path}: takes {found or 'nothing'}, not images in float (n, c, h, w); {REMEDY}")
     batch, *image = sides[0]
     return Wanted(inputs[0].name, batch, tuple(image))
 

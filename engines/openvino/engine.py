@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
+from arcface_mxnet.engines.onnx_check import require_known
 from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.environment import available_cores, free_memory
@@ -57,7 +58,8 @@ def network(checkpoint: Checkpoint, devices: str, exact: bool = False, numerics:
 
 
 def run_file(path: Path, devices: str) -> Run:
-    """What runs an ONNX file; InputError naming it where it cannot be loaded."""
+    """What runs an ONNX file; InputError naming it where it cannot be loaded or holds operators that are not known."""
+    require_known(path, "OpenVINO", "take --engine onnxruntime")
     try:
         return _compiled(str(path), devices)
     except Exception as error:  # OpenVINO raises kinds of its own, from C++

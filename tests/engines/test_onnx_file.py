@@ -90,7 +90,7 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path, images):
     with pytest.raises(InputError, match="absent.onnx: not found; give the .onnx file"):
         Embedder.load(str(tmp_path / "absent.onnx"))
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(InputError, match="bad.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(InputError, match="bad.onnx: no ONNX file"):
         Embedder.load(str(tmp_path / "bad.onnx"))
     model = Embedder.load(str(folder / "model.onnx"), CPU)
     with pytest.raises(InputError, match="model.onnx: does not take images of shape .1, 112, 112.; it takes 3x"):
@@ -100,3 +100,53 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path, images):
     if "mxnet" in installed():
         with pytest.raises(InputError, match="an ONNX file runs with --engine onnxruntime or openvino, not with mxnet"):
             Embedder.load(str(folder / "model.onnx"), place("mxnet", "cpu"))
+
+
+def picture_model(tmp_path, nodes, values):
+    """A file that takes pictures of 2x2; `nodes` make `found` of their 12 numbers, `flat`."""
+    kind, helper = onnx.TensorProto.FLOAT, onnx.helper
+    taken = helper.make_tensor_value_info("data", kind, ["b", 3, 2, 2])
+    given = helper.make_tensor_value_info("found", kind, ["b", 12])
+    graph = helper.make_graph([helper.make_node("Flatten", ["data"], ["flat"], axis=1), *nodes], "g", [taken], [given],
+                              values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    return tmp_path / "m.onnx"
+
+
+def values_in(location, length="48"):
+    """Twelve numbers that lie in another file."""
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[12],
+                              data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", length)):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+@pytest.mark.parametrize("engine", [name for name in ("onnxruntime", "openvino") if name in installed()])
+def test_values_may_lie_in_a_file_beside_the_model_and_nowhere_else(engine, tmp_path):
+    where, added = place(engine, "cpu"), [onnx.helper.make_node("Add", ["flat", "w"], ["found"])]
+    pixels = np.full((2, 3, 2, 2), 255, np.uint8)
+    (tmp_path / "secret").write_bytes(np.arange(12, dtype=np.float32).tobytes())
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "values").write_bytes(np.arange(12, dtype=np.float32).tobytes())
+    rows = Embedder(picture_model(folder, added, [values_in("values")]), where).embed(pixels)
+    np.testing.assert_allclose(rows, 1 + np.arange(12)[None] + np.zeros((2, 1)))
+    for location in ("../secret", str(tmp_path / "secret"), "..", ""):
+        with pytest.raises(InputError, match="the values of 'w' lie in .*, not beside the model"):
+            Embedder(picture_model(folder, added, [values_in(location)]), where)
+    with pytest.raises(InputError, match="beyond its end .48 bytes"):
+        Embedder(picture_model(folder, added, [values_in("values", "52")]), where)
+
+
+def test_openvino_is_not_given_operators_that_index_by_values(tmp_path):
+    """OpenVINO 2026.4 read outside the tensor here; ONNX Runtime checks."""
+    nodes = [onnx.helper.make_node("GatherND", ["flat", "places"], ["found"])]
+    file = picture_model(tmp_path, nodes, [onnx.numpy_helper.from_array(np.full((4, 1), 9), "places")])
+    pixels = np.zeros((4, 3, 2, 2), np.uint8)
+    with pytest.raises(InputError, match="onnxruntime fails on it"):
+        Embedder(file, CPU).embed(pixels)
+    if "openvino" in installed():
+        with pytest.raises(InputError, match="GatherND.: not run by OpenVINO from a file"):
+            Embedder(file, place("openvino", "cpu"))

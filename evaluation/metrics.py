@@ -174,8 +174,9 @@ def truth_values(same: np.ndarray, what: str = "pairs") -> np.ndarray:
         return given
     wrong = np.flatnonzero(~np.isin(given, (0, 1))) if given.dtype.kind in "iuf" else np.arange(given.size)
     if wrong.size:
-        raise InputError(f"{what}: the truth value of pair {wrong[0]} is {given.ravel()[wrong[0]]!r}, which is not 0, "
-                         "1, True or False; correct the list")
+        found = given.ravel().tolist()[wrong[0]]
+        raise InputError(f"{what}: the truth value of pair {wrong[0]} is {found!r}, which is not 0, 1, True or False; "
+                         "correct the list")
     return given.astype(bool)
 
 

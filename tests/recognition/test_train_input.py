@@ -225,7 +225,7 @@ def test_a_full_disk_while_saving_keeps_the_restart_point(trained, tmp_path, mon
             train.main(["--resume", "--run-dir", str(copy), "--gpus", "cpu", "--max-steps", "4"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert error.value.filename.endswith("step-00000004.params")
+    assert error.value.filename.endswith(".params")  # the step's, or the checkpoint's where accuracy was the best yet
     assert {path.name: path.read_bytes() for path in (copy / "last").iterdir()} == before
 
 

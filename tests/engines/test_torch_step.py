@@ -6,6 +6,7 @@ from pathlib import Path
 
 from arcface_mxnet.engines.base import Numerics
 from arcface_mxnet.engines.sampling import Rule
+from arcface_mxnet.recognition.engine.launcher import free_port
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_two_processes_are_two_replicas_and_two_contexts(tmp_path, trained):
 def launched(folder):
     """Run tests.engines.process_lab in two processes, as torchrun would, and wait for both."""
     root = Path(__file__).parents[2]
-    port = str(20000 + os.getpid() % 20000)
+    port = str(free_port("127.0.0.1"))
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
               "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
     running = [subprocess.Popen([sys.executable, "-m", "tests.engines.process_lab", str(folder)], cwd=root,

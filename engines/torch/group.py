@@ -1,4 +1,5 @@
 """The processes of a run (torchrun): who this one is, and the sums they make together."""
+import atexit
 import os
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
@@ -66,4 +67,14 @@ def join(device: torch.device) -> Group:
         return Group()
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(_leave)
     return Group(distributed.get_rank(), distributed.get_world_size())
+
+
+def _leave() -> None:
+    """End gloo's threads before the interpreter does: left running, they aborted some processes that had finished.
+
+    NCCL's are left alone: ending them may wait for a process that has failed.
+    """
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()

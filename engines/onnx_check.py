@@ -1,6 +1,6 @@
 """An ONNX file before a runtime sees it: parsed, and the files that its values lie in checked."""
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Any, Iterator, List, Tuple
 
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.reading import escaped, file_status
@@ -33,18 +33,34 @@ def checked(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises kinds of its own
         raise InputError(f"{path}: no ONNX file ({' '.join(str(error).split())[:120]}); {REMEDY}") from None
+    if not _all_text(model):
+        raise InputError(f"{path}: holds a name that is no UTF-8 text; {REMEDY}")
     for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _require_beside(path, tensor)
     return model
 
 
-def require_known(path: Path, runtime: str, remedy: str) -> None:
+def _all_text(model: onnx.ModelProto) -> bool:
+    """Whether all text is text: protobuf hands over what is no UTF-8 as bytes."""
+    waiting: List[Any] = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE):
+                values = [value] if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value
+                if field.type == field.TYPE_MESSAGE:
+                    waiting.extend(values)
+                elif any(isinstance(one, bytes) for one in values):
+                    return False
+    return True
+
+
+def require_known(model: onnx.ModelProto, path: Path, runtime: str, remedy: str) -> None:
     """For a runtime that may not check indices: raises InputError, naming node and operator, for any not in KNOWN.
 
     OpenVINO 2026.4 reads outside a tensor by GatherND with an index out of range; ONNX Runtime checks.
     """
-    for inside, graph in graphs(checked(path)):
+    for inside, graph in graphs(model):
         for node in graph.node:
             if node.op_type not in KNOWN or node.domain not in ("", "ai.onnx") or inside:
                 name = ".".join(part for part in (node.domain, node.op_type) if part)

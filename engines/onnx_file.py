@@ -5,6 +5,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.engines.onnx_check import REMEDY, checked
 from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.reading import escaped
 
 import numpy as np
 import onnx
@@ -32,9 +33,10 @@ class OnnxFile:
     """
 
     def __init__(self, path: Path, where: Place) -> None:
-        graph = checked(path).graph
-        self._run, self._engine = where.engine.run_file(path, where.devices), where.engine.NAME
-        self.path, self.wanted = path, _wanted(graph, path)
+        model = checked(path)
+        self._run, self._engine = where.engine.run_file(path, where.devices, model), where.engine.NAME
+        graph = model.graph
+        self.path, self.wanted = path, input_of(graph, path)
         self._scales_itself = scales_itself(graph)
         self.quantised = any(node.op_type in _EIGHT_BITS for node in graph.node)
 
@@ -71,19 +73,21 @@ class OnnxFile:
         raise ValueError(f"{self.path}: an ONNX file takes no other parameters")
 
 
-def _wanted(graph: onnx.GraphProto, path: Path) -> Wanted:
+def input_of(graph: onnx.GraphProto, path: Path) -> Wanted:
+    """What the one input of a graph takes; raises InputError for a graph that does not take images."""
     constants = {value.name for value in graph.initializer}
     inputs = [one for one in graph.input if one.name not in constants]
     sides = [[side.dim_value or None for side in one.type.tensor_type.shape.dim] for one in inputs]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or len(sides[0]) != 4:
-        found = ", ".join(f"{one.name} {_kind(one)} {shape}" for one, shape in zip(inputs, sides))
+        found = ", ".join(f"{escaped(one.name, 80)} {_kind(one)} {shape}" for one, shape in zip(inputs, sides))
         raise InputError(f"{path}: takes {found or 'nothing'}, not images in float (n, c, h, w); {REMEDY}")
     batch, *image = sides[0]
     return Wanted(inputs[0].name, batch, tuple(image))
 
 
 def _kind(value: Any) -> str:
-    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+    kinds, kind = onnx.TensorProto.DataType, value.type.tensor_type.elem_type
+    return str(kinds.Name(kind)).lower() if kind in kinds.values() else f"of unknown type {kind}"
 
 
 def scales_itself(graph: onnx.GraphProto) -> bool:

@@ -262,7 +262,7 @@ def _l2_normalization(writer: _Writer, node: Node, values: Mapping[str, Any]) ->
 @_writes("SoftmaxActivation", "SoftmaxOutput")
 def _softmax(writer: _Writer, node: Node, values: Mapping[str, Any]) -> str:
     channels = values.get("mode") == "channel" or values.get("multi_output")
-    if not channels and writer.rank(node) != 2:  # MXNet's kernels differ on it: docs/original.md, section 2.13
+    if not channels and writer.rank(node) != 2:  # MXNet is not as documented there: docs/original.md, section 2.13
         raise InputError(f"{node.name}: a softmax over all of {writer.rank(node)} axes has no form in ONNX here")
     return writer.add("Softmax", [writer.input(node)], node.name, axis=1 if channels else -1)
 

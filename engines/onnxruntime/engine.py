@@ -10,6 +10,7 @@ from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 import onnxruntime
+from onnx import ModelProto
 
 NAME = "onnxruntime"
 _GPU = ("CUDAExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider",
@@ -78,8 +79,8 @@ def session(content: Any, place: Place, source: str) -> onnxruntime.InferenceSes
     return made
 
 
-def run_file(path: FilePath, devices: Place) -> Run:
-    """What runs an ONNX file; InputError naming it where it cannot be loaded."""
+def run_file(path: FilePath, devices: Place, model: ModelProto) -> Run:
+    """What runs an ONNX file; InputError naming it where it cannot be loaded. `model` is what was read of it."""
     made = session(str(path), devices, str(path))
     return lambda images: np.asarray(made.run(None, {made.get_inputs()[0].name: images})[0])
 

@@ -15,6 +15,7 @@ from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
 import openvino
+from onnx import ModelProto
 
 NAME = "openvino"
 
@@ -57,9 +58,9 @@ def network(checkpoint: Checkpoint, devices: str, exact: bool = False, numerics:
     return OnnxNetwork(checkpoint, lambda content: _compiled(content, devices))
 
 
-def run_file(path: Path, devices: str) -> Run:
+def run_file(path: Path, devices: str, model: ModelProto) -> Run:
     """What runs an ONNX file; InputError naming it where it cannot be loaded or holds operators that are not known."""
-    require_known(path, "OpenVINO", "take --engine onnxruntime")
+    require_known(model, path, "OpenVINO", "take --engine onnxruntime")
     try:
         return _compiled(str(path), devices)
     except Exception as error:  # OpenVINO raises kinds of its own, from C++

@@ -43,7 +43,7 @@ class Fake:
     def describe(self, devices, numerics):
         return self.NAME
 
-    def run_file(self, path, devices):
+    def run_file(self, path, devices, model):
         if self.fails == "load":
             raise InputError("no such operator")
         return self.run

@@ -23,6 +23,7 @@ from arcface_mxnet.datasets.image_headers import NoImage
 from arcface_mxnet.datasets.images import decode_bgr, encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet, read_names
+from arcface_mxnet.engines import onnx_check, onnx_file
 from arcface_mxnet.evaluation import overlay, report, sources, video
 from arcface_mxnet.evaluation.command import load_features, read_ids
 from arcface_mxnet.evaluation.ijb import metadata
@@ -39,6 +40,7 @@ from arcface_mxnet.runtime.errors import InputError
 
 import cv2
 import numpy as np
+import onnx
 import scipy.io
 
 Files = Dict[str, bytes]
@@ -223,6 +225,28 @@ def params_bytes() -> bytes:
 
 
 @lru_cache(None)
+def onnx_files() -> Files:
+    """A small network whose values lie in a file beside it."""
+    make, values = onnx.helper, onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[12],
+                                                 data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", "values"), ("offset", "0"), ("length", "48")):
+        values.external_data.add(key=key, value=value)
+    nodes = [make.make_node("Flatten", ["data"], ["flat"], axis=1), make.make_node("Add", ["flat", "w"], ["out"])]
+    taken, given = (make.make_tensor_value_info(name, 1, ["b", *shape]) for name, shape in (("data", (3, 2, 2)),
+                                                                                              ("out", (12,))))
+    model = make.make_model(make.make_graph(nodes, "g", [taken], [given], [values]))
+    return {"a.onnx": model.SerializeToString(), "values": bytes(48)}
+
+
+def read_onnx(folder: Path) -> None:
+    """As a file for OpenVINO is read."""
+    path = folder / "a.onnx"
+    model = onnx_check.checked(path)
+    onnx_file.input_of(model.graph, path)
+    onnx_file.scales_itself(model.graph)
+    onnx_check.require_known(model, path, "OpenVINO", "take another engine")
+
+
 def run_files() -> Files:
     """A run directory with settings and a restart point."""
     import tempfile
@@ -326,6 +350,7 @@ READERS: Dict[str, Reader] = {
     "last.json": Reader(run_files, "last/last.json", lambda folder: (RunDirectory(folder).load_last(),
                                                                      RunDirectory(folder).last_step())),
     "params": one("a.params", params_bytes, params_file.read_arrays),
+    "onnx": Reader(onnx_files, "a.onnx", read_onnx),
     "symbol": text("a-symbol.json", SYMBOL, symbol_json.read_file),
 }
 

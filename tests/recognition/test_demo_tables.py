@@ -1,8 +1,9 @@
 """reproduce.py at demo scale, every table and figure that needs runs: few people, two steps, from pictures to files."""
 import json
+import subprocess
 
 from arcface_mxnet.recognition import reproduce
-from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, head_memory
+from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, head_memory, provenance
 from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, commit
@@ -81,6 +82,18 @@ def test_every_figure_of_runs_at_demo_scale(what, few_people, work, tmp_path):
     assert made(what, work, tmp_path)["made_from"]["runs"]
 
 
-def test_the_commit_is_that_of_the_checkout_and_its_root_holds_the_benchmarks():
+def test_the_root_holds_the_benchmarks():
     assert (ROOT / "benchmarks" / "head.py").is_file()  # figure 10 runs it
-    assert (commit() == "unknown") == (not (ROOT / ".git").exists())
+
+
+def test_another_projects_commit_is_not_ours(tmp_path, monkeypatch):
+    """Installed, the package lies in a virtual environment, and that perhaps in somebody's repository."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path.resolve())
+    assert len(commit()) == 40
+    inside = tmp_path / "venv"
+    inside.mkdir()
+    monkeypatch.setattr(provenance, "ROOT", inside.resolve())
+    assert commit() == "unknown"

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from arcface_mxnet.datasets.images import NoImage, decode_rgb
 from arcface_mxnet.datasets.pack_pickle import PackArray, as_images, as_truth, load_pickle
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 
 import numpy as np
@@ -57,7 +57,7 @@ def read_pack(path: PathLike) -> PairPack:
     except MemoryError:
         raise InputError(f"{place}: damaged (it announces more than memory holds); use another copy") from None
     except Exception as error:  # whatever a damaged pickle makes the machine stumble over
-        raise InputError(f"{place}: no verification pack ({_one_line(error)}); use another copy") from None
+        raise InputError(f"{place}: no verification pack ({one_line(error)}); use another copy") from None
     return PairPack(place.stem, images, same)
 
 
@@ -100,7 +100,3 @@ def _parts(loaded: Any) -> Tuple[List[bytes], np.ndarray]:
                 return encoded, truth
             raise pickle.UnpicklingError(f"holds {len(encoded)} images for {truth.size} pairs, not two for each")
     raise pickle.UnpicklingError("not a pair of images and truth values")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{error or type(error).__name__}".split())[:160]

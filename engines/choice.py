@@ -21,7 +21,7 @@ from arcface_mxnet.engines.base import (
     place,
 )
 from arcface_mxnet.graph.checkpoint import Checkpoint
-from arcface_mxnet.runtime.errors import InputError, notice
+from arcface_mxnet.runtime.errors import InputError, notice, one_line
 
 import numpy as np
 
@@ -182,7 +182,7 @@ class ChosenNetwork:
                 made = self._made(make)
                 rows = made.embed(images, batch_size)
             except Exception as error:  # a library that fails on a graph in its own way: the others serve
-                found[name] = Measured(name, why=" ".join(str(error).split())[:200])
+                found[name] = Measured(name, why=one_line(error))
                 continue
             networks[name], found[name] = made, Measured(name, difference=relative_difference(rows, expected))
         for name, seconds in fastest_passes(networks, images, batch_size).items():

@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
 
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.reading import escaped, file_status
 
 import onnx
@@ -32,7 +32,7 @@ def checked(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises kinds of its own
-        raise InputError(f"{path}: no ONNX file ({' '.join(str(error).split())[:120]}); {REMEDY}") from None
+        raise InputError(f"{path}: no ONNX file ({one_line(error)}); {REMEDY}") from None
     if not _all_text(model):
         raise InputError(f"{path}: holds a name that is no UTF-8 text; {REMEDY}")
     for tensor in tensors(model):

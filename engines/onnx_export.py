@@ -6,7 +6,7 @@ from arcface_mxnet.engines.onnxruntime.engine import devices, session
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
 from arcface_mxnet.graph.describe import image_shape
 from arcface_mxnet.graph.to_onnx import onnx_model
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import atomic_path
 
 import numpy as np
@@ -43,7 +43,7 @@ def verify(checkpoint: Checkpoint, content: bytes, name: str, where: Place) -> f
     try:
         onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     except Exception as error:  # onnx raises kinds of its own, from C++ too
-        raise InputError(f"{name}: not a valid ONNX file ({_one_line(error)}); it was not kept") from None
+        raise InputError(f"{name}: not a valid ONNX file ({one_line(error)}); it was not kept") from None
     run = session(content, devices("cpu"), name)
     network = where.engine.network(embedding_only(checkpoint), where.devices, exact=True)
     random, largest, longest = np.random.RandomState(0), 0.0, 0.0
@@ -53,7 +53,7 @@ def verify(checkpoint: Checkpoint, content: bytes, name: str, where: Place) -> f
         try:
             output = run.run(None, {run.get_inputs()[0].name: images})[0].reshape(batch, -1)
         except Exception as error:
-            raise InputError(f"{name}: ONNX Runtime fails on it ({_one_line(error)}); it was not kept") from None
+            raise InputError(f"{name}: ONNX Runtime fails on it ({one_line(error)}); it was not kept") from None
         if output.shape != expected.shape:
             raise InputError(f"{name}: gives {output.shape} in place of {expected.shape}; it was not kept")
         largest = max(largest, float(np.abs(output - expected).max()))
@@ -63,7 +63,3 @@ def verify(checkpoint: Checkpoint, content: bytes, name: str, where: Place) -> f
         raise InputError(f"{name}: differs from {where.engine.NAME} by {share:.1e} of an embedding's length, more than "
                          f"{LARGEST_DIFFERENCE:.0e}; it was not kept")
     return share
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

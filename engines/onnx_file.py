@@ -4,7 +4,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.engines.onnx_check import REMEDY, checked
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.reading import escaped
 
 import numpy as np
@@ -61,8 +61,7 @@ class OnnxFile:
             try:
                 found = np.asarray(self._run(batch), dtype=np.float32)
             except Exception as error:  # runtimes raise kinds of their own, from C++
-                reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{self.path}: {self._engine} fails on it ({reason})") from None
+                raise InputError(f"{self.path}: {self._engine} fails on it ({one_line(error)})") from None
             if not found.ndim or len(found) != len(batch):
                 raise InputError(f"{self.path}: its first output is {found.shape} for {len(batch)} images; {REMEDY}")
             rows.append(found.reshape(len(batch), -1)[:short])

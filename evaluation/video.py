@@ -29,7 +29,7 @@ from arcface_mxnet.evaluation.report import pair_entry
 from arcface_mxnet.evaluation.results import About, file_hashes, write_results
 from arcface_mxnet.evaluation.sources import folder_source
 from arcface_mxnet.runtime.arguments import Parser
-from arcface_mxnet.runtime.errors import InputError, run_command
+from arcface_mxnet.runtime.errors import InputError, one_line, run_command
 from arcface_mxnet.runtime.progress import progress
 from arcface_mxnet.runtime.reading import file_status, shown
 from arcface_mxnet.runtime.text import is_whole, iterate_lines, listed_path, whole_number
@@ -78,8 +78,8 @@ def _from_mat(place: Path) -> Tuple[List[str], np.ndarray]:
         if three != 3 or not (given == np.round(given)).all() or np.abs(given).max(initial=0) > len(names):
             raise ValueError("Splits holds other than whole numbers to that of the videos")
     except Exception as error:  # whatever a damaged file makes the reader stumble over
-        reason = " ".join(f"{error or type(error).__name__}".split())[:160]
-        raise InputError(f"{place}: no YTF splits ({reason}); use another copy of meta_and_splits.mat") from None
+        raise InputError(f"{place}: no YTF splits ({one_line(error)}); use another copy of "
+                         "meta_and_splits.mat") from None
     splits = given.astype(np.int64)
     table = np.empty((pairs * count, 4), np.int64)
     table[:, 0] = np.repeat(np.arange(count), pairs)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Type
 
-from arcface_mxnet.runtime.errors import InputError, notice
+from arcface_mxnet.runtime.errors import InputError, notice, one_line
 from arcface_mxnet.runtime.files import PathLike, atomic_open, naming
 from arcface_mxnet.runtime.text import read_lines
 
@@ -16,11 +16,6 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from arcface_mxnet.logs.parse import Run  # it loads pandas, which no training needs
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of foreign code says, on one line and no longer than a message may be."""
-    return " ".join(str(error).split())[:200]
 
 
 Callback = Callable[[Mapping[str, Any]], object]

@@ -55,6 +55,12 @@ def notice(message: str) -> None:
     warnings.warn(message, Notice, stacklevel=2)
 
 
+def one_line(error: BaseException) -> str:
+    """What an error of foreign code says, on one line and no longer than a message may be; its kind if it says nothing.
+    """
+    return " ".join(f"{error or type(error).__name__}".split())[:200]
+
+
 def close(names: Sequence[str]) -> str:
     """A comma-separated list of known names for an error message."""
     return ", ".join(sorted(names))

@@ -6,7 +6,7 @@ from arcface_mxnet.engines.base import FLOAT32, Numerics, require_float32
 from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.environment import available_cores, free_memory
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 
 import numpy as np
 import onnxruntime
@@ -73,7 +73,7 @@ def session(content: Any, place: Place, source: str) -> onnxruntime.InferenceSes
     try:
         made = onnxruntime.InferenceSession(content, options, providers=chosen)
     except Exception as error:  # ONNX Runtime raises kinds of its own, from C++
-        raise InputError(f"{source}: ONNX Runtime cannot load it ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{source}: ONNX Runtime cannot load it ({one_line(error)})") from None
     if place.provider not in made.get_providers():
         raise InputError(f"{source}: {place.provider} could not be started, see the messages above; take --gpus cpu")
     return made

@@ -11,7 +11,7 @@ from arcface_mxnet.engines.onnx_check import require_known
 from arcface_mxnet.engines.onnx_form import OnnxNetwork, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.runtime.environment import available_cores, free_memory
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 
 import numpy as np
 import openvino
@@ -64,7 +64,7 @@ def run_file(path: Path, devices: str, model: ModelProto) -> Run:
     try:
         return _compiled(str(path), devices)
     except Exception as error:  # OpenVINO raises kinds of its own, from C++
-        raise InputError(f"{path}: OpenVINO cannot load it ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: OpenVINO cannot load it ({one_line(error)})") from None
 
 
 def _compiled(source: Union[bytes, str], devices: str) -> Run:

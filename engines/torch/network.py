@@ -6,7 +6,7 @@ from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_n
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import folded_form
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class TorchNetwork:
             with torch.inference_mode():
                 return self._forward(values).reshape(len(data), -1)
         except IndexError as error:  # an index that the graph computes from its values
-            raise InputError(f"PyTorch failed in this network ({' '.join(str(error).split())[:160]}); use another copy "
+            raise InputError(f"PyTorch failed in this network ({one_line(error)}); use another copy "
                              "of the checkpoint") from None
 
     def _bind(self, shape: Tuple[int, ...]) -> None:

@@ -1,9 +1,11 @@
 """Many faces at once, on every core: the same pixels whatever the number of workers."""
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Iterator, List, Optional, Sequence, Tuple
+from itertools import islice
+from typing import Callable, Deque, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from arcface_mxnet.datasets.faces.identity import draw_identity, ranges_of
 from arcface_mxnet.datasets.faces.nuisance import draw_nuisance
@@ -12,6 +14,7 @@ from arcface_mxnet.runtime.environment import available_cores
 
 import cv2
 
+Made = TypeVar("Made")
 _SPARE = 48  # fewer images than this are drawn in this process: starting others would take longer
 
 
@@ -49,6 +52,25 @@ def sittings(purpose: str, numbers: Sequence[int], images: Sequence[int], seed: 
     if count == 1 or len(numbers) * len(images) < _SPARE:
         yield from map(task, numbers)
         return
-    group = max(1, min(8, len(numbers) // (4 * count)))
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_settle) as pool:
-        yield from pool.map(task, numbers, chunksize=group)
+    yield from on_workers(task, numbers, max(1, min(8, len(numbers) // (4 * count))), count)
+
+
+def on_workers(task: Callable[[int], Made], numbers: Sequence[int], group: int, workers: int) -> Iterator[Made]:
+    """What `task` makes of each number, in the order given, `group` of them at a time on `workers` fresh processes.
+
+    Only what workers can begin soon waits in the pool. An end in between so has nothing to call off: calling off what
+    waits for a worker that the same signal has ended is answered with a traceback by Python before 3.12.
+    """
+    groups = iter([numbers[at:at + group] for at in range(0, len(numbers), group)])
+    waiting: Deque[Future[List[Made]]] = deque()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_settle) as pool:
+        for chosen in islice(groups, 2 * workers):
+            waiting.append(pool.submit(_each, task, chosen))
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(pool.submit(_each, task, chosen) for chosen in islice(groups, 1))
+            yield from made
+
+
+def _each(task: Callable[[int], Made], numbers: Sequence[int]) -> List[Made]:
+    return [task(number) for number in numbers]

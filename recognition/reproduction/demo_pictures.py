@@ -3,8 +3,6 @@
 A clip stands for a video: one set of circumstances (light, hair, age, place) in which pose, expression and blur move
 from frame to frame.
 """
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import List, Optional, Tuple
 from arcface_mxnet.datasets.faces.identity import FIRST_NUMBER, draw_identity, ranges_of
 from arcface_mxnet.datasets.faces.nuisance import Nuisance, NuisanceRanges, draw_nuisance
 from arcface_mxnet.datasets.faces.render import encoded_face
+from arcface_mxnet.datasets.faces.studio import on_workers
 from arcface_mxnet.datasets.images import decode_rgb
 from arcface_mxnet.datasets.small_faces import reduced
 from arcface_mxnet.runtime.arrays import load_arrays
@@ -20,7 +19,6 @@ from arcface_mxnet.runtime.environment import available_cores
 from arcface_mxnet.runtime.files import atomic_path
 from arcface_mxnet.runtime.progress import progress
 
-import cv2
 import numpy as np
 
 SEED = 1
@@ -97,13 +95,8 @@ def decoded(encoded: List[bytes]) -> np.ndarray:
 def _drawn(name: str, kind: Kind) -> List[List[bytes]]:
     numbers = range(FIRST_NUMBER[kind.purpose] + kind.first, FIRST_NUMBER[kind.purpose] + kind.first + kind.people)
     task = partial(shoot, purpose=kind.purpose, shots=kind.shots)
-    with ProcessPoolExecutor(available_cores(), multiprocessing.get_context("spawn"), initializer=_settle) as pool:
-        chunk = max(1, 50 // len(kind.shots))
-        return list(progress(pool.map(task, numbers, chunksize=chunk), kind.people, f"drawing {name}", "people"))
-
-
-def _settle() -> None:
-    cv2.setNumThreads(1)  # one worker a core
+    drawn = on_workers(task, numbers, max(1, 50 // len(kind.shots)), available_cores())
+    return list(progress(drawn, kind.people, f"drawing {name}", "people"))
 
 
 def _keep(path: Path, drawn: List[List[bytes]]) -> None:

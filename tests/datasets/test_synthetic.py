@@ -3,9 +3,12 @@ import importlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 from arcface_mxnet.datasets.ages import AGES_FILE
 from arcface_mxnet.datasets.align import REFERENCE_112, similarity
@@ -21,7 +24,7 @@ from arcface_mxnet.datasets.faces.identity import (
 )
 from arcface_mxnet.datasets.faces.nuisance import FRONTAL, OLD, PROFILE, YOUNG, NuisanceRanges, draw_nuisance
 from arcface_mxnet.datasets.faces.render import render
-from arcface_mxnet.datasets.faces.studio import sit, sittings
+from arcface_mxnet.datasets.faces.studio import on_workers, sit, sittings
 from arcface_mxnet.datasets.manifest import check
 from arcface_mxnet.datasets.pairs import decode, read_pack
 from arcface_mxnet.datasets.prepare import main
@@ -33,6 +36,7 @@ import cv2
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PLAIN = replace(NuisanceRanges(), glasses_rate=0.0, hat_rate=0.0, hand_rate=0.0, noise_most=0.5, blur_most=0.0)
 
 
@@ -48,6 +52,26 @@ def test_the_same_seed_draws_the_same_bytes_on_any_number_of_workers():
     assert [sitting.images for sitting in alone] == [sitting.images for sitting in shared]
     assert alone[3].images == sit(3, "train", images, 4).images  # whoever is drawn before
     assert alone[0].images[7:] == sit(0, "train", (7, 8, 9), 4).images
+
+
+def test_the_order_is_kept_while_few_wait_for_a_worker():
+    assert list(on_workers(abs, range(-30, 0), 4, 2)) == list(range(30, 0, -1))
+    assert list(on_workers(abs, [], 4, 2)) == []
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_that_draw_is_told_in_a_line(tmp_path):
+    """As of a terminal or a service manager: the workers end first, then the command hears of both."""
+    command = [sys.executable, "datasets/prepare.py", "synthetic", "--out", str(tmp_path / "faces")]
+    drawing = subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    while drawing.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("*.bin")):
+        time.sleep(0.05)
+    os.killpg(drawing.pid, signal.SIGTERM)
+    _, said = drawing.communicate(timeout=60)
+    assert drawing.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said and said.endswith("terminated\n"), said
+    assert os.listdir(tmp_path) == []
 
 
 def test_pixels_do_not_depend_on_the_threads_of_opencv():

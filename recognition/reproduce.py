@@ -64,7 +64,8 @@ def build_parser() -> Parser:
     parser.add_argument("--measure", action="store_true", help="paper scale: the hours from some steps on these "
                         "devices, not from published speeds")
     parser.add_argument("--identities", type=int, default=Size().identities, metavar="N",
-                        help="demo scale: people of the drawn training set (default %(default)s)")
+                        help="demo scale: people of the drawn training set (default %(default)s); results of another "
+                        "size are kept in a folder of their own, e.g. DIR/2000x40, and runs pass over it as often")
     parser.add_argument("--images-per-identity", type=int, default=Size().images, metavar="N",
                         help="and pictures of each (default %(default)s)")
     parser.renamed("--images", to="--images-per-identity")
@@ -166,16 +167,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if flags.scale not in SCALES:
         raise unknown("--scale", flags.scale, SCALES)
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
-    order = Order(Path(flags.out), Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
+    size = Size(flags.identities, flags.images_per_identity)
+    out = Path(flags.out) if size == Size() or flags.what in ("page", PHOTOGRAPHS) else Path(flags.out) / size.folder
+    order = Order(out, Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), rows_of(flags.rows), flags.toy_images, flags.per_batch_size, flags.gpus,
-                  flags.engine, Size(flags.identities, flags.images_per_identity), flags.jobs)
+                  flags.engine, size, flags.jobs)
     for flag, given in (("--dry-run", flags.dry_run), ("--measure", flags.measure)):
         if given and order.scale != "paper":
             raise InputError(f"{flag}: for what is trained at paper scale; add --scale paper, or leave it out")
     if flags.dry_run:
         print_plans(chosen(flags.what), order, flags.measure)
         return 0
-    with claimed(order.out):
+    with claimed(flags.out):
         return _make(flags, order)
 
 

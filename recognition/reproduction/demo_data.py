@@ -53,6 +53,11 @@ class Size(NamedTuple):
         """Images of all people."""
         return self.identities * self.images
 
+    @property
+    def folder(self) -> str:
+        """The folder of results of a set of this size, below those of the built-in one."""
+        return f"{self.identities}x{self.images}"
+
     def __str__(self) -> str:
         return f"{self.identities:,} people x {self.images} images"
 

@@ -2,9 +2,10 @@
 import re
 import statistics
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence, Tuple
 
-from arcface_mxnet.recognition.reproduction.findings import read_tables, summary, verdicts
+from arcface_mxnet.recognition.reproduction.demo_data import Size
+from arcface_mxnet.recognition.reproduction.findings import NOT_RUN, Tables, read_tables, summary, verdicts
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.text import read_json
 
@@ -15,7 +16,8 @@ figure and table names what produced it. One of them again: `python recognition/
 `python recognition/reproduce.py all`. At paper scale: `--scale paper --data DIR`, which says first what it needs: files
 (here or missing), disk, and hours of training, estimated from published speeds or with `--measure` from steps on your
 devices. `--dry-run` says it, checks the files and trains nothing. `--engine torch --gpus 0,1,2,3` trains each run by
-torchrun on four GPUs.
+torchrun on four GPUs. Results from another number of drawn people (`--identities 2000`) have a folder and a section of
+their own.
 
 At demo scale every run is a small network on drawn faces of nobody, and every benchmark a stand-in of the paper's: the
 figures show how the methods stand to one another here, not how well they do on photographs. The paper's own numbers are
@@ -70,11 +72,13 @@ def _took(seconds: Sequence[float], processors: Sequence[str]) -> str:
 
 
 def _section(folder: Path, place: Path) -> List[str]:
+    """A result below `folder` as the page shows it, beside which the folder lies."""
     document = read_json(place)
     made = document.get("provenance", {})
     foot = f"*commit {made.get('commit', 'unknown')[:12]}, `{made.get('command', '')}`{_made(document)}*"
     table = place.with_suffix(".md")
-    pictures = [f"![{document['name']}]({folder.name}/{name})" for name in document.get("files", ())
+    beside = place.parent.relative_to(folder.parent).as_posix()
+    pictures = [f"![{document['name']}]({beside}/{name})" for name in document.get("files", ())
                 if name.endswith(".png")]
     if table.exists():
         return [table.read_text(encoding="utf-8"), *[line for picture in pictures for line in (picture, "")], foot, ""]
@@ -82,19 +86,43 @@ def _section(folder: Path, place: Path) -> List[str]:
             foot, ""]
 
 
+def _other_sizes(folder: Path) -> List[Tuple[str, Path]]:
+    """The folders of results from training sets of other sizes, and what each size is in words; small ones first."""
+    found = [(match, path) for path in folder.iterdir() if (match := re.fullmatch(r"(\d+)x(\d+)", path.name))]
+    sizes = [(Size(int(match[1]), int(match[2])), path) for match, path in found]
+    return [(str(size), path) for size, path in sorted(sizes, key=lambda one: one[0])]
+
+
+def _statements_again(told: str, tables: Tables, others: Tables) -> List[str]:
+    """The verdicts of the tables of another size, and with how many of the built-in size's they agree."""
+    before, found = verdicts(tables), verdicts(others)
+    both = [(one.verdict, other.verdict) for one, other in zip(before, found)
+            if NOT_RUN not in (one.verdict, other.verdict)]
+    alike = sum(one == other for one, other in both)
+    agree = f"Of the {len(both)} statements that have figures of both sizes, {alike} have the same verdict."
+    return [f"## The statements again: {told}", "", agree, "",
+            *summary([one for one in found if one.verdict != NOT_RUN], others), ""]
+
+
 def write_page(results: PathLike, page: PathLike) -> Path:
     """Write the page of all results in a folder (tables first, in the paper's order); returns its path."""
     folder, target = Path(results), Path(page)
     places = sorted(folder.glob("*.json"), key=_order)
-    tables = read_tables(folder)
+    tables, others = read_tables(folder), _other_sizes(folder)
     lines = [HEADING.format(folder=folder.name), "## The paper's statements", "",
              *summary(verdicts(tables), tables), ""]
+    for told, other in others:
+        lines += _statements_again(told, tables, read_tables(other))
     for place in places:
         if place.stem == PHOTOGRAPHS:
             lines += _section(folder, place)
     lines += ["## Tables and figures", ""]
     for place in places:
         if place.stem != PHOTOGRAPHS:
+            lines += _section(folder, place)
+    for told, other in others:
+        lines += [f"## Tables and figures: {told}", ""]
+        for place in sorted(other.glob("*.json"), key=_order):
             lines += _section(folder, place)
     with atomic_open(target, "w") as stream:
         stream.write("\n".join(lines))

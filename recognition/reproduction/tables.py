@@ -10,7 +10,7 @@ from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.evaluation import paper
 from arcface_mxnet.evaluation.paper import Cell, PaperTable
 from arcface_mxnet.evaluation.results import plain
-from arcface_mxnet.recognition.reproduction.demo_data import PAIRS, base_set
+from arcface_mxnet.recognition.reproduction.demo_data import PAIRS, Size, base_set
 from arcface_mxnet.recognition.reproduction.figures import Order
 from arcface_mxnet.recognition.reproduction.paper_plan import paper_plan, require_files
 from arcface_mxnet.recognition.reproduction.paper_runs import OWN_ROWS, PACKS, QUOTED, TABLE2, TABLE3
@@ -51,10 +51,14 @@ def table(name: str) -> Callable[[Make], Make]:
 
 
 def recipe_of(order: Order) -> Recipe:
-    """The demo recipe with the requested steps, softmax before them included, engine and devices."""
-    warm = order.warm or Recipe.warm
-    return Recipe(steps=order.max_steps or order.steps or Recipe.steps, warm=min(order.max_steps or warm, warm),
-                  network=order.network, engine=order.engine, devices=order.devices)
+    """The demo recipe with the requested steps, softmax before them included, engine and devices.
+
+    A training set of another size than the built-in one is passed over as often, so its runs are longer or shorter.
+    """
+    share = order.size.total / Size().total
+    steps, warm = (max(1, round(count * share)) for count in (order.steps or Recipe.steps, order.warm or Recipe.warm))
+    return Recipe(steps=order.max_steps or steps, warm=min(order.max_steps or warm, warm), network=order.network,
+                  engine=order.engine, devices=order.devices)
 
 
 def basis(order: Order, name: str) -> Tuple[Path, AnyRecipe]:

@@ -43,7 +43,7 @@ def made(what, work, out):
         flags += ["--toy-images", "30"]
     rows = ["--rows", ROWS[what]] if what in ROWS else ["--losses", "arcface,softmax"] if what == "table2" else []
     assert reproduce.main([what, *flags, *rows]) == 0
-    return json.loads((out / f"{what}.json").read_text())
+    return json.loads((out / "30x8" / f"{what}.json").read_text())
 
 
 @pytest.mark.slow
@@ -54,6 +54,10 @@ def test_every_table_at_demo_scale(what, few_people, near_images, work, tmp_path
     filled = {cell["column"] for cell in document["cells"] if cell["values"]}
     assert sorted(filled) == COLUMNS[what] and not document["comparable"]
     assert all(0 <= value <= 100 for cell in document["cells"] for value in cell["values"])
+    page = (tmp_path / "page.md").read_text()
+    assert "52 statements of the paper: 0 holds" in page  # results of another size are none of the built-in one's
+    again = page.index("## The statements again: 30 people x 8 images\n\nOf the 0 statements that have figures of both")
+    assert ("| ArcFace (0.5) is above Softmax |" in page[again:]) == (what == "table2")
 
 
 @pytest.mark.slow

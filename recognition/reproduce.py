@@ -48,7 +48,8 @@ def build_parser() -> Parser:
     parser.add_argument("name", nargs="?", help="with log: the published run")
     parser.add_argument("--scale", default="demo", help="demo: built-in faces, small network; paper: the paper's runs")
     parser.add_argument("--seeds", help="seeds of the runs of a table (default 0,1,2; at paper scale 0)")
-    parser.add_argument("--losses", default="", help="table2: only these loss presets, comma-separated (default all)")
+    parser.add_argument("--losses", default="", help="table2 and table3: only these loss presets, comma-separated "
+                        "(default all)")
     parser.add_argument("--rows", default="", metavar="ROW|ROW", help="Tables 4 to 8 and subcentre: only these rows of "
                         "the paper, by their names (default all)")
     parser.add_argument("--toy-images", type=int, default=1500, help="fig3: images of each identity (default 1500)")

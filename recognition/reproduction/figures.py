@@ -39,7 +39,7 @@ class Order:
     seeds: Tuple[int, ...] = (0, 1, 2)
     max_steps: int = 0
     data: str = "data"
-    losses: Tuple[str, ...] = ()  # table2: only these losses (empty: all)
+    losses: Tuple[str, ...] = ()  # table2, table3: only these losses (empty: all)
     rows: Tuple[str, ...] = ()  # tables of benchmarks: only these rows (empty: all)
     toy_images: int = 1500  # fig3: images of each identity
     batch: int = 0  # paper scale: images a device and step (0: the paper's 128)

@@ -108,12 +108,16 @@ def protocol_of(order: Order, name: str) -> str:
     return f"{what}; accuracy by 10 folds, flip sum; {trained_how(order, name)}"
 
 
+def _requested(order: Order, presets: Mapping[str, str]) -> Tuple[str, ...]:
+    """The loss presets of a table that were requested."""
+    return tuple(loss for loss in presets.values() if not order.losses or loss in order.losses)
+
+
 @table("table2")
 def table2(order: Order) -> Produced:
     """Losses side by side on three verification packs."""
     printed = paper.table("table2")
-    chosen = tuple(loss for loss in {**TABLE2, **OWN_ROWS}.values() if not order.losses or loss in order.losses)
-    runs = all_runs(order, chosen, "table2")
+    runs = all_runs(order, _requested(order, {**TABLE2, **OWN_ROWS}), "table2")
     cells = []
     for row in printed.rows:
         for column, published in zip(printed.columns, row.values):
@@ -136,7 +140,7 @@ ANGLE_ROWS = {"W-EC": ("train", "w_ec"), "W-Inter": ("train", "w_inter"), "Intra
 def table3(order: Order) -> Produced:
     """Angle statistics under five losses."""
     printed = paper.table("table3")
-    runs = all_runs(order, tuple(TABLE3.values()), "table3")
+    runs = all_runs(order, _requested(order, TABLE3), "table3")
     data, recipe = basis(order, "table3")
     measured_angles = at_once({run.folder: partial(run_angles, run.folder, data, recipe) for found in runs.values()
                                for run in found}, order.jobs, "angles of table3")
@@ -144,10 +148,11 @@ def table3(order: Order) -> Produced:
     for row in printed.rows:
         where, what = ANGLE_ROWS[row.name]
         for column, published in zip(printed.columns, row.values):
-            angles = [measured_angles[run.folder][where][what] for run in runs[TABLE3[column]]]
+            loss = TABLE3[column]
+            angles = [measured_angles[run.folder][where][what] for run in runs.get(loss, [])]
             values = [angle for angle in angles if angle is not None]
-            cells.append(Comparison(row.name, column, published, values,
-                                    "" if values else "a triplet loss has no class centres W", TABLE3[column]))
+            why = "" if values else "a triplet loss has no class centres W" if loss in runs else LEFT_OUT
+            cells.append(Comparison(row.name, column, published, values, why, loss))
     protocol = protocol_of(order, "table3") + ("; angles of all images of the training set (rows of CASIA) and of the "
                                                "genuine pairs of the lfw pack, one identity a pair (rows of LFW)")
     return write_table(order.out, printed, cells, protocol, made_from(order, "table3", runs),

@@ -7,6 +7,7 @@ from arcface_mxnet.recognition.reproduction import demo_benchmarks, demo_data, h
 from arcface_mxnet.recognition.reproduction.demo_benchmarks import KINDS
 from arcface_mxnet.recognition.reproduction.demo_pictures import Kind
 from arcface_mxnet.recognition.reproduction.provenance import ROOT, commit
+from arcface_mxnet.recognition.reproduction.tables import LEFT_OUT
 
 import pytest
 
@@ -14,6 +15,7 @@ PEOPLE = {"probes": 12, "distractors": 30, "calfw": 20, "cplfw": 20, "ytf": 20, 
 ROWS = {"table4": "SphereFace|CosFace", "table5": "VGGFace2", "table6": "CASIA, R50, ArcFace|CASIA, R50, ArcFace, R",
         "table7": "ResNet50", "table8": "MS1MV2+Asian",
         "subcentre": "MS1MV0, K=3|MS1MV0, K=3 to 1, drop > 75 deg (chosen)"}
+LOSSES = {"table2": "arcface,softmax", "table3": "nsoftmax,atriplet"}
 COLUMNS = {"table2": ["AgeDB-30", "CFP-FP", "LFW"], "table4": ["LFW", "YTF"], "table5": ["CALFW", "CPLFW", "LFW"],
            "table6": ["Id", "Ver"], "table7": ["IJB-B", "IJB-C"], "table8": ["Id at FPR 1e-3", "Ver at FPR 1e-9"],
            "table9": ["MAP"], "subcentre": ["IJB-B", "IJB-C"]}
@@ -41,7 +43,7 @@ def made(what, work, out):
              "--max-steps", "2", "--identities", "30", "--images-per-identity", "8"]
     if what == "fig3":
         flags += ["--toy-images", "30"]
-    rows = ["--rows", ROWS[what]] if what in ROWS else ["--losses", "arcface,softmax"] if what == "table2" else []
+    rows = ["--rows", ROWS[what]] if what in ROWS else ["--losses", LOSSES[what]] if what in LOSSES else []
     assert reproduce.main([what, *flags, *rows]) == 0
     return json.loads((out / "30x8" / f"{what}.json").read_text())
 
@@ -81,7 +83,18 @@ def test_what_is_not_a_run_of_ours_at_demo_scale(what, few_people, work, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["table3", "fig4a", "fig6", "fig7", "fig8", "fig9"])
+def test_angles_of_some_losses_at_demo_scale(few_people, work, tmp_path):
+    cells = made("table3", work, tmp_path)["cells"]
+    filled = {column: {cell["row"] for cell in cells if cell["column"] == column and cell["values"]}
+              for column in ("NS", "Triplet-L", "ArcFace", "Intra-L")}
+    without_centres = {"Intra1 (CASIA)", "Inter1 (CASIA)", "Intra2 (LFW)", "Inter2 (LFW)"}
+    assert filled == {"NS": {"W-EC", "W-Inter", *without_centres}, "Triplet-L": without_centres, "ArcFace": set(),
+                      "Intra-L": set()}
+    assert {cell["why"] for cell in cells if cell["column"] == "ArcFace"} == {LEFT_OUT}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["fig4a", "fig6", "fig7", "fig8", "fig9"])
 def test_every_figure_of_runs_at_demo_scale(what, few_people, work, tmp_path):
     assert made(what, work, tmp_path)["made_from"]["runs"]
 

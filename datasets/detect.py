@@ -248,17 +248,18 @@ OVERLAP = 0.4
 _SIDE = 640  # input of an SCRFD file that leaves its size open, and the largest for YuNet
 _STRIDES = (8, 16, 32)
 _ANCHORS = 2
+_YUNET_FILE = "give YuNet's .onnx file"
 
 
 def open_session(path: PathLike) -> Any:
     """An ONNX file ready to run on the CPU; raises InputError naming the file when it is not one."""
     try:
-        from arcface_mxnet.engines.onnx_check import checked
+        from arcface_mxnet.engines.onnx_check import checked  # only detectors in ONNX files need them
 
-        import onnxruntime  # only detectors in ONNX files need it
+        import onnxruntime
     except ImportError:
         raise InputError(f"{path}: needs onnx and onnxruntime; pip install onnx onnxruntime") from None
-    checked(Path(path))
+    checked(Path(path), "give the detector's .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
@@ -316,10 +317,15 @@ class YuNet:
 
     def __init__(self, path: PathLike, threshold: float = 0.7) -> None:
         try:
+            from arcface_mxnet.engines.onnx_check import checked, require_known
+        except ImportError:
+            raise InputError(f"{path}: is checked with onnx before OpenCV reads it; pip install onnx") from None
+        require_known(checked(Path(path), _YUNET_FILE), Path(path), "OpenCV", _YUNET_FILE)
+        try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 500)
             self._net.detect(np.zeros((320, 320, 3), np.uint8))  # another model's file fails only here
         except cv2.error as error:
-            raise InputError(f"{path}: OpenCV cannot read it ({error.err}); give YuNet's .onnx file") from None
+            raise InputError(f"{path}: OpenCV cannot read it ({error.err}); {_YUNET_FILE}") from None
 
     def detect(self, bgr: np.ndarray) -> List[Face]:
         """Faces in a BGR uint8 (h, w, 3) image, the surest first; a larger one than 640 is scaled down to it."""

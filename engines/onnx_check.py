@@ -22,19 +22,19 @@ KNOWN = frozenset((
 """Of networks for images. Of those that index by values only Gather, where OpenVINO keeps inside the tensor."""
 
 
-def checked(path: Path) -> onnx.ModelProto:
+def checked(path: Path, remedy: str = REMEDY) -> onnx.ModelProto:
     """The model of a file, values in other files left there.
 
-    Raises InputError for what is no ONNX file, and for values in a file that is not beside the model, is not there, or
-    is shorter than they are: a model from a stranger must not show what is in the user's other files.
+    Raises InputError, with `remedy`, for what is no ONNX file, and for values in a file that is not beside the model,
+    is not there, or is shorter than they are: a model from a stranger must not show what is in the user's other files.
     """
-    file_status(path, REMEDY)
+    file_status(path, remedy)
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises kinds of its own
-        raise InputError(f"{path}: no ONNX file ({one_line(error)}); {REMEDY}") from None
+        raise InputError(f"{path}: no ONNX file ({one_line(error)}); {remedy}") from None
     if not _all_text(model):
-        raise InputError(f"{path}: holds a name that is no UTF-8 text; {REMEDY}")
+        raise InputError(f"{path}: holds a name that is no UTF-8 text; {remedy}")
     for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _require_beside(path, tensor)

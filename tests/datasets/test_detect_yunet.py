@@ -8,6 +8,7 @@ from arcface_mxnet.datasets.align import REFERENCE_112, read_points
 from arcface_mxnet.datasets.align_folder import align_folder, find_by_detector
 from arcface_mxnet.datasets.detect import YuNet
 from arcface_mxnet.datasets.prepare import main
+from arcface_mxnet.runtime.errors import InputError
 
 import cv2
 import numpy as np
@@ -133,3 +134,14 @@ def test_align_makes_the_crops_of_its_points(model, tmp_path):
     assert (tmp_path / "out" / "not_found.tsv").read_text() == "none.png\tno face found\n"
     report = align_folder(tmp_path / "in", tmp_path / "one", find_by_detector(YuNet(model)))
     assert [name for name, _ in report.crops] == ["two.jpg"]
+
+
+def test_what_may_not_check_its_indices_is_not_given_to_opencv(model, tmp_path):
+    hostile = onnx.load(model)
+    hostile.graph.node[0].op_type = "GatherND"
+    onnx.save(hostile, tmp_path / "hostile.onnx")
+    with pytest.raises(InputError, match=r"GatherND\): not run by OpenCV .* give YuNet's \.onnx file"):
+        YuNet(tmp_path / "hostile.onnx")
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"cut\.onnx: no ONNX file .* give YuNet's \.onnx file"):
+        YuNet(tmp_path / "cut.onnx")

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 EXAMPLE = ("  python datasets/prepare.py align photos/ crops/ --detector scrfd --detector-model scrfd_500m_kps.onnx\n"
-           "  python datasets/prepare.py align photos/ crops/ --points landmarks.txt --size 112x96")
+           "  python datasets/prepare.py align photos/ crops/ --points landmarks.txt --size 112,96")
 POINTS_FILE, MISSED_FILE = "points.tsv", "not_found.tsv"
 
 Finder = Callable[[str, np.ndarray], List[np.ndarray]]

@@ -65,8 +65,9 @@ def test_a_signal_to_all_processes_that_draw_is_told_in_a_line(tmp_path):
     command = [sys.executable, "datasets/prepare.py", "synthetic", "--out", str(tmp_path / "faces")]
     drawing = subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE)
-    while drawing.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("*.bin")):
+    while drawing.poll() is None and not os.listdir(tmp_path):
         time.sleep(0.05)
+    time.sleep(3)  # about one for the workers to start, and the drawing takes half a minute
     os.killpg(drawing.pid, signal.SIGTERM)
     _, said = drawing.communicate(timeout=60)
     assert drawing.returncode == 128 + signal.SIGTERM, said

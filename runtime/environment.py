@@ -176,8 +176,10 @@ def load_driver() -> Any:
     try:
         return ctypes.CDLL(DRIVER, mode=ctypes.RTLD_GLOBAL)
     except OSError:
-        raise InputError(f"no NVIDIA driver ({DRIVER} not found) for the GPU build of MXNet; to go on with the CPU: "
-                         "pip uninstall -y mxnet-cu112 && pip install --no-deps -r requirements-cpu.txt") from None
+        container = "start the container with --gpus all; " if "NVIDIA_VISIBLE_DEVICES" in os.environ else ""
+        raise InputError(f"no NVIDIA driver ({DRIVER} not found) for the GPU build of MXNet; {container}to go on with "
+                         "the CPU: pip uninstall -y mxnet-cu112 && "
+                         "pip install --no-deps -r requirements-cpu.txt") from None
 
 
 def list_gpus(driver: Any) -> List[Gpu]:

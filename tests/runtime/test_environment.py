@@ -92,9 +92,13 @@ def test_libraries_are_loaded_by_path_dependencies_first(tmp_path, monkeypatch):
 def test_without_a_driver_one_line_says_how_to_go_on_with_the_cpu(tmp_path, monkeypatch):
     folder = fake_install(tmp_path, "mxnet_cu112")
     monkeypatch.setattr(environment, "installed_mxnet", lambda: folder)
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(InputError, match="no NVIDIA driver .*requirements-cpu.txt") as said:
         preload_libraries()
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(said.value) and "container" not in str(said.value)
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")  # as Dockerfile.cuda and NVIDIA's images set it
+    with pytest.raises(InputError, match="; start the container with --gpus all; to go on with the CPU: pip "):
+        preload_libraries()
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Protocol, Tuple
 
 from arcface_mxnet.datasets.image_headers import MOST_PIXELS
 from arcface_mxnet.graph.checkpoint import Checkpoint, load
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike
 
 import cv2
@@ -248,7 +248,7 @@ OVERLAP = 0.4
 _SIDE = 640  # input of an SCRFD file that leaves its size open, and the largest for YuNet
 _STRIDES = (8, 16, 32)
 _ANCHORS = 2
-_YUNET_FILE = "give YuNet's .onnx file"
+_DETECTOR_FILE, _YUNET_FILE = "give the detector's .onnx file", "give YuNet's .onnx file"
 
 
 def open_session(path: PathLike) -> Any:
@@ -259,14 +259,13 @@ def open_session(path: PathLike) -> Any:
         import onnxruntime
     except ImportError:
         raise InputError(f"{path}: needs onnx and onnxruntime; pip install onnx onnxruntime") from None
-    checked(Path(path), "give the detector's .onnx file")
+    checked(Path(path), _DETECTOR_FILE)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: onnxruntime cannot run it ({reason}); give the detector's .onnx file") from None
+        raise InputError(f"{path}: onnxruntime cannot run it ({one_line(error)}); {_DETECTOR_FILE}") from None
 
 
 class Scrfd:

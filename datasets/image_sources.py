@@ -17,7 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from arcface_mxnet.datasets.image_headers import MOST_BYTES, image_suffixes
 from arcface_mxnet.datasets.images import read_image
 from arcface_mxnet.datasets.tar_members import BadArchive, tar_members
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.reading import escaped, file_status, open_file, shown
 from arcface_mxnet.runtime.text import Columns, is_real, iterate_lines, listed_path, real_number
@@ -126,7 +126,7 @@ def from_zip(path: Path, tiff: bool = False) -> ImageList:
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
-        raise InputError(f"{path}: no whole .zip ({str(error)[:80]}); get another copy") from None
+        raise InputError(f"{path}: no whole .zip ({one_line(error)}); get another copy") from None
     states: Dict[str, Tuple[int, int]] = {}
     for member in archive.infolist():
         name = _checked_name(path, member.filename)

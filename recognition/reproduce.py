@@ -169,7 +169,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise unknown("--scale", flags.scale, SCALES)
     seeds = seeds_of(flags.seeds or ("0" if flags.scale == "paper" else "0,1,2"))
     size = Size(flags.identities, flags.images_per_identity)
-    out = Path(flags.out) if size == Size() or flags.what in ("page", PHOTOGRAPHS) else Path(flags.out) / size.folder
+    drawn = flags.scale == "demo" and flags.what not in ("page", PHOTOGRAPHS)
+    out = Path(flags.out) / size.folder if drawn and size != Size() else Path(flags.out)
     order = Order(out, Path(flags.work), flags.scale, flags.network, seeds, flags.max_steps, flags.data,
                   losses_of(flags.losses), rows_of(flags.rows), flags.toy_images, flags.per_batch_size, flags.gpus,
                   flags.engine, size, flags.jobs)

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from typing import Any, BinaryIO, Dict, NamedTuple, Tuple
 
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike, naming
 from arcface_mxnet.runtime.reading import open_file, shown
 
@@ -80,7 +80,7 @@ def load_arrays(path: PathLike, remedy: str, most: int = MOST_NPZ) -> Dict[str, 
             raise InputError(f"{path}: no whole .npz of arrays ({error}); {remedy}") from None
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, OverflowError, RuntimeError,
                 OSError, struct.error) as error:
-            raise InputError(f"{path}: no whole .npz of arrays ({str(error)[:80]}); {remedy}") from None
+            raise InputError(f"{path}: no whole .npz of arrays ({one_line(error)}); {remedy}") from None
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

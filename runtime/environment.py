@@ -177,9 +177,9 @@ def load_driver() -> Any:
         return ctypes.CDLL(DRIVER, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         container = "start the container with --gpus all; " if "NVIDIA_VISIBLE_DEVICES" in os.environ else ""
-        raise InputError(f"no NVIDIA driver ({DRIVER} not found) for the GPU build of MXNet; {container}to go on with "
-                         "the CPU: pip uninstall -y mxnet-cu112 && "
-                         "pip install --no-deps -r requirements-cpu.txt") from None
+        raise InputError(f"no NVIDIA driver ({DRIVER} not found) for the GPU build of MXNet; {container}to go on "
+                         "with the CPU: pip uninstall -y mxnet-cu112 && pip install --no-deps -r requirements-cpu.txt"
+                         ) from None
 
 
 def list_gpus(driver: Any) -> List[Gpu]:

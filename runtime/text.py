@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
-from arcface_mxnet.runtime.errors import InputError
+from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.reading import open_file, shown
 
@@ -83,7 +83,7 @@ def parse_json(text: str, path: PathLike, remedy: str) -> Any:
     except RecursionError:
         raise InputError(f"{path}: not valid JSON that can be read (nested too deep); {remedy}") from None
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({str(error)[:160]}); {remedy}") from None
+        raise InputError(f"{path}: not valid JSON ({one_line(error)}); {remedy}") from None
 
 
 class TextStream(io.TextIOBase):

@@ -58,8 +58,8 @@ def sittings(purpose: str, numbers: Sequence[int], images: Sequence[int], seed: 
 def on_workers(task: Callable[[int], Made], numbers: Sequence[int], group: int, workers: int) -> Iterator[Made]:
     """What `task` makes of each number, in the order given, `group` of them at a time on `workers` fresh processes.
 
-    Only what workers can begin soon waits in the pool. An end in between so has nothing to call off: calling off what
-    waits for a worker that the same signal has ended is answered with a traceback by Python before 3.12.
+    Only what workers can begin soon waits in the pool, so that nothing is called off when the work ends early: where a
+    signal has ended the workers too, Python before 3.12 answers that with a traceback.
     """
     groups = iter([numbers[at:at + group] for at in range(0, len(numbers), group)])
     waiting: Deque[Future[List[Made]]] = deque()

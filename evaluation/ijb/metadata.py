@@ -7,7 +7,7 @@ header.
 from pathlib import Path
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
-from arcface_mxnet.runtime.errors import InputError, unknown
+from arcface_mxnet.runtime.errors import InputError, one_line, unknown
 from arcface_mxnet.runtime.files import PathLike
 from arcface_mxnet.runtime.text import Columns, TextStream, iterate_lines, real_number, whole_number
 
@@ -97,8 +97,7 @@ def read_subjects(paths: Sequence[PathLike]) -> Subjects:
         try:
             table = pandas.read_csv(TextStream(path, _REMEDY), usecols=["TEMPLATE_ID", "SUBJECT_ID"], dtype=np.int64)
         except _NO_TABLE as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:160]
-            raise InputError(f"{path}: no list with TEMPLATE_ID and SUBJECT_ID ({reason}); "
+            raise InputError(f"{path}: no list with TEMPLATE_ID and SUBJECT_ID ({one_line(error)}); "
                              "copy the file again") from None
         parts.append(table)
         if table.empty:
@@ -129,8 +128,7 @@ def _table(path: PathLike, types: List[type]) -> pandas.DataFrame:
                                 dtype=dict(enumerate(types)), na_values={column: [] for column in range(len(types))})
     except _NO_TABLE as error:
         _name_line(path, types)
-        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise InputError(f"{path}: not the published form ({reason}); {_DAMAGED}") from None
+        raise InputError(f"{path}: not the published form ({one_line(error)}); {_DAMAGED}") from None
     if table.shape[1] != len(types):
         raise InputError(f"{path}: not the published form ({table.shape[1]} columns where {len(types)} are expected); "
                          f"{_DAMAGED}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, Sequence, Tuple
 
 from arcface_mxnet.recognition.reproduction.demo_data import Size
-from arcface_mxnet.recognition.reproduction.findings import NOT_RUN, Tables, read_tables, summary, verdicts
+from arcface_mxnet.recognition.reproduction.findings import NOT_RUN, Tables, Verdict, read_tables, summary, verdicts
 from arcface_mxnet.runtime.files import PathLike, atomic_open
 from arcface_mxnet.runtime.text import read_json
 
@@ -86,22 +86,21 @@ def _section(folder: Path, place: Path) -> List[str]:
             foot, ""]
 
 
-def _other_sizes(folder: Path) -> List[Tuple[str, Path]]:
-    """The folders of results from training sets of other sizes, and what each size is in words; small ones first."""
-    found = [(match, path) for path in folder.iterdir() if (match := re.fullmatch(r"(\d+)x(\d+)", path.name))]
-    sizes = [(Size(int(match[1]), int(match[2])), path) for match, path in found]
-    return [(str(size), path) for size, path in sorted(sizes, key=lambda one: one[0])]
+def _other_sizes(folder: Path) -> List[Tuple[Size, Path]]:
+    """The folders of results from training sets of other sizes, small ones first."""
+    named = [(re.fullmatch(r"(\d+)x(\d+)", path.name), path) for path in folder.glob("*x*") if path.is_dir()]
+    return sorted((Size(int(match[1]), int(match[2])), path) for match, path in named if match)
 
 
-def _statements_again(told: str, tables: Tables, others: Tables) -> List[str]:
-    """The verdicts of the tables of another size, and with how many of the built-in size's they agree."""
-    before, found = verdicts(tables), verdicts(others)
+def _statements_again(size: Size, before: Sequence[Verdict], tables: Tables) -> List[str]:
+    """The verdicts of the tables of another size, and how many are as they were `before`, statement by statement."""
+    found = verdicts(tables)
     both = [(one.verdict, other.verdict) for one, other in zip(before, found)
             if NOT_RUN not in (one.verdict, other.verdict)]
     alike = sum(one == other for one, other in both)
-    agree = f"Of the {len(both)} statements that have figures of both sizes, {alike} have the same verdict."
-    return [f"## The statements again: {told}", "", agree, "",
-            *summary([one for one in found if one.verdict != NOT_RUN], others), ""]
+    return [f"## The statements again: {size}", "",
+            f"Of the {len(both)} statements that have figures of both sizes, {alike} have the same verdict.", "",
+            *summary([one for one in found if one.verdict != NOT_RUN], tables), ""]
 
 
 def write_page(results: PathLike, page: PathLike) -> Path:
@@ -109,10 +108,10 @@ def write_page(results: PathLike, page: PathLike) -> Path:
     folder, target = Path(results), Path(page)
     places = sorted(folder.glob("*.json"), key=_order)
     tables, others = read_tables(folder), _other_sizes(folder)
-    lines = [HEADING.format(folder=folder.name), "## The paper's statements", "",
-             *summary(verdicts(tables), tables), ""]
-    for told, other in others:
-        lines += _statements_again(told, tables, read_tables(other))
+    found = verdicts(tables)
+    lines = [HEADING.format(folder=folder.name), "## The paper's statements", "", *summary(found, tables), ""]
+    for size, other in others:
+        lines += _statements_again(size, found, read_tables(other))
     for place in places:
         if place.stem == PHOTOGRAPHS:
             lines += _section(folder, place)
@@ -120,8 +119,8 @@ def write_page(results: PathLike, page: PathLike) -> Path:
     for place in places:
         if place.stem != PHOTOGRAPHS:
             lines += _section(folder, place)
-    for told, other in others:
-        lines += [f"## Tables and figures: {told}", ""]
+    for size, other in others:
+        lines += [f"## Tables and figures: {size}", ""]
         for place in sorted(other.glob("*.json"), key=_order):
             lines += _section(folder, place)
     with atomic_open(target, "w") as stream:

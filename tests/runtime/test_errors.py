@@ -9,7 +9,7 @@ import time
 import warnings
 from pathlib import Path
 
-from arcface_mxnet.runtime.errors import FOLDERS, InputError, Notice, run_command, unknown
+from arcface_mxnet.runtime.errors import FOLDERS, InputError, Notice, one_line, run_command, unknown
 
 import pytest
 
@@ -27,6 +27,12 @@ def test_unknown_lists_the_known_names_sorted():
 def test_unknown_says_what_was_probably_meant(given):
     assert str(unknown("loss", given, ["cosface", "arcface"], "x: ")) == (
         f"x: unknown loss '{given}'; known: arcface, cosface; did you mean arcface?")
+
+
+def test_what_foreign_code_says_is_one_line_and_never_nothing():
+    assert one_line(ValueError("\n  a\tb \r\n c\n")) == "a b c"
+    assert one_line(AssertionError()) == "AssertionError"
+    assert one_line(ValueError("x" * 999)) == "x" * 200
 
 
 @pytest.mark.parametrize("error, status, said", [

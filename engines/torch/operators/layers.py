@@ -153,8 +153,6 @@ def _make_loss(attributes: Attributes) -> Function:
     return lambda value: _MakeLoss.apply(value, scale)
 
 
-
-
 @operator("dot")
 def _dot(attributes: Attributes) -> Function:
     left, right = attributes["transpose_a"], attributes["transpose_b"]

@@ -21,8 +21,6 @@ def _broadcast_like(attributes: Attributes) -> Function:
     return lambda x, like: x.expand(like.shape)
 
 
-
-
 @operator("Reshape")
 def _reshape(attributes: Attributes) -> Function:
     shape, reverse = attributes["shape"], attributes["reverse"]

@@ -58,7 +58,7 @@ def notice(message: str) -> None:
 def one_line(error: BaseException) -> str:
     """What an error of foreign code says, on one line and no longer than a message may be; its kind if it says nothing.
     """
-    return " ".join(f"{error or type(error).__name__}".split())[:200]
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def close(names: Sequence[str]) -> str:

@@ -3,7 +3,8 @@
 Runtimes take a layer whose input and weights come from DequantizeLinear for an integer one (OpenVINO with its PReLU and
 residual sum fused; ONNX Runtime fuses less and gains less). Normalisations are folded and the channels of each map are
 brought to like ranges first (graph.equalise). Ranges are the extremes seen on the images: one for a map, one for each
-output channel of the weights; both symmetric, so that zero padding stays zero. No MXNet is needed.
+output channel of the weights; both symmetric, so that zero padding stays zero. Weights are small enough for processors
+without VNNI, where OpenVINO would compute something else (`_steps`). No MXNet is needed.
 """
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -21,6 +22,7 @@ import numpy as np
 
 _LAYERS = ("Conv", "Gemm")
 _LARGEST = 127
+_LARGEST_PAIR = 127.5  # of two weights: each is rounded up by half a step at most, and 255 * (128 + 1) leaves 16 bits
 _BATCH = 8
 _LOWEST_COSINE = 0.5
 
@@ -107,8 +109,29 @@ def widest(model: Any, images: np.ndarray, tensors: Sequence[str]) -> Dict[str, 
     return found
 
 
+def _steps(weights: np.ndarray) -> np.ndarray:
+    """The step of each output channel, float32 (o,), of weights (o, i) or (o, i, kh, kw), float64.
+
+    Without VNNI a processor adds two products of an input (0 to 255) and a weight in 16 bits, and a larger sum
+    saturates: those of neighbouring input channels, 0 and 1, 2 and 3, at one place of a kernel (oneDNN, "Nuances of
+    int8 computations", https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). So two such weights of
+    one sign sum to 128 at most; of a dense layer, whose inputs a runtime may order otherwise, any two.
+    """
+    parts = np.stack([np.maximum(weights, 0), np.maximum(-weights, 0)])
+    largest = parts.reshape(2, len(weights), -1).max(axis=(0, 2))
+    if weights.ndim == 2:
+        pair = 2 * largest
+    else:
+        even, odd = parts[:, :, ::2], parts[:, :, 1::2]
+        pairs = even.copy()
+        pairs[:, :, :odd.shape[2]] += odd
+        pair = pairs.max(axis=(0, 2, 3, 4))
+    step = np.maximum(largest / _LARGEST, pair / _LARGEST_PAIR)
+    return np.where(step > np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
+
+
 def _quantised(model: Any, largest: Dict[str, float]) -> Any:
-    """The model with the inputs and weights of its layers on a grid of 255 values; `largest` magnitude by tensor."""
+    """The model with inputs and weights of its layers on grids of up to 255 values; `largest` magnitude by tensor."""
     from onnx import helper, numpy_helper
 
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -129,10 +152,8 @@ def _quantised(model: Any, largest: Dict[str, float]) -> Any:
 
     def weights_on_grid(name: str) -> str:
         value = values[name].astype(np.float64)
-        axes = tuple(range(1, value.ndim))
-        step = np.abs(value).max(axis=axes) / _LARGEST
-        step = np.where(step > np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
-        whole = np.rint(value / step.astype(np.float64).reshape((-1,) + (1,) * len(axes)))
+        step = _steps(value)
+        whole = np.rint(value / step.astype(np.float64).reshape((-1,) + (1,) * (value.ndim - 1)))
         inputs = [constant(f"{name}_int8", np.clip(whole, -_LARGEST, _LARGEST).astype(np.int8)),
                   constant(f"{name}_step", step), constant(f"{name}_zero", np.zeros(len(step), np.int8))]
         nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}_grid"], axis=0))

@@ -14,6 +14,7 @@ from arcface_mxnet.runtime.errors import InputError
 import numpy as np
 
 _MAX_BOUND = 3  # the full batch and a rest or two; never one executor per size ever seen
+_NO_KERNEL = "could not create a primitive descriptor iterator"  # oneDNN's words
 CPU_BATCH = 8  # the maps of so few images stay in the caches: MobileFaceNet runs 1.3 times as fast as in batches of 32
 
 
@@ -109,8 +110,10 @@ def _read(output: "mx.nd.NDArray") -> np.ndarray:
     try:
         return output.asnumpy()
     except (mx.base.MXNetError, IndexError) as error:
-        raise InputError(f"MXNet failed in this network ({first_line(error)}); use another copy of the checkpoint"
-                         ) from None
+        said = first_line(error)
+        remedy = ("oneDNN has no kernel for one of its layers on this processor, and none of bfloat16 without AVX-512: "
+                  "take the float32 checkpoint" if _NO_KERNEL in said else "use another copy of the checkpoint")
+        raise InputError(f"MXNet failed in this network ({said}); {remedy}") from None
 
 
 class Bound:

@@ -1,7 +1,8 @@
 """Reduced precision for the CPU, by MXNet's own quantization and AMP on the fast form of a checkpoint.
 
 Both results are ordinary checkpoints: they save, load with `mx.model.load_checkpoint`, and run wherever MXNet's oneDNN
-build does. int8 wants a processor with VNNI, bfloat16 one with AVX-512 BF16, to be faster; elsewhere they are slower.
+build does. int8 wants a processor with VNNI, bfloat16 one with AVX-512 BF16, to be faster; elsewhere they are slower,
+and without AVX-512 oneDNN has no bfloat16 at all.
 """
 from functools import partial
 from typing import Dict, List, Sequence

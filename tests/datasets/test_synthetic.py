@@ -31,6 +31,7 @@ from arcface_mxnet.datasets.prepare import main
 from arcface_mxnet.datasets.records import RecordSet
 from arcface_mxnet.datasets.synthetic import draw_pack, write_dataset
 from arcface_mxnet.runtime.errors import InputError
+from tests.processor import HAS_AVX512
 
 import cv2
 import numpy as np
@@ -109,7 +110,8 @@ def numpys_kernels() -> str:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenCV's kernels are others there")
 @pytest.mark.parametrize("name, value", [
-    ("OPENBLAS_CORETYPE", "Nehalem"), ("OPENBLAS_CORETYPE", "Haswell"), ("OPENBLAS_CORETYPE", "SkylakeX"),
+    ("OPENBLAS_CORETYPE", "Nehalem"), ("OPENBLAS_CORETYPE", "Haswell"),
+    pytest.param("OPENBLAS_CORETYPE", "SkylakeX", marks=pytest.mark.skipif(not HAS_AVX512, reason="has no AVX-512")),
     ("NPY_DISABLE_CPU_FEATURES", numpys_kernels()), ("OMP_NUM_THREADS", "1")])
 def test_pixels_do_not_depend_on_the_kernels_of_the_machine(name, value):
     """Linear algebra drew a picture otherwise by up to 2 grey levels, NumPy's exp and sin by up to 12."""

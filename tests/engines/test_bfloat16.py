@@ -4,6 +4,7 @@ import time
 from arcface_mxnet.engines.base import Numerics, installed, place
 from arcface_mxnet.engines.bfloat16 import gain, warn_if_slower
 from arcface_mxnet.runtime.errors import Notice
+from tests.processor import mxnet_bfloat16
 
 import pytest
 
@@ -29,7 +30,8 @@ def test_slower_is_told_and_faster_is_not(recwarn):
         warn_if_slower(0.5, "a convolution")
 
 
-@pytest.mark.parametrize("name", [name for name in ("mxnet", "torch") if name in installed(trains=True)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mxnet_bfloat16 if name == "mxnet" else ())
+                                  for name in ("mxnet", "torch") if name in installed(trains=True)])
 def test_a_run_in_bfloat16_on_a_cpu_is_measured_first(name, monkeypatch):
     where = place(name, "cpu")
     if name == "mxnet":

@@ -8,6 +8,7 @@ from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only, load, sav
 from arcface_mxnet.graph.inference import inference_form
 from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.runtime.errors import InputError
+from tests.processor import mxnet_bfloat16
 
 import numpy
 import pytest
@@ -33,7 +34,8 @@ def _by_mxnet_alone(prefix):
     return from_mxnet(symbol), to_numpy(args), to_numpy(aux)
 
 
-@pytest.mark.parametrize("kind,operator,lowest", [("int8", "quantize", 0.9), ("bf16", "amp_cast", 0.99)])
+@pytest.mark.parametrize("kind,operator,lowest", [("int8", "quantize", 0.9),
+                                                  pytest.param("bf16", "amp_cast", 0.99, marks=mxnet_bfloat16)])
 def test_it_is_near_and_loads_with_mxnet_alone(checkpoint, tmp_path, kind, operator, lowest):
     made = int8_form(checkpoint, IMAGES) if kind == "int8" else bf16_form(checkpoint)
     assert operator in made.symbol.tojson()

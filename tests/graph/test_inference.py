@@ -34,7 +34,8 @@ def _operators(checkpoint):
     return [node["op"] for node in json.loads(checkpoint.symbol.tojson())["nodes"] if node["op"] != "null"]
 
 
-def _close(stored, fast, relative=1e-5):
+def _close(stored, fast, relative=2e-5):
+    """Both forms lie as near to float64; without AVX-512 (AMD Zen 3) they part by up to 1.6e-5, with it by 1e-5."""
     stored, fast = stored.astype("float64"), fast.astype("float64")
     assert abs(fast - stored).max() < relative * abs(stored).max()
     cosine = (stored * fast).sum(1) / numpy.linalg.norm(stored, axis=1) / numpy.linalg.norm(fast, axis=1)

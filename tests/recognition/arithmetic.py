@@ -1,10 +1,9 @@
 """Whose arithmetic a run has: pins of whole runs hold to the last bit only where it is the one they were set with."""
 import platform
-import re
-from pathlib import Path
 from typing import Tuple
 
 from arcface_mxnet.engines.mxnet.mx import mx
+from tests.processor import FLAGS, TOLD
 
 import cv2
 
@@ -17,9 +16,6 @@ def arithmetic() -> Tuple[str, ...]:
     """What decides the last bits: MXNet, the JPEG decoder, whose processor it is (kernels look at its caches), and the
     C library: MXNet's arccos is its `acosf`, which glibc 2.41 changed.
     """
-    info = Path("/proc/cpuinfo")
-    told = dict(re.findall(r"^(vendor_id|cpu family|flags)\s*:\s*(.*)$", info.read_text() if info.exists() else "",
-                           re.MULTILINE))
-    avx2 = "avx2" if "avx2" in told.get("flags", "").split() else ""
-    return (mx.__version__, cv2.__version__, told.get("vendor_id", ""), told.get("cpu family", ""), avx2,
+    avx2 = "avx2" if "avx2" in FLAGS else ""
+    return (mx.__version__, cv2.__version__, TOLD.get("vendor_id", ""), TOLD.get("cpu family", ""), avx2,
             " ".join(platform.libc_ver()))

@@ -1,7 +1,9 @@
 """The export command: each form on disk, its card, and what it refuses."""
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.mxnet.mx import mx
@@ -16,6 +18,7 @@ from arcface_mxnet.recognition.networks import NetworkSettings, build
 from arcface_mxnet.recognition.settings import resolve
 from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import sha256, verify_checksum
+from tests.processor import mxnet_bfloat16
 
 import cv2
 import numpy
@@ -115,7 +118,8 @@ def _other(folder):
     return f"{folder}/other,0"
 
 
-@pytest.mark.parametrize("form,precision", [("int8", "int8, calibrated on 12 images"), ("bf16", "bfloat16")])
+@pytest.mark.parametrize("form,precision", [("int8", "int8, calibrated on 12 images"),
+                                            pytest.param("bf16", "bfloat16", marks=mxnet_bfloat16)])
 def test_reduced_precision_is_a_checkpoint_that_embeds(model, tmp_path, form, precision):
     """Calibrated on the drawn faces; evaluated as any checkpoint, near the full network."""
     options = ["--count", "12"] if form == "int8" else []
@@ -127,6 +131,18 @@ def test_reduced_precision_is_a_checkpoint_that_embeds(model, tmp_path, form, pr
     assert (full != reduced).any()
     cosine = (full * reduced).sum(1) / numpy.linalg.norm(full, axis=1) / numpy.linalg.norm(reduced, axis=1)
     assert cosine.min() > 0.95
+
+
+def test_without_avx512_bfloat16_is_refused_in_a_line(model, tmp_path):
+    """In a process of its own: MXNet repeats an error of its engine in what comes after."""
+    command = Path(__file__).parents[2] / "recognition" / "export.py"
+    done = subprocess.run([sys.executable, str(command), "bf16", "--model", model, "--out", str(tmp_path / "low")],
+                          capture_output=True, text=True, env={**os.environ, "DNNL_MAX_CPU_ISA": "AVX2"})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: MXNet failed in this network (could not create a primitive descriptor iterator); oneDNN has no kernel "
+        "for one of its layers on this processor, and none of bfloat16 without AVX-512: take the float32 checkpoint")
+    assert not list(tmp_path.iterdir())
 
 
 def test_int8_calibrates_on_the_images_given(model, tmp_path):

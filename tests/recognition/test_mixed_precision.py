@@ -15,6 +15,7 @@ from arcface_mxnet.recognition.losses.common import unit_rows
 from arcface_mxnet.recognition.networks import NetworkSettings
 from arcface_mxnet.recognition.settings import PrecisionSettings, resolve
 from arcface_mxnet.runtime.errors import InputError
+from tests.processor import mxnet_bfloat16
 from tests.recognition.head_lab import beside
 
 import numpy as np
@@ -243,8 +244,9 @@ def cosine(left, right):
     return float((left * right).sum() / np.linalg.norm(left) / np.linalg.norm(right))
 
 
+@mxnet_bfloat16
 def test_a_bfloat16_step_is_near_the_float32_step():
-    """On any processor: without AVX-512 BF16 oneDNN imitates it."""
+    """With AVX-512 alone too: without AVX-512 BF16 oneDNN imitates it."""
     rng = np.random.RandomState(1)
     data = np.kron(rng.randint(0, 256, (16, 3, 4, 4)), np.ones((28, 28)))  # images that differ, unlike noise
     data, label = np.asarray(data, np.float32), np.arange(16, dtype=np.float32)

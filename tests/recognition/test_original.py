@@ -22,7 +22,8 @@ QUICK = ("arcface", "softmax")
 
 
 def ours(steps, *cases):
-    """What original_lab.py prints for the cases, up to a number of steps."""
+    """What original_lab.py prints for the cases, up to a number of steps; one step where no more could be compared."""
+    steps = steps if arithmetic() == PINNED else 1
     done = subprocess.run([sys.executable, str(LAB), str(steps), *cases], stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, check=True, timeout=600, env={**os.environ, **SAME_KERNELS})
     return json.loads(done.stdout)
@@ -31,10 +32,8 @@ def ours(steps, *cases):
 def check(found, steps):
     """Equal where the arithmetic is the pinned one; elsewhere the first loss, before rounding has grown, is near."""
     for case, run in found.items():
-        assert list(run) == [step for step in THEIRS[case] if int(step) <= steps]
-        for step, one in run.items():
-            if arithmetic() == PINNED:
-                assert one == THEIRS[case][step], (case, step)
+        if arithmetic() == PINNED:
+            assert run == {step: one for step, one in THEIRS[case].items() if int(step) <= steps}, case
         assert float(run["1"]["loss"]) == pytest.approx(float(THEIRS[case]["1"]["loss"]), rel=1e-4)
 
 

@@ -1,5 +1,6 @@
 """recognition/train.py on PyTorch as a user runs it: kills, restarts, the other engine, several processes, no MXNet."""
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,8 +50,8 @@ def test_a_run_begun_on_mxnet_goes_on_on_pytorch_and_back(tiny_faces, tmp_path):
     pytest.importorskip("mxnet")
     flags = [*FLAGS, "--verbose", 100, "--lr-steps", "8", "--lr", "0.01", "--engine", "mxnet"]
     folders = tmp_path / "alone", tmp_path / "moved"
-    for folder in folders:
-        run([*flags, "--data-dir", tiny_faces, "--run-dir", folder, "--max-steps", 8], DROPOUT="0")
+    run([*flags, "--data-dir", tiny_faces, "--run-dir", folders[0], "--max-steps", 8], DROPOUT="0")
+    shutil.copytree(folders[0], folders[1])
     for engine, folder, steps in (("mxnet", folders[0], 12), ("torch", folders[1], 10), ("mxnet", folders[1], 12)):
         out, _ = run(["--resume", "--run-dir", folder, "--engine", engine, "--gpus", "cpu", "--max-steps", steps],
                      DROPOUT="0")

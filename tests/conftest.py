@@ -23,6 +23,8 @@ _OURS = re.compile(r"^from (?:arcface_mxnet\.)?([.\w]+) import (\w+|\()", re.MUL
 settings.register_profile("any machine", deadline=None)  # how long an example takes is no property of what is tested
 settings.load_profile("any machine")
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # each process of more would load PyTorch first
+
 # Under nohup or behind a shell's & these are ignored, and every process under test would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)

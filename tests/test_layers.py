@@ -1,5 +1,6 @@
 """Which way calls and imports run: commands are called by nobody but a user, and what stands on top by nobody below."""
 import ast
+import functools
 from pathlib import Path
 from typing import Iterator, Tuple
 
@@ -12,7 +13,12 @@ def modules(*folders: str) -> Iterator[Tuple[str, ast.AST]]:
     """The modules of some folders: relative path and tree."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+            yield path.relative_to(ROOT).as_posix(), parsed(path)
+
+
+@functools.lru_cache(maxsize=None)  # three tests read them all
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -109,23 +109,25 @@ def widest(model: Any, images: np.ndarray, tensors: Sequence[str]) -> Dict[str, 
     return found
 
 
-def _steps(weights: np.ndarray) -> np.ndarray:
+def _steps(weights: np.ndarray, groups: int) -> np.ndarray:
     """The step of each output channel, float32 (o,), of weights (o, i) or (o, i, kh, kw), float64.
 
     Without VNNI a processor adds two products of an input (0 to 255) and a weight in 16 bits, and a larger sum
-    saturates: those of neighbouring input channels, 0 and 1, 2 and 3, at one place of a kernel (oneDNN, "Nuances of
-    int8 computations", https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). So two such weights of
-    one sign sum to 128 at most; of a dense layer, whose inputs a runtime may order otherwise, any two.
+    saturates (oneDNN, "Nuances of int8 computations",
+    https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). Runtimes put the input channels of one
+    place of a kernel side by side and add neighbours, 0 and 1, 2 and 3: two such weights of one sign sum to 128 at
+    most. Where the channels are odd, or the layer is dense, other weights are neighbours: any two of one sign. A
+    depthwise convolution adds no two products in 16 bits.
     """
+    outputs, inputs = weights.shape[:2]
     parts = np.stack([np.maximum(weights, 0), np.maximum(-weights, 0)])
-    largest = parts.reshape(2, len(weights), -1).max(axis=(0, 2))
-    if weights.ndim == 2:
-        pair = 2 * largest
+    largest = parts.reshape(2, outputs, -1).max(axis=(0, 2))
+    if inputs == 1 and groups == outputs:
+        pair = largest
+    elif weights.ndim == 4 and inputs % 2 == 0:
+        pair = (parts[:, :, ::2] + parts[:, :, 1::2]).max(axis=(0, 2, 3, 4))
     else:
-        even, odd = parts[:, :, ::2], parts[:, :, 1::2]
-        pairs = even.copy()
-        pairs[:, :, :odd.shape[2]] += odd
-        pair = pairs.max(axis=(0, 2, 3, 4))
+        pair = 2 * largest
     step = np.maximum(largest / _LARGEST, pair / _LARGEST_PAIR)
     return np.where(step > np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
 
@@ -150,9 +152,9 @@ def _quantised(model: Any, largest: Dict[str, float]) -> Any:
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}_int8", scale, zero], [f"{name}_grid"]))
         return f"{name}_grid"
 
-    def weights_on_grid(name: str) -> str:
+    def weights_on_grid(name: str, groups: int) -> str:
         value = values[name].astype(np.float64)
-        step = _steps(value)
+        step = _steps(value, groups)
         whole = np.rint(value / step.astype(np.float64).reshape((-1,) + (1,) * (value.ndim - 1)))
         inputs = [constant(f"{name}_int8", np.clip(whole, -_LARGEST, _LARGEST).astype(np.int8)),
                   constant(f"{name}_step", step), constant(f"{name}_zero", np.zeros(len(step), np.int8))]
@@ -161,9 +163,10 @@ def _quantised(model: Any, largest: Dict[str, float]) -> Any:
 
     for node in model.graph.node:
         weights = node.input[1] if node.op_type in _LAYERS and node.input[1] in values else None
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
         for name in node.input:
             if name not in ready and (name in largest or name == weights):
-                ready[name] = map_on_grid(name) if name in largest else weights_on_grid(name)
+                ready[name] = map_on_grid(name) if name in largest else weights_on_grid(name, groups)
         node.input[:] = [ready.get(name, name) for name in node.input]  # all who read a map read one grid
         nodes.append(node)
     used = {name for node in nodes for name in node.input}

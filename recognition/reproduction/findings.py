@@ -94,10 +94,9 @@ def seeds_needed(gaps: Sequence[float], limits: Sequence[float] = (0.0,)) -> Opt
     values = np.asarray(gaps, np.float64)
     distance = min(abs(float(values.mean()) - limit) for limit in limits)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    for count in range(max(len(values), 2), MOST_SEEDS + 1):
-        if stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1) * spread / math.sqrt(count) < distance:
-            return count
-    return None
+    counts = np.arange(max(len(values), 2), MOST_SEEDS + 1)
+    clear = counts[stats.t.ppf(0.5 + CONFIDENCE / 2, counts - 1) * spread / np.sqrt(counts) < distance]
+    return int(clear[0]) if len(clear) else None
 
 
 def judge(statement: Statement, tables: Tables) -> Verdict:

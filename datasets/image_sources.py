@@ -7,9 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -19,13 +17,11 @@ from arcface_mxnet.datasets.images import read_image
 from arcface_mxnet.datasets.tar_members import BadArchive, tar_members
 from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike
-from arcface_mxnet.runtime.reading import escaped, file_status, open_file, shown
+from arcface_mxnet.runtime.reading import ZIP_ERRORS, escaped, file_status, open_file, shown
 from arcface_mxnet.runtime.text import Columns, is_real, iterate_lines, listed_path, real_number
 
 import numpy as np
 
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError, RuntimeError,
-               struct.error, LookupError)
 _HIGHEST_LABEL = 1 << 53  # labels are read as numbers with a fraction, which are exact up to here
 _LIST_2018 = Columns("tab", "aligned path label [x1 y1 x2 y2 [x of five points, y of five points]]", (3, 7, 17))
 _LIST_IM2REC = Columns("tab", "index label path", (3,))
@@ -125,7 +121,7 @@ def from_zip(path: Path, tiff: bool = False) -> ImageList:
     """A .zip of identity folders; raises InputError naming a member that leads outside, is a link or is too large."""
     try:
         archive = zipfile.ZipFile(path)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise InputError(f"{path}: no whole .zip ({one_line(error)}); get another copy") from None
     states: Dict[str, Tuple[int, int]] = {}
     for member in archive.infolist():
@@ -146,7 +142,7 @@ def from_zip(path: Path, tiff: bool = False) -> ImageList:
     def read(name: str) -> bytes:
         try:
             return archive.read(name)
-        except _ZIP_ERRORS:
+        except ZIP_ERRORS:
             raise OSError(errno.EIO, "damaged in the archive, or packed in a way that cannot be read") from None
 
     return _grouped(str(path), list(states), states, read, tiff)

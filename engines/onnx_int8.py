@@ -4,7 +4,7 @@ Runtimes take a layer whose input and weights come from DequantizeLinear for an 
 residual sum fused; ONNX Runtime fuses less and gains less). Normalisations are folded and the channels of each map are
 brought to like ranges first (graph.equalise). Ranges are the extremes seen on the images: one for a map, one for each
 output channel of the weights; both symmetric, so that zero padding stays zero. Weights are small enough for processors
-without VNNI, where OpenVINO would compute something else (`_steps`). No MXNet is needed.
+without VNNI, where runtimes would compute something else (`_steps`). No MXNet is needed.
 """
 from typing import Any, Dict, List, Mapping, Sequence
 

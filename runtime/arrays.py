@@ -10,12 +10,11 @@ import os
 import re
 import struct
 import zipfile
-import zlib
 from typing import Any, BinaryIO, Dict, NamedTuple, Tuple
 
 from arcface_mxnet.runtime.errors import InputError, one_line
 from arcface_mxnet.runtime.files import PathLike, naming
-from arcface_mxnet.runtime.reading import open_file, shown
+from arcface_mxnet.runtime.reading import ZIP_ERRORS, open_file, shown
 
 import numpy as np
 
@@ -78,8 +77,7 @@ def load_arrays(path: PathLike, remedy: str, most: int = MOST_NPZ) -> Dict[str, 
                 return {member.filename[:-len(".npy")]: _member(archive, member) for member in members}
         except _Foreign as error:
             raise InputError(f"{path}: no whole .npz of arrays ({error}); {remedy}") from None
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, OverflowError, RuntimeError,
-                OSError, struct.error) as error:
+        except (*ZIP_ERRORS, OSError) as error:
             raise InputError(f"{path}: no whole .npz of arrays ({one_line(error)}); {remedy}") from None
 
 

@@ -6,6 +6,9 @@ that Git LFS leaves for a file that was not fetched would be taken for a damaged
 import errno
 import os
 import stat
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Optional
 
@@ -13,6 +16,8 @@ from arcface_mxnet.runtime.errors import InputError
 from arcface_mxnet.runtime.files import PathLike
 
 LFS_MARK = b"version https://git-lfs"
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError, RuntimeError,
+              struct.error, LookupError)  # what zipfile raises for damaged archives and for kinds it does not read
 _MOST_SHOWN = 60
 _FOUND = {errno.ENOENT: "not found", errno.ENOTDIR: "not found", errno.ELOOP: "is a loop of links",
           errno.EACCES: "may not be read", errno.EPERM: "may not be read", errno.EISDIR: "is a folder",

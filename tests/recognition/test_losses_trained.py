@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def reduced(encoded):
-    """One JPEG at 16x16: a quarter of the time of 32x32, and these people are told apart as well."""
+    """One JPEG at 16x16: half the time of 32x32, and these people are told apart as well."""
     return encode_jpeg(cv2.resize(decode_bgr(encoded), (SIDE, SIDE), interpolation=cv2.INTER_AREA), 95)
 
 

@@ -4,6 +4,7 @@ Every choice (order, mirror, augmentation) is a function of (seed, epoch, positi
 any batch with the same pixels, whatever the number of threads. JPEGs are decoded on threads, a few batches ahead.
 """
 import collections
+from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
@@ -115,7 +116,7 @@ class Batch(NamedTuple):
     beside: Mapping[str, np.ndarray]
 
 
-class Batches:
+class Batches(ABC):
     """What all orders share: the pipeline from a plan of keys to batches.
 
     beside: by name, a value of each record, float32 (largest key + 1,): fed in step with the labels.
@@ -132,9 +133,9 @@ class Batches:
         self.beside: Mapping[str, np.ndarray] = beside or {}
         self._ahead = ahead
 
+    @abstractmethod
     def epoch_keys(self, epoch: int) -> np.ndarray:
         """The record keys of an epoch in order, int64 (batches * batch_size,); an incomplete last batch is dropped."""
-        raise NotImplementedError
 
     def notes(self) -> List[str]:
         """What filling the batches brought about since the last call, for the log."""
@@ -144,7 +145,7 @@ class Batches:
         """What a restart needs beside the position; nothing where the order follows from seed and epoch."""
         return {}
 
-    def restart(self, saved: Mapping[str, np.ndarray]) -> None:
+    def restart(self, saved: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - most orders keep nothing
         """Restore `restart_arrays`; foreign names are left alone."""
 
     def first_position(self) -> int:

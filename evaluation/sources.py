@@ -1,5 +1,6 @@
 """Where images come from: a record set, a pair pack, a list of paths or a folder, all read by position."""
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import List, Optional, Sequence
 
@@ -15,7 +16,7 @@ from arcface_mxnet.runtime.text import HIGHEST, iterate_lines, listed_path, whol
 import numpy as np
 
 
-class Source:
+class Source(ABC):
     """Encoded images in a fixed order. `names`: unique, one a row; `labels`: int64 or None."""
 
     origin: str
@@ -25,9 +26,9 @@ class Source:
     def __len__(self) -> int:
         return len(self.names)
 
+    @abstractmethod
     def read(self, row: int) -> bytes:
         """The encoded image of a row; raises OSError or InputError where it cannot be read."""
-        raise NotImplementedError
 
 
 class RecordSource(Source):

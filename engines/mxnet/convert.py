@@ -15,21 +15,21 @@ _UNBOUNDED = "scatter_nd"
 
 
 def to_mxnet(symbol: Symbol) -> "mx.sym.Symbol":
-    """MXNet's own symbol. It is given text that this program wrote, of a graph that was checked or built here."""
-    return mx.sym.load_json(symbol.tojson())
+    """MXNet's own symbol. It is given text that this program wrote, of a graph that was checked or built here.
 
-
-def foreign_to_mxnet(symbol: Symbol) -> "mx.sym.Symbol":
-    """The same of a graph that may come from a file, whose values may be anything.
-
-    Raises InputError for an operator that lets values reach memory that is not the graph's. Only losses need it, whose
-    indices are labels that were checked; no network does.
+    Raises InputError for an operator that lets values reach memory that is not the graph's: values may come from a
+    file. Only losses need it (`loss_to_mxnet`); no network does.
     """
     for node in symbol.nodes():
         if node.op == _UNBOUNDED:
             raise InputError(f"node {node.name[:80]} ({node.op}): MXNet does not check where its indices point, so it "
                              "is not run in a network from a file; use another copy of the checkpoint")
-    return to_mxnet(symbol)
+    return loss_to_mxnet(symbol)
+
+
+def loss_to_mxnet(symbol: Symbol) -> "mx.sym.Symbol":
+    """The same of a loss that was built here, whose indices are labels that were checked: with every operator."""
+    return mx.sym.load_json(symbol.tojson())
 
 
 def from_mxnet(symbol: "mx.sym.Symbol") -> Symbol:

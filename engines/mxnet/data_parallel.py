@@ -5,7 +5,7 @@ from arcface_mxnet.engines.base import DATA, LABEL, Beside, Outcome
 from arcface_mxnet.engines.draws import dropout_mask, mask_keys
 from arcface_mxnet.engines.loss_scale import SCALE, SCALE_STATE, LossScale
 from arcface_mxnet.engines.mxnet.class_centres import WEIGHT
-from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, put, to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.convert import NDArrays, Pending, loss_to_mxnet, put, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.optimizer import MomentumSGD
 from arcface_mxnet.engines.mxnet.program import Program
@@ -42,7 +42,7 @@ class DataParallel:
         self._trained, self._auxiliary = program.trained, program.auxiliary
         requests = {name: "null" for name in program.symbol.list_arguments()}
         requests.update({name: "write" for name in self._trained})
-        symbol = to_mxnet(program.symbol)
+        symbol = loss_to_mxnet(program.symbol)
         self.executors = [symbol.simple_bind(context, grad_req=requests, type_dict=argument_types(symbol), **shapes)
                           for context in contexts]
         if isinstance(kvstore, str):

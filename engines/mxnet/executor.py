@@ -2,7 +2,7 @@
 import contextlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import foreign_to_mxnet, ndarrays
+from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
 from arcface_mxnet.engines.mxnet.mx import mx, subgraphs_off
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import inference_form
@@ -32,7 +32,7 @@ class Executor:
 
     def __init__(self, checkpoint: Checkpoint, context: "mx.Context", stored: bool = False) -> None:
         self.context = context
-        self._symbol = foreign_to_mxnet(checkpoint.symbol)
+        self._symbol = to_mxnet(checkpoint.symbol)
         self._args = ndarrays(checkpoint.args, context)
         self._aux = ndarrays(checkpoint.aux, context)
         self._unsafe = stored and context.device_type == "cpu" and has_depthwise(checkpoint.symbol)
@@ -125,7 +125,7 @@ class Bound:
         fed = {name: shape for name, shape in zip(checkpoint.symbol.list_arguments(), inferred)
                if name not in values and shape is not None}  # labels left in the graph too
         values.update({name: mx.nd.zeros(shape, dtype=kind) for name, shape in {**fed, **shapes}.items()})
-        self._executor = foreign_to_mxnet(checkpoint.symbol).bind(mx.cpu(), values, grad_req="null",
+        self._executor = to_mxnet(checkpoint.symbol).bind(mx.cpu(), values, grad_req="null",
                                                                   aux_states=ndarrays(checkpoint.aux))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> List[np.ndarray]:

@@ -4,7 +4,7 @@ import statistics
 import time
 from typing import Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
+from arcface_mxnet.engines.mxnet.convert import loss_to_mxnet, ndarrays
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
@@ -20,7 +20,7 @@ def step_cost(symbol: Symbol, arrays: Arrays, wanted: Sequence[str], weight: str
     gradients = {name: mx.nd.zeros(values[name].shape) for name in wanted}
     momentum = mx.nd.zeros(values[weight].shape)
     requests = {name: "write" if name in gradients else "null" for name in values}
-    executor = to_mxnet(symbol).bind(mx.cpu(), values, args_grad=gradients, grad_req=requests)
+    executor = loss_to_mxnet(symbol).bind(mx.cpu(), values, args_grad=gradients, grad_req=requests)
     planned = float(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1)) / 1024  # type: ignore
     times = []
     for _ in range(rounds + 1):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Dict, List, Sequence
 
 from arcface_mxnet.engines.bfloat16 import gain
-from arcface_mxnet.engines.mxnet.convert import foreign_to_mxnet, from_mxnet, ndarrays, to_numpy
+from arcface_mxnet.engines.mxnet.convert import from_mxnet, ndarrays, to_mxnet, to_numpy
 from arcface_mxnet.engines.mxnet.executor import Network
 from arcface_mxnet.engines.mxnet.mx import mx, subgraphs_off
 from arcface_mxnet.graph import symbol as sym
@@ -41,7 +41,7 @@ def int8_form(checkpoint: Checkpoint, images: numpy.ndarray) -> Checkpoint:
     batch = min(_CALIBRATION_BATCH, len(images))
     batches = mx.io.NDArrayIter(data=images.astype("float32"), batch_size=batch, last_batch_handle="discard")
     symbol, args, aux = quantization.quantize_model_mkldnn(
-        foreign_to_mxnet(fast.symbol), ndarrays(fast.args), ndarrays(fast.aux), label_names=None, calib_mode="naive",
+        to_mxnet(fast.symbol), ndarrays(fast.args), ndarrays(fast.aux), label_names=None, calib_mode="naive",
         calib_data=batches, num_calib_examples=len(images) // batch * batch, quantized_dtype="auto",
         quantize_granularity="channel-wise")
     return Checkpoint(_named_as(fast, from_mxnet(symbol)), to_numpy(args), to_numpy(aux))
@@ -52,7 +52,7 @@ def bf16_form(checkpoint: Checkpoint, input_shape: Sequence[int] = IMAGE) -> Che
     from mxnet.contrib import amp  # a part of MXNet that `import mxnet` leaves out
 
     fast = inference_form(checkpoint, input_shape)
-    symbol, args, aux = amp.convert_model(foreign_to_mxnet(fast.symbol), ndarrays(fast.args), ndarrays(fast.aux),
+    symbol, args, aux = amp.convert_model(to_mxnet(fast.symbol), ndarrays(fast.args), ndarrays(fast.aux),
                                          target_dtype="bfloat16")
     return Checkpoint(_named_as(fast, from_mxnet(symbol)), to_numpy(args), to_numpy(aux))
 
@@ -87,7 +87,7 @@ def widest_channels(checkpoint: Checkpoint, images: numpy.ndarray, names: List[s
     """Largest magnitude of each channel of the named maps over the images."""
     internals = checkpoint.symbol.get_internals()
     maps = Group([internals[f"{name}_output"] for name in names])
-    symbol, values = foreign_to_mxnet(maps), ndarrays({**checkpoint.args, **checkpoint.aux})
+    symbol, values = to_mxnet(maps), ndarrays({**checkpoint.args, **checkpoint.aux})
     arguments = {name: values[name] for name in maps.list_arguments() if name in values}
     states = {name: values[name] for name in maps.list_auxiliary_states()}
     widest: Dict[str, numpy.ndarray] = {}

@@ -7,7 +7,7 @@ from typing import List, Mapping, Optional, Tuple
 
 from arcface_mxnet.engines.base import Beside, Outcome
 from arcface_mxnet.engines.mxnet.class_centres import WEIGHT, ShardedCentres, Summary, merge
-from arcface_mxnet.engines.mxnet.convert import Pending, to_mxnet
+from arcface_mxnet.engines.mxnet.convert import Pending, loss_to_mxnet
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel, all_finite
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.params_file import Arrays
@@ -143,7 +143,7 @@ class TargetMargin:
         self._scale, self._executor = scale, None
         if margin is None:
             return
-        self._executor = to_mxnet(margin).simple_bind(context, grad_req={"logits": "write", "label": "null"})
+        self._executor = loss_to_mxnet(margin).simple_bind(context, grad_req={"logits": "write", "label": "null"})
         for name, array in self._executor.arg_dict.items():
             if name == "label":
                 array[:] = 0

@@ -12,7 +12,7 @@ import resource
 import sys
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import foreign_to_mxnet, ndarrays
+from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.graph.operators import OPERATORS
@@ -111,7 +111,7 @@ def run(symbol: sym.Symbol, shapes: Any, seed: Sequence[int]) -> str:
         values = [{name: some(name, shape, chance) for name, shape in zip(names, group)} for names, group in (
             (symbol.list_arguments(), shapes[0]), (symbol.list_auxiliary_states(), shapes[2]))]
         try:
-            bound = foreign_to_mxnet(symbol).bind(mx.cpu(), ndarrays(values[0]), aux_states=ndarrays(values[1]),
+            bound = to_mxnet(symbol).bind(mx.cpu(), ndarrays(values[0]), aux_states=ndarrays(values[1]),
                                                   grad_req="null")
             same = [output.asnumpy().shape for output in bound.forward(is_train=False)] == shapes[1]
             os.write(writer, b"ran" if same else b"another shape")

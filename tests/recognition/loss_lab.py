@@ -1,7 +1,7 @@
 """A bench for losses: bind a head in float64, run it, and differentiate an independent NumPy loss by differences."""
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.convert import loss_to_mxnet
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph import symbol as sym
 from arcface_mxnet.recognition.losses import Head, LossSettings, attach
@@ -22,7 +22,7 @@ def run(head: Head, values: Values, dtype: type = np.float64, wrt: Optional[Sequ
     arrays = {name: mx.nd.array(values[name], dtype=dtype) for name in names}
     wrt = [name for name in names if name not in head.states and not name.endswith("label")] if wrt is None else wrt
     gradients = {name: mx.nd.zeros(arrays[name].shape, dtype=dtype) for name in wrt}
-    executor = to_mxnet(head.symbol).bind(mx.cpu(), arrays, args_grad=gradients,
+    executor = loss_to_mxnet(head.symbol).bind(mx.cpu(), arrays, args_grad=gradients,
                                 grad_req={name: "write" if name in gradients else "null" for name in names})
     outputs = executor.forward(is_train=True)
     executor.backward()
@@ -84,7 +84,7 @@ def separation(settings: LossSettings, steps: int = 200) -> Tuple[float, float]:
     mx.random.seed(4)
     embedding = sym.FullyConnected(sym.Variable("data"), num_hidden=8, no_bias=True, name="map") * 4.0
     head = attach(embedding, settings, 6, images, 8)
-    executor = to_mxnet(head.symbol).simple_bind(mx.cpu(), data=(images, 24), softmax_label=(images,))
+    executor = loss_to_mxnet(head.symbol).simple_bind(mx.cpu(), data=(images, 24), softmax_label=(images,))
     fed = ("data", "softmax_label", *head.inputs)
     trained = [n for n in executor.arg_dict if n not in head.states and n not in fed]
     for name in trained:

@@ -4,7 +4,8 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from arcface_mxnet.engines.base import Place
 from arcface_mxnet.engines.onnx_check import REMEDY, checked
-from arcface_mxnet.runtime.errors import InputError, one_line
+from arcface_mxnet.engines.sixteen_bits import adds_in_16_bits, saturating_layers
+from arcface_mxnet.runtime.errors import InputError, notice, one_line
 from arcface_mxnet.runtime.reading import escaped
 
 import numpy as np
@@ -39,6 +40,8 @@ class OnnxFile:
         self.path, self.wanted = path, input_of(graph, path)
         self._scales_itself = scales_itself(graph)
         self.quantised = any(node.op_type in _EIGHT_BITS for node in graph.node)
+        if adds_in_16_bits() and not where.engine.on_gpu(where.devices):
+            _warn_of_saturation(model, path)
 
     def check(self, image: Tuple[int, ...]) -> None:
         """Raise InputError where the network does not take images of this shape (c, h, w)."""
@@ -70,6 +73,14 @@ class OnnxFile:
     def update(self, arguments: Mapping[str, np.ndarray], auxiliary: Mapping[str, np.ndarray]) -> None:
         """An ONNX file has its own values; raises ValueError."""
         raise ValueError(f"{self.path}: an ONNX file takes no other parameters")
+
+
+def _warn_of_saturation(model: onnx.ModelProto, path: Path) -> None:
+    layers, of = saturating_layers(model, path)
+    if layers:
+        notice(f"{path}: this processor has no VNNI and adds products of eight bits in 16, where sums of {len(layers)} "
+               f"of {of} layers in eight bits ({escaped(layers[0], 80)} first) can saturate: rows can be wrong; take "
+               "the file in float32, or one by 'export.py int8', whose weights are small enough")
 
 
 def input_of(graph: onnx.GraphProto, path: Path) -> Wanted:

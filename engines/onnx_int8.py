@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from arcface_mxnet.engines.base import place
 from arcface_mxnet.engines.onnx_file import OnnxFile
 from arcface_mxnet.engines.onnxruntime.engine import devices, session
+from arcface_mxnet.engines.sixteen_bits import largest_pair
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
 from arcface_mxnet.graph.equalise import equalised
 from arcface_mxnet.graph.inference import folded_form
@@ -112,23 +113,10 @@ def widest(model: Any, images: np.ndarray, tensors: Sequence[str]) -> Dict[str, 
 def _steps(weights: np.ndarray, groups: int) -> np.ndarray:
     """The step of each output channel, float32 (o,), of weights (o, i) or (o, i, kh, kw), float64.
 
-    Without VNNI a processor adds two products of an input (0 to 255) and a weight in 16 bits, and a larger sum
-    saturates (oneDNN, "Nuances of int8 computations",
-    https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). Runtimes put the input channels of one
-    place of a kernel side by side and add neighbours, 0 and 1, 2 and 3: two such weights of one sign sum to 128 at
-    most. Where the channels are odd, or the layer is dense, other weights are neighbours: any two of one sign. A
-    depthwise convolution adds no two products in 16 bits.
+    No two weights that a processor without VNNI would add in 16 bits sum to more than 128 (engines.sixteen_bits).
     """
-    outputs, inputs = weights.shape[:2]
-    parts = np.stack([np.maximum(weights, 0), np.maximum(-weights, 0)])
-    largest = parts.reshape(2, outputs, -1).max(axis=(0, 2))
-    if inputs == 1 and groups == outputs:
-        pair = largest
-    elif weights.ndim == 4 and inputs % 2 == 0:
-        pair = (parts[:, :, ::2] + parts[:, :, 1::2]).max(axis=(0, 2, 3, 4))
-    else:
-        pair = 2 * largest
-    step = np.maximum(largest / _LARGEST, pair / _LARGEST_PAIR)
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    step = np.maximum(largest / _LARGEST, largest_pair(weights, groups) / _LARGEST_PAIR)
     return np.where(step > np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
 
 

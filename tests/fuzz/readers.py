@@ -24,6 +24,7 @@ from arcface_mxnet.datasets.images import decode_bgr, encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet, read_names
 from arcface_mxnet.engines import onnx_check, onnx_file
+from arcface_mxnet.engines.sixteen_bits import saturating_layers
 from arcface_mxnet.evaluation import overlay, report, sources, video
 from arcface_mxnet.evaluation.command import load_features, read_ids
 from arcface_mxnet.evaluation.ijb import metadata
@@ -226,15 +227,19 @@ def params_bytes() -> bytes:
 
 @lru_cache(None)
 def onnx_files() -> Files:
-    """A small network whose values lie in a file beside it."""
+    """A small network whose values lie in a file beside it, with a layer in eight bits."""
     make, values = onnx.helper, onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[12],
                                                  data_location=onnx.TensorProto.EXTERNAL)
     for key, value in (("location", "values"), ("offset", "0"), ("length", "48")):
         values.external_data.add(key=key, value=value)
-    nodes = [make.make_node("Flatten", ["data"], ["flat"], axis=1), make.make_node("Add", ["flat", "w"], ["out"])]
+    nodes = [make.make_node("Flatten", ["data"], ["flat"], axis=1), make.make_node("Add", ["flat", "w"], ["sum"]),
+             make.make_node("DequantizeLinear", ["m", "step", "zero"], ["m_grid"], axis=0),
+             make.make_node("Gemm", ["sum", "m_grid"], ["out"], transB=1)]
+    whole = [onnx.numpy_helper.from_array(np.array(value, kind), name) for name, value, kind in
+             (("m", np.full((12, 12), 127), np.int8), ("step", 0.1, np.float32), ("zero", 0, np.int8))]
     taken, given = (make.make_tensor_value_info(name, 1, ["b", *shape]) for name, shape in (("data", (3, 2, 2)),
                                                                                               ("out", (12,))))
-    model = make.make_model(make.make_graph(nodes, "g", [taken], [given], [values]))
+    model = make.make_model(make.make_graph(nodes, "g", [taken], [given], [values, *whole]))
     return {"a.onnx": model.SerializeToString(), "values": bytes(48)}
 
 
@@ -245,6 +250,7 @@ def read_onnx(folder: Path) -> None:
     onnx_file.input_of(model.graph, path)
     onnx_file.scales_itself(model.graph)
     onnx_check.require_known(model, path, "OpenVINO", "take another engine")
+    saturating_layers(model, path)
 
 
 def run_files() -> Files:

@@ -2,13 +2,15 @@
 
 Nodes run in stored order, each value is let go after its last use. `torch.compile` traces it whole.
 """
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from arcface_mxnet.engines import draws
 from arcface_mxnet.engines.torch import operators
 from arcface_mxnet.engines.torch.attributes import Attributes
 from arcface_mxnet.graph.operators import state_inputs
+from arcface_mxnet.graph.shape_inference import ShapeInference
 from arcface_mxnet.graph.symbol import Symbol
 from arcface_mxnet.graph.symbol_json import Entry, Node
 from arcface_mxnet.runtime.errors import InputError
@@ -31,13 +33,14 @@ class Statistics:
     """BatchNorm's memory on one replica: moving statistics, and where a forward pass leaves those of its batch.
 
     MXNet's rule: moving = momentum * moving + (1 - momentum) * batch, with the variance divided by n. PyTorch's kernels
-    give the variance divided by n - 1, so it is scaled by (n - 1) / n; `counts` holds n, by name of the variance.
+    give the variance divided by n - 1, so it is scaled by (n - 1) / n; `counts` holds n, by name of the variance. A
+    pass changes tensors alone, not what is kept of them: `torch.compile` would trace the graph again.
     """
 
     moving: Tensors
     batch: Tensors
     momentum: Dict[str, float]
-    counts: Dict[str, int] = field(default_factory=dict)
+    counts: Dict[str, int]
 
     def blend(self) -> None:
         """Let the statistics of the last forward pass into the moving ones."""
@@ -86,7 +89,7 @@ class Interpreter:
     """
 
     def __init__(self, symbol: Symbol, network: Optional[str] = None) -> None:
-        self.nodes = symbol.nodes()
+        self._symbol, self.nodes = symbol, symbol.nodes()
         self._places = {id(node): place for place, node in enumerate(self.nodes)}
         self._inputs = [self._sources(node) for node in self.nodes]
         self.heads = [self._place(head) for head in symbol.heads]
@@ -188,19 +191,26 @@ class Interpreter:
             if run.statistics is None or whole:
                 return functional.batch_norm(x, moving_mean, moving_variance, scale, shift, False, 0.0, eps)
             found = run.statistics.batch
-            count = x.numel() // x.shape[1]
-            if variance not in run.statistics.counts:
-                run.statistics.counts[variance] = count
-            if count == 1:  # PyTorch refuses it; the variance of one value is 0
+            if x.numel() == x.shape[1]:  # PyTorch refuses one value a channel; its variance is 0
                 return _single_norm(x, shift, found[mean], found[variance])
             return torch.batch_norm(x, scale, shift, found[mean], found[variance], True, 1.0, eps,
                                     torch.backends.cudnn.enabled)
         return call
 
-    def statistics(self, moving: Tensors) -> Statistics:
-        """The memory of one replica around its `moving` statistics, by name."""
+    def statistics(self, moving: Tensors, counts: Mapping[str, int]) -> Statistics:
+        """The memory of one replica around its `moving` statistics, by name; for `counts` see `batch_counts`."""
         return Statistics(moving, {name: torch.zeros_like(value) for name, value in moving.items()
-                                   if name in self.momentum}, dict(self.momentum))
+                                   if name in self.momentum}, dict(self.momentum), dict(counts))
+
+    def batch_counts(self, given: Mapping[str, Tuple[int, ...]]) -> Dict[str, int]:
+        """How many values of a channel each BatchNorm sees, by name of its variance; `given` are shapes of inputs."""
+        shapes = ShapeInference(self._symbol.heads).run(given)
+        found = {}
+        for node in self.nodes:
+            if node.op == "BatchNorm":
+                shape = shapes[id(node.inputs[0][0]), node.inputs[0][1]]
+                found[node.inputs[4][0].name] = math.prod(shape) // shape[1]
+        return found
 
     def __call__(self, values: Mapping[str, Tensor], run: Run, scale: Optional[Tensor] = None) -> List[Tensor]:
         """The outputs for the variables `values`, by name.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Tensors = Dict[str, Tensor]
+Shapes = Dict[str, Tuple[int, ...]]
 WARM_UP = 3  # passes before a CUDA graph is captured: libraries allocate in the first ones
 
 
@@ -95,12 +96,13 @@ class DataParallel:
         self.share = batch_size // self.replicas
         self.graph = Interpreter(program.symbol, program.network)
         self._by_pixel, self._low = by_pixel(numerics, self.device), low_type(numerics)
-        shapes = self._shapes((self.share, image_shape[2], image_shape[0], image_shape[1]))
+        given = self._given((self.share, image_shape[2], image_shape[0], image_shape[1]))
+        shapes, counts = self._shapes(given), self.graph.batch_counts(given)
         fed = {DATA, LABEL, *program.inputs, *program.states}
         self.trained = [name for name in self.graph.arguments if name not in fed]
         self.weights = {name: self._tensor(np.zeros(shapes[name])).requires_grad_(True) for name in self.trained}
         self.gradients: Dict[str, Optional[Tensor]] = {}
-        self._replicas = [self._replica(index, shapes) for index in range(self.replicas)]
+        self._replicas = [self._replica(index, shapes, counts) for index in range(self.replicas)]
         self._feed = Feed(self.device)
         self._optimizer: Optional[MomentumSGD] = None
         self._scale = LossScale(numerics.loss_scale) if numerics.loss_scale != 1.0 else None
@@ -126,20 +128,24 @@ class DataParallel:
                 for name, value in replica.statistics.moving.items():
                     put(value, auxiliary[name])
 
-    def _shapes(self, images: Tuple[int, ...]) -> Dict[str, Tuple[int, ...]]:
-        """Shapes of all variables for a share of `images` (n, c, h, w)."""
-        program, symbol = self.program, self.program.symbol
-        given = {DATA: images, LABEL: images[:1], **{name: images[:1] for name in program.inputs},
-                 **{name: value.shape for name, value in program.states.items()}}
-        known = set(symbol.list_inputs())
-        arguments, _, states = symbol.infer_shape(**{name: shape for name, shape in given.items() if name in known})
+    def _given(self, images: Tuple[int, ...]) -> Shapes:
+        """Shapes of what is fed to the graph for a share of `images` (n, c, h, w)."""
+        fed = {DATA: images, LABEL: images[:1], **{name: images[:1] for name in self.program.inputs},
+               **{name: value.shape for name, value in self.program.states.items()}}
+        known = set(self.program.symbol.list_inputs())
+        return {name: shape for name, shape in fed.items() if name in known}
+
+    def _shapes(self, given: Shapes) -> Shapes:
+        """Shapes of all variables."""
+        symbol = self.program.symbol
+        arguments, _, states = symbol.infer_shape(**given)
         return {**dict(zip(symbol.list_arguments(), arguments)), **dict(zip(symbol.list_auxiliary_states(), states))}
 
-    def _replica(self, index: int, shapes: Mapping[str, Tuple[int, ...]]) -> Replica:
+    def _replica(self, index: int, shapes: Shapes, counts: Mapping[str, int]) -> Replica:
         moving = {name: self._tensor(np.zeros(shapes[name])) for name in self.graph.auxiliary}
         states = {name: self._tensor(value) for name, value in self.program.states.items()}
         row = (self.group.rank * self.replicas + index) * self.share
-        return Replica(self.graph.statistics(moving), states, row)
+        return Replica(self.graph.statistics(moving, counts), states, row)
 
     def _tensor(self, value: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device)

@@ -8,6 +8,7 @@ from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_n
 from arcface_mxnet.engines.torch.group import Group
 from arcface_mxnet.engines.torch.module import Interpreter, Run, Statistics
 from arcface_mxnet.engines.torch.sgd import MomentumSGD
+from arcface_mxnet.runtime.allocator import keep_freed_memory
 from arcface_mxnet.runtime.errors import InputError
 
 import numpy as np
@@ -93,6 +94,8 @@ class DataParallel:
         if batch_size % self.replicas:
             raise InputError(f"a batch of {batch_size} does not divide among {self.replicas} replicas")
         set_numerics(numerics, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.share = batch_size // self.replicas
         self.graph = Interpreter(program.symbol, program.network)
         self._by_pixel, self._low = by_pixel(numerics, self.device), low_type(numerics)
@@ -109,9 +112,9 @@ class DataParallel:
         self._scale_value = torch.tensor(numerics.loss_scale, device=self.device) if self._scale is not None else None
         self._keys: Optional[Tensor] = None
         self.seed(0)
-        self._pass: Callable[..., List[Tensor]] = self._outputs
+        self._parts: List[Callable[..., List[Tensor]]] = [self.graph.network, self.graph.behind]
         if numerics.compile:
-            self._pass = torch.compile(self._outputs, fullgraph=True, dynamic=False)
+            self._parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in self._parts]
         self._captured: Optional[Captured] = None
 
     # Parameters.
@@ -212,7 +215,7 @@ class DataParallel:
         return self._captured(batch)
 
     def _forward_backward(self, replica: Replica, batch: Tensors) -> Tuple[List[Tensor], Dict[str, Optional[Tensor]]]:
-        outputs = self._pass(self._values(replica, batch), self._how(replica), self._scale_value)
+        outputs = self._outputs(replica, batch)
         alive = [output for output in outputs if output.requires_grad]
         gradients = torch.autograd.grad(alive, [self.weights[name] for name in self.trained],
                                         [torch.ones_like(output) for output in alive], allow_unused=True)
@@ -225,8 +228,8 @@ class DataParallel:
         self._write_fixed()
         outputs = []
         for index, replica in enumerate(self._replicas):
-            values = self._values(replica, {DATA: batch[index * self.share:(index + 1) * self.share]})
-            outputs.append(self._pass(values, self._how(replica), self._scale_value)[0])
+            rows = slice(index * self.share, (index + 1) * self.share)
+            outputs.append(self._outputs(replica, {DATA: batch[rows]})[0])
             replica.statistics.blend()
         return outputs
 
@@ -254,8 +257,10 @@ class DataParallel:
     def _how(self, replica: Replica) -> Run:
         return Run(replica.statistics, self._keys, replica.first_row, self._low)
 
-    def _outputs(self, values: Tensors, run: Run, scale: Optional[Tensor]) -> List[Tensor]:
-        return self.graph(values, run, scale)
+    def _outputs(self, replica: Replica, batch: Tensors) -> List[Tensor]:
+        values, run = self._values(replica, batch), self._how(replica)
+        network, behind = self._parts
+        return behind(values, network(values, run, self._scale_value), run)
 
     def _carry_states(self, outputs: Sequence[Sequence[Tensor]]) -> None:
         """Feed each "state:NAME" output, of several replicas made one, to the next step."""

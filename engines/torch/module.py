@@ -1,9 +1,9 @@
 """A stored graph as a function of tensors: the interpreter that training and embedding run.
 
-Nodes run in stored order, each value is let go after its last use. `torch.compile` traces the network and what follows
-it, each whole: a loss whose gradient is its own (SoftmaxOutput, MakeLoss) does not read the gradient that comes in, so
-that in one trace the whole backward pass counts as forward, and nothing is chosen of what to keep and what to compute
-again.
+Nodes run in stored order, each value is let go after its last use. `torch.compile` traces the network and the head
+on it (what follows: the loss), each whole: a loss whose gradient is its own (SoftmaxOutput, MakeLoss) does not read the
+gradient that comes in, so that in one trace the whole backward pass would count as forward, and nothing be chosen of
+what to keep and what to compute again.
 """
 import math
 from dataclasses import dataclass
@@ -109,9 +109,9 @@ class Interpreter:
         self._network_output = max(self._network) if self._network else -1
         steps = self._planned()
         cut = sum(step.output <= self._network_output for step in steps)
-        self._steps, self._steps_behind = steps[:cut], steps[cut:]
-        read = {source for step in self._steps_behind for source in step.inputs}.union(self.heads)
-        self._crossing = sorted(read.intersection(step.output for step in self._steps))
+        self._network_steps, self._head_steps = steps[:cut], steps[cut:]
+        read = {source for step in self._head_steps for source in step.inputs}.union(self.heads)
+        self._crossing = sorted(read.intersection(step.output for step in self._network_steps))
 
     def _sources(self, node: Node) -> Tuple[int, ...]:
         return tuple(self._place(entry) for entry in node.inputs)
@@ -224,24 +224,24 @@ class Interpreter:
 
         scale: a number (): the gradient that flows from what follows the network into it is multiplied by it.
         """
-        return self.behind(values, self.network(values, run, scale), run)
+        return self.head(values, self.network(values, run, scale), run)
 
     def network(self, values: Mapping[str, Tensor], run: Run, scale: Optional[Tensor] = None) -> List[Tensor]:
-        """The first part, up to the network's output: what the nodes behind it read, the embedding among it."""
+        """The first part, up to the network's output: what the head reads, the embedding among it."""
         held = self._held(values)
-        for step in self._steps:
+        for step in self._network_steps:
             value = _ran(step, held, run)
             if step.output == self._network_output and scale is not None:
                 value = _ScaledGradient.apply(value, scale)
             held[step.output] = value
         return [_there(held[place]) for place in self._crossing]
 
-    def behind(self, values: Mapping[str, Tensor], crossing: Sequence[Tensor], run: Run) -> List[Tensor]:
+    def head(self, values: Mapping[str, Tensor], crossing: Sequence[Tensor], run: Run) -> List[Tensor]:
         """The second part: the outputs, from what `network` returned."""
         held = self._held(values)
         for place, value in zip(self._crossing, crossing):
             held[place] = value
-        for step in self._steps_behind:
+        for step in self._head_steps:
             held[step.output] = _ran(step, held, run)
         return [_full(_there(held[place])) if run.low is not None else _there(held[place]) for place in self.heads]
 

@@ -112,7 +112,7 @@ class DataParallel:
         self._scale_value = torch.tensor(numerics.loss_scale, device=self.device) if self._scale is not None else None
         self._keys: Optional[Tensor] = None
         self.seed(0)
-        self._parts: List[Callable[..., List[Tensor]]] = [self.graph.network, self.graph.behind]
+        self._parts: List[Callable[..., List[Tensor]]] = [self.graph.network, self.graph.head]
         if numerics.compile:
             self._parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in self._parts]
         self._captured: Optional[Captured] = None
@@ -259,8 +259,8 @@ class DataParallel:
 
     def _outputs(self, replica: Replica, batch: Tensors) -> List[Tensor]:
         values, run = self._values(replica, batch), self._how(replica)
-        network, behind = self._parts
-        return behind(values, network(values, run, self._scale_value), run)
+        network, head = self._parts
+        return head(values, network(values, run, self._scale_value), run)
 
     def _carry_states(self, outputs: Sequence[Sequence[Tensor]]) -> None:
         """Feed each "state:NAME" output, of several replicas made one, to the next step."""

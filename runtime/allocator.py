@@ -13,8 +13,9 @@ def keep_freed_memory() -> bool:
 
     Left to itself glibc returns every block above 32 MB to the system at once, and smaller ones off the top, and the
     system clears each page before it gives it again: for the maps of a batch of 32 that was 169,000 pages a step, a
-    quarter of its processor time (docs/benchmarks.md). Other C libraries, and a user's own setting, are left as they
-    are. See mallopt(3), https://man7.org/linux/man-pages/man3/mallopt.3.html.
+    quarter of its processor time (docs/benchmarks.md). The peak of the process grows by a fifth: what is kept has gaps.
+    Other C libraries, and a user's own setting, are left as they are. See mallopt(3),
+    https://man7.org/linux/man-pages/man3/mallopt.3.html.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if not hasattr(library, "gnu_get_libc_version") or any(name in os.environ for name in _SETTINGS):

@@ -1,7 +1,7 @@
 """Small classifiers trained by MXNet's own Module: features or images in, softmax out, SGD with momentum."""
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from arcface_mxnet.engines.mxnet.convert import ndarrays, to_mxnet, to_numpy
+from arcface_mxnet.engines.mxnet.convert import loss_to_mxnet, ndarrays, to_numpy
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.graph.params_file import Arrays
 from arcface_mxnet.graph.symbol import Symbol
@@ -31,7 +31,7 @@ class Classifier:
         """`xavier`: settings of MXNet's Xavier initializer; `start`: values to begin with in place of drawn ones."""
         mx.random.seed(schedule.seed)
         self._batch = shapes["data"][0]
-        self._module = mx.mod.Module(to_mxnet(symbol), context=mx.cpu(), label_names=["softmax_label"])
+        self._module = mx.mod.Module(loss_to_mxnet(symbol), context=mx.cpu(), label_names=["softmax_label"])
         self._module.bind([("data", shapes["data"])], [("softmax_label", (self._batch,))])
         self._module.init_params(mx.init.Xavier(**(xavier or {})))
         if start is not None:

@@ -211,8 +211,8 @@ class Interpreter:
 
     def batch_counts(self, given: Mapping[str, Tuple[int, ...]]) -> Dict[str, int]:
         """How many values of a channel each BatchNorm sees, by name of its variance; `given` are shapes of inputs."""
-        shapes = ShapeInference(self._symbol.heads).run(given)
-        found = {}
+        found: Dict[str, int] = {}
+        shapes = ShapeInference(self._symbol.heads).run(given) if self.momentum else {}
         for node in self.nodes:
             if node.op == "BatchNorm":
                 shape = shapes[id(node.inputs[0][0]), node.inputs[0][1]]

@@ -31,7 +31,8 @@ def run_torch(graph: Symbol, values: Values, trained: Sequence[str], kind: torch
     tensors = {name: torch.tensor(value, dtype=kind) for name, value in values.items()}
     for name in trained:
         tensors[name].requires_grad_(True)
-    statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary})
+    statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary},
+                                        interpreter.batch_counts({name: value.shape for name, value in values.items()}))
     outputs = interpreter(tensors, Run(statistics))
     alive = [output for output in outputs if output.requires_grad]
     towards = [torch.tensor(heads(tuple(one.shape), signs), dtype=kind) for one in alive]

@@ -119,7 +119,8 @@ def test_batch_norm_gives_mxnets_output_gradient_and_moving_statistics(shape, fi
     mx.nd.waitall()  # a read of statistics alone does not wait for the backward pass that writes them
     interpreter = Interpreter(graph)
     tensors = {name: torch.tensor(value, requires_grad=name in trained) for name, value in values.items()}
-    statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary})
+    statistics = interpreter.statistics({name: tensors[name] for name in interpreter.auxiliary},
+                                        interpreter.batch_counts({"x": shape}))
     mine = interpreter(tensors, Run(statistics))[0]
     mine.sum().backward()
     statistics.blend()
@@ -162,9 +163,9 @@ def test_values_are_let_go_after_their_last_use():
         chain = chain * 2.0
     held = []
     interpreter = Interpreter(chain)
-    original = interpreter._steps
-    interpreter._steps = [step._replace(call=lambda run, given, step=step: held.append(1) or step.call(run, given))
-                          for step in original]
+    original = interpreter._network_steps
+    interpreter._network_steps = [step._replace(call=lambda run, given, step=step: held.append(1) or step.call(
+        run, given)) for step in original]
     assert interpreter({"x": torch.ones(1)}, Run())[0].item() == 64
     assert len(held) == 6
     assert all(step.finished == step.inputs for step in original)

@@ -1,6 +1,6 @@
 import json
 
-from arcface_mxnet.engines.mxnet.convert import to_mxnet
+from arcface_mxnet.engines.mxnet.convert import loss_to_mxnet
 from arcface_mxnet.engines.mxnet.data_parallel import DataParallel
 from arcface_mxnet.engines.mxnet.mx import mx
 from arcface_mxnet.engines.mxnet.program import executed
@@ -63,7 +63,7 @@ def test_both_forms_give_the_same_probabilities():
 def test_the_half_precision_graph_of_the_papers_command_types_whole(network):
     """Built, not run: the CPU has no float16 convolution. Weights are float16, the head and the embedding float32."""
     made = model(network, fp16=True)
-    arguments, outputs, _ = to_mxnet(made.head.symbol).infer_type(data=np.float32, softmax_label=np.float32)
+    arguments, outputs, _ = loss_to_mxnet(made.head.symbol).infer_type(data=np.float32, softmax_label=np.float32)
     types = dict(zip(made.head.symbol.list_arguments(), arguments))
     first = "conv0_weight" if network == "r100" else "conv_1_conv2d_weight"
     assert types[first] == np.float16

@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from arcface_mxnet.engines.base import Place
+from arcface_mxnet.engines.int8_saturation import adds_in_16_bits, saturating_layers
 from arcface_mxnet.engines.onnx_check import REMEDY, checked
-from arcface_mxnet.engines.sixteen_bits import adds_in_16_bits, saturating_layers
 from arcface_mxnet.runtime.errors import InputError, notice, one_line
 from arcface_mxnet.runtime.reading import escaped
 

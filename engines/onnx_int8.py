@@ -9,9 +9,9 @@ without VNNI, where runtimes would compute something else (`_steps`). No MXNet i
 from typing import Any, Dict, List, Mapping, Sequence
 
 from arcface_mxnet.engines.base import place
+from arcface_mxnet.engines.int8_saturation import largest_pair
 from arcface_mxnet.engines.onnx_file import OnnxFile
 from arcface_mxnet.engines.onnxruntime.engine import devices, session
-from arcface_mxnet.engines.sixteen_bits import largest_pair
 from arcface_mxnet.graph.checkpoint import Checkpoint, embedding_only
 from arcface_mxnet.graph.equalise import equalised
 from arcface_mxnet.graph.inference import folded_form
@@ -113,7 +113,7 @@ def widest(model: Any, images: np.ndarray, tensors: Sequence[str]) -> Dict[str, 
 def _steps(weights: np.ndarray, groups: int) -> np.ndarray:
     """The step of each output channel, float32 (o,), of weights (o, i) or (o, i, kh, kw), float64.
 
-    No two weights that a processor without VNNI would add in 16 bits sum to more than 128 (engines.sixteen_bits).
+    No two weights that a processor without VNNI would add in 16 bits sum to more than 128 (engines.int8_saturation).
     """
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
     step = np.maximum(largest / _LARGEST, largest_pair(weights, groups) / _LARGEST_PAIR)

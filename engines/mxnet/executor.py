@@ -126,7 +126,7 @@ class Bound:
                if name not in values and shape is not None}  # labels left in the graph too
         values.update({name: mx.nd.zeros(shape, dtype=kind) for name, shape in {**fed, **shapes}.items()})
         self._executor = to_mxnet(checkpoint.symbol).bind(mx.cpu(), values, grad_req="null",
-                                                                  aux_states=ndarrays(checkpoint.aux))
+                                                          aux_states=ndarrays(checkpoint.aux))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> List[np.ndarray]:
         """The outputs, in the order of the symbol."""

@@ -112,7 +112,7 @@ def run(symbol: sym.Symbol, shapes: Any, seed: Sequence[int]) -> str:
             (symbol.list_arguments(), shapes[0]), (symbol.list_auxiliary_states(), shapes[2]))]
         try:
             bound = to_mxnet(symbol).bind(mx.cpu(), ndarrays(values[0]), aux_states=ndarrays(values[1]),
-                                                  grad_req="null")
+                                          grad_req="null")
             same = [output.asnumpy().shape for output in bound.forward(is_train=False)] == shapes[1]
             os.write(writer, b"ran" if same else b"another shape")
         except Exception:  # whatever Python can still say is no crash

@@ -24,7 +24,7 @@ from arcface_mxnet.datasets.images import decode_bgr, encode_jpeg
 from arcface_mxnet.datasets.record_writer import RecordWriter
 from arcface_mxnet.datasets.records import RecordSet, read_names
 from arcface_mxnet.engines import onnx_check, onnx_file
-from arcface_mxnet.engines.sixteen_bits import saturating_layers
+from arcface_mxnet.engines.int8_saturation import saturating_layers
 from arcface_mxnet.evaluation import overlay, report, sources, video
 from arcface_mxnet.evaluation.command import load_features, read_ids
 from arcface_mxnet.evaluation.ijb import metadata

@@ -22,8 +22,8 @@ def run(head: Head, values: Values, dtype: type = np.float64, wrt: Optional[Sequ
     arrays = {name: mx.nd.array(values[name], dtype=dtype) for name in names}
     wrt = [name for name in names if name not in head.states and not name.endswith("label")] if wrt is None else wrt
     gradients = {name: mx.nd.zeros(arrays[name].shape, dtype=dtype) for name in wrt}
-    executor = loss_to_mxnet(head.symbol).bind(mx.cpu(), arrays, args_grad=gradients,
-                                grad_req={name: "write" if name in gradients else "null" for name in names})
+    requests = {name: "write" if name in gradients else "null" for name in names}
+    executor = loss_to_mxnet(head.symbol).bind(mx.cpu(), arrays, args_grad=gradients, grad_req=requests)
     outputs = executor.forward(is_train=True)
     executor.backward()
     return Result({role: out.asnumpy() for role, out in zip(head.roles, outputs)},

@@ -3,9 +3,9 @@ import warnings
 
 from arcface_mxnet.engines import onnx_file
 from arcface_mxnet.engines.base import installed, place
+from arcface_mxnet.engines.int8_saturation import adds_in_16_bits, largest_pair, saturating_layers
 from arcface_mxnet.engines.onnx_file import OnnxFile
 from arcface_mxnet.engines.onnx_int8 import int8_model
-from arcface_mxnet.engines.sixteen_bits import adds_in_16_bits, largest_pair, saturating_layers
 from arcface_mxnet.runtime.errors import Notice
 from tests.engines.test_onnx_int8 import IMAGES, network
 from tests.engines.test_onnx_int8 import largest_pair as by_a_loop

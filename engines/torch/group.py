@@ -1,5 +1,6 @@
 """The processes of a run (torchrun): who this one is, and the sums they make together."""
 import atexit
+import importlib
 import os
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
@@ -66,6 +67,9 @@ def join(device: torch.device) -> Group:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Group()
     if not distributed.is_initialized():
+        # Its functions keep the group that stands when they are imported, as a default, and so past _leave. PyTorch
+        # imports them with its compiler, which asking for deterministic kernels is enough to load.
+        importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(_leave)
     return Group(distributed.get_rank(), distributed.get_world_size())

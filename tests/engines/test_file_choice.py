@@ -3,7 +3,7 @@ import json
 import time
 
 from arcface_mxnet.datasets.pairs import write_pack
-from arcface_mxnet.engines import choice
+from arcface_mxnet.engines import choice, onnx_file
 from arcface_mxnet.engines.base import FILE_ENGINES, Numerics, Place, installed, place
 from arcface_mxnet.evaluation import library, verification
 from arcface_mxnet.evaluation.embedder import Embedder
@@ -43,6 +43,9 @@ class Fake:
     def describe(self, devices, numerics):
         return self.NAME
 
+    def on_gpu(self, devices):
+        return 0
+
     def run_file(self, path, devices, model):
         if self.fails == "load":
             raise InputError("no such operator")
@@ -67,7 +70,10 @@ def chosen(file, *engines, refused=()):
     return rows, record, str(told[0].message)
 
 
-def test_the_fastest_that_agrees_with_onnx_runtime_is_taken(file):
+@pytest.mark.parametrize("narrow", [True, False])
+def test_the_fastest_that_agrees_with_onnx_runtime_is_taken(file, narrow, monkeypatch):
+    """On a processor without VNNI, where the weights of eight-bit layers are looked at, and on one with it."""
+    monkeypatch.setattr(onnx_file, "adds_in_16_bits", lambda: narrow)
     judge, other = Fake("onnxruntime", 0.1), Fake("openvino", 0.0, 5e-6)
     rows, record, told = chosen(file, Fake("mxnet"), other, judge)
     assert record["taken"] == "openvino" and record["images"] == 4 and record["judge"].startswith("onnxruntime 1 (")

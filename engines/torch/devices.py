@@ -2,15 +2,17 @@
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from arcface_mxnet.engines.base import Numerics
 from arcface_mxnet.engines.bfloat16 import gain
 from arcface_mxnet.runtime.errors import InputError
 
 import torch
+from torch import Tensor
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once: without it sums may vary
+Function = Callable[..., Any]
 LOCAL_RANK = "LOCAL_RANK"  # torchrun's number of this process on its machine
 
 
@@ -104,6 +106,26 @@ def by_pixel(numerics: Numerics, device: torch.device) -> bool:
     if numerics.channels_last is not None:
         return numerics.channels_last
     return device.type == "cpu" or device.type == "cuda" and (numerics.bf16 or numerics.fp16 or numerics.tf32)
+
+
+def stored(tensor: Tensor, pixelwise: bool) -> Tensor:
+    """The tensor as a network reads it: maps and weights (n, c, h, w) pixel by pixel where `pixelwise`.
+
+    `.contiguous()` would not do: by its rule a weight of one input channel (depthwise) is stored by pixel already,
+    while the kernels go by its strides and would take the slower path.
+    """
+    return tensor.to(memory_format=torch.channels_last) if pixelwise and tensor.dim() == 4 else tensor
+
+
+def compiled(function: Function, device: torch.device, pixelwise: bool) -> Function:
+    """The function by torch.compile, whole and for one shape.
+
+    The compiler decides on the order of axes by the forward convolutions of a graph, and a backward graph has none:
+    unless it is told, it copies maps of depthwise layers back and forth there.
+    """
+    forced = pixelwise and device.type == "cpu"
+    options: Optional[Dict[str, Any]] = {"force_layout_optimization": True} if forced else None
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 
 def described(place: Where, numerics: Numerics) -> str:

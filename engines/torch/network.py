@@ -2,7 +2,7 @@
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from arcface_mxnet.engines.base import DATA, FLOAT32, Numerics
-from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_numerics
+from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, set_numerics, stored
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import folded_form
@@ -51,10 +51,9 @@ class TorchNetwork:
         """The embeddings (n, d) of one batch; on a GPU they may not be computed yet."""
         set_numerics(self._numerics, self.device)
         self._bind(images.shape[1:])
-        data = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True).float()
-        if self._by_pixel:
-            data = data.contiguous(memory_format=torch.channels_last)
-        values = {**self._values, **{name: torch.ones(len(data), device=self.device) for name in self._fed}, DATA: data}
+        data = torch.from_numpy(np.ascontiguousarray(images)).to(self.device, non_blocking=True)
+        values = {**self._values, **{name: torch.ones(len(data), device=self.device) for name in self._fed},
+                  DATA: stored(data.float(), self._by_pixel)}
         try:
             with torch.inference_mode():
                 return self._forward(values).reshape(len(data), -1)
@@ -77,9 +76,8 @@ class TorchNetwork:
         def forward(values: Dict[str, Tensor]) -> Tensor:
             return graph(values, run)[0]
 
-        self._forward = torch.compile(forward, fullgraph=True, dynamic=False) if self._numerics.compile else forward
+        self._forward = compiled(forward, self.device, self._by_pixel) if self._numerics.compile else forward
         self._shape = shape
 
     def _tensor(self, value: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device)
-        return tensor.contiguous(memory_format=torch.channels_last) if self._by_pixel and tensor.dim() == 4 else tensor
+        return stored(torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device), self._by_pixel)

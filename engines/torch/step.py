@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from arcface_mxnet.engines.base import DATA, FLOAT32, LABEL, Arrays, Beside, Numerics, Outcome, Program
 from arcface_mxnet.engines.draws import mask_keys
 from arcface_mxnet.engines.loss_scale import SCALE_STATE, LossScale
-from arcface_mxnet.engines.torch.devices import Where, by_pixel, low_type, set_numerics
+from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, set_numerics, stored
 from arcface_mxnet.engines.torch.group import Group
 from arcface_mxnet.engines.torch.module import Interpreter, Run, Statistics
 from arcface_mxnet.engines.torch.sgd import MomentumSGD
@@ -114,7 +114,7 @@ class DataParallel:
         self.seed(0)
         self._parts: List[Callable[..., List[Tensor]]] = [self.graph.network, self.graph.head]
         if numerics.compile:
-            self._parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in self._parts]
+            self._parts = [compiled(part, self.device, self._by_pixel) for part in self._parts]
         self._captured: Optional[Captured] = None
 
     # Parameters.
@@ -151,8 +151,7 @@ class DataParallel:
         return Replica(self.graph.statistics(moving, counts), states, row)
 
     def _tensor(self, value: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device)
-        return tensor.contiguous(memory_format=torch.channels_last) if self._by_pixel and tensor.dim() == 4 else tensor
+        return stored(torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device), self._by_pixel)
 
     @property
     def rescale(self) -> float:
@@ -249,9 +248,7 @@ class DataParallel:
                             [_known(gradients[name]) for name in names])
 
     def _values(self, replica: Replica, batch: Tensors) -> Tensors:
-        data = batch[DATA]
-        if self._by_pixel:
-            data = data.contiguous(memory_format=torch.channels_last)
+        data = stored(batch[DATA], self._by_pixel)
         return {**self.weights, **replica.statistics.moving, **replica.states, **batch, DATA: data}
 
     def _how(self, replica: Replica) -> Run:

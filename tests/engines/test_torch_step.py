@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from arcface_mxnet.engines.torch.devices import Where  # noqa: E402
+from arcface_mxnet.engines.torch.devices import Where, stored  # noqa: E402
 from tests.engines import step_lab as lab  # noqa: E402
 
 WARM, STEPS, RATE = 30, 20, 0.001
@@ -148,6 +148,12 @@ def test_other_numerics_learn_the_same(trained, numerics, tolerance):
         assert 0 < lab.apart(left, right, kind) < (tolerance if kind == "arg:" else 5 * tolerance)
 
 
+def test_depthwise_weights_are_stored_by_pixel_too():
+    """PyTorch calls a weight of one input channel contiguous in both orders, and its kernels go by the strides."""
+    weight = torch.zeros(8, 1, 3, 3)
+    assert stored(weight, True).stride() == (9, 1, 3, 1) and stored(weight, False) is weight
+
+
 def test_a_step_that_overflows_is_left_out_and_halves_the_scale():
     step = lab.torch_step(numerics=Numerics(fp16=True, loss_scale=2.0 ** 24))
     before = step.restart_arrays()
@@ -191,8 +197,17 @@ def test_sgd_is_mxnets(rate, mu):
     assert (optimizer.state["momentum:other"] < 0).all()  # no gradient: it decays
 
 
+@pytest.fixture
+def one_thread():
+    """Sums in the order of process_lab, which computes on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_two_processes_are_two_replicas_and_two_contexts(tmp_path, trained):
+def test_two_processes_are_two_replicas_and_two_contexts(tmp_path, trained, one_thread):
     """Each process feeds its half of the batch; both save the same restart point, that of two replicas of one."""
     np.savez(tmp_path / "start.npz", **trained)
     launched(tmp_path)

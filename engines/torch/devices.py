@@ -13,6 +13,13 @@ from torch import Tensor
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once: without it sums may vary
 Function = Callable[..., Any]
+FOR_MAPS: Dict[str, Any] = {
+    # It decides on the order of axes by the forward convolutions of a graph, and a backward graph has none: it would
+    # copy maps of depthwise layers back and forth there.
+    "force_layout_optimization": True,
+    # BatchNorm reads a map and four values for each channel, which it takes for five maps: it would write the result
+    # to memory a second time rather than compute it again from one.
+    "realize_reads_threshold": 16, "realize_opcount_threshold": 100}
 LOCAL_RANK = "LOCAL_RANK"  # torchrun's number of this process on its machine
 
 
@@ -120,11 +127,9 @@ def stored(tensor: Tensor, pixelwise: bool) -> Tensor:
 def compiled(function: Function, device: torch.device, pixelwise: bool) -> Function:
     """The function by torch.compile, whole and for one shape.
 
-    The compiler decides on the order of axes by the forward convolutions of a graph, and a backward graph has none:
-    unless it is told, it copies maps of depthwise layers back and forth there.
+    Maps stored by pixel on a CPU are told to the compiler (FOR_MAPS).
     """
-    forced = pixelwise and device.type == "cpu"
-    options: Optional[Dict[str, Any]] = {"force_layout_optimization": True} if forced else None
+    options = dict(FOR_MAPS) if pixelwise and device.type == "cpu" else None
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from arcface_mxnet.engines import draws
 from arcface_mxnet.engines.torch import operators
 from arcface_mxnet.engines.torch.attributes import Attributes
+from arcface_mxnet.engines.torch.operators import channel_sums
 from arcface_mxnet.graph.operators import state_inputs
 from arcface_mxnet.graph.shape_inference import ShapeInference
 from arcface_mxnet.graph.symbol import Symbol
@@ -62,13 +63,15 @@ class Run:
     """How one pass runs. Without `statistics` BatchNorm takes the moving ones of the values and nothing is dropped.
 
     `keys`: int64 (dropouts, 2), the keys of their masks, None for no dropout at all. `first_row`: where the rows of
-    this pass begin in the batch of all devices. `low`: the reduced precision of the network, None for none.
+    this pass begin in the batch of all devices. `low`: the reduced precision of the network, None for none. `by_row`:
+    sums over channels as in `operators.channel_sums`, faster where compiled for a CPU.
     """
 
     statistics: Optional[Statistics] = None
     keys: Optional[Tensor] = None
     first_row: int = 0
     low: Optional[torch.dtype] = None
+    by_row: bool = False
 
 
 Call = Callable[[Run, List[Tensor]], Tensor]
@@ -166,6 +169,9 @@ class Interpreter:
         if node.op == "Dropout":
             return self._dropout(node)
         function = operators.make(node)
+        if node.op == "LeakyReLU" and Attributes(node)["act_type"] == "prelu":
+            return lambda run, given: (channel_sums.prelu if run.by_row and channel_sums.applies(*given)
+                                       else function)(*given)
         return lambda run, given: function(*given)
 
     def _dropout(self, node: Node) -> Call:
@@ -200,6 +206,8 @@ class Interpreter:
             found = run.statistics.batch
             if x.numel() == x.shape[1]:  # PyTorch refuses one value a channel; its variance is 0
                 return _single_norm(x, shift, found[mean], found[variance])
+            if run.by_row and channel_sums.applies(x, shift):
+                return channel_sums.batch_norm(x, scale, shift, found[mean], found[variance], eps)
             return torch.batch_norm(x, scale, shift, found[mean], found[variance], True, 1.0, eps,
                                     torch.backends.cudnn.enabled)
         return call

@@ -99,6 +99,7 @@ class DataParallel:
         self.share = batch_size // self.replicas
         self.graph = Interpreter(program.symbol, program.network)
         self._by_pixel, self._low = by_pixel(numerics, self.device), low_type(numerics)
+        self._by_row = numerics.compile and self._by_pixel and self._low is None and self.device.type == "cpu"
         given = self._given((self.share, image_shape[2], image_shape[0], image_shape[1]))
         shapes, counts = self._shapes(given), self.graph.batch_counts(given)
         fed = {DATA, LABEL, *program.inputs, *program.states}
@@ -252,7 +253,7 @@ class DataParallel:
         return {**self.weights, **replica.statistics.moving, **replica.states, **batch, DATA: data}
 
     def _how(self, replica: Replica) -> Run:
-        return Run(replica.statistics, self._keys, replica.first_row, self._low)
+        return Run(replica.statistics, self._keys, replica.first_row, self._low, self._by_row)
 
     def _outputs(self, replica: Replica, batch: Tensors) -> List[Tensor]:
         values, run = self._values(replica, batch), self._how(replica)

@@ -22,6 +22,12 @@ def root(tmp_path_factory, tiny_faces):
     return write_paper_root(tmp_path_factory.mktemp("paper") / "data", tiny_faces)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Runs are kept from one table or figure to the next, as they are for a user."""
+    return tmp_path_factory.mktemp("kept") / "work"
+
+
 @pytest.fixture
 def small_world(monkeypatch):
     """The published sets hold the tiny faces, and the paper's networks are the demo's."""
@@ -31,8 +37,9 @@ def small_world(monkeypatch):
         monkeypatch.setitem(NETWORKS, name, NETWORKS["demo"])
 
 
-def made(what, root, tmp_path, *more):
-    flags = ["--scale", "paper", "--data", str(root), "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"),
+def made(what, root, tmp_path, *more, work=None):
+    work = work or tmp_path / "work"
+    flags = ["--scale", "paper", "--data", str(root), "--out", str(tmp_path / "out"), "--work", str(work),
              "--page", str(tmp_path / "page.md"), "--gpus", "cpu", "--per-batch-size", "16", "--max-steps", "2"]
     assert reproduce.main([what, *flags, *more]) == 0
     return json.loads((tmp_path / "out" / f"{what}.json").read_text())
@@ -87,16 +94,17 @@ def test_pytorch_trains_and_embeds_at_paper_scale(what, root, small_world, tmp_p
     ("subcentre", ["MS1MV0, K=1", "MS1MV0, K=10", "MS1MV3, K=3", "Celeb500K, K=3", "MS1MV0, NR",
                    "MS1MV0, K=3 to 1, drop > 75 deg (chosen)", "MS1MV3, K=3 to 1 (removes 4.18 % of images)"],
      ["IJB-B", "IJB-C"])])
-def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, near_images, tmp_path):
+def test_every_benchmark_from_the_data_root_to_the_table(what, rows, columns, root, small_world, near_images, tmp_path,
+                                                         kept):
     """All rows, but of the sub-centre table some: every set, 1, 3 and 10 centres, noise resistance, two drop steps."""
-    document = made(what, root, tmp_path, *(["--rows", "|".join(rows)] if what == "subcentre" else []))
+    document = made(what, root, tmp_path, *(["--rows", "|".join(rows)] if what == "subcentre" else []), work=kept)
     assert filled(document) == {(row, column) for row in rows for column in columns}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["table3", "fig4a", "fig6", "fig7"])
-def test_angles_at_paper_scale(what, root, small_world, tmp_path):
-    assert made(what, root, tmp_path)["provenance"]["commit"]
+def test_angles_at_paper_scale(what, root, small_world, tmp_path, kept):
+    assert made(what, root, tmp_path, work=kept)["provenance"]["commit"]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def reference(name):
 
 
 def angle(a, b):
-    return math.acos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
+    return math.acos(max(-1.0, min(1.0, a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))))
 
 
 def target_curve(theta, settings):

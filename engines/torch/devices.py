@@ -8,12 +8,12 @@ from arcface_mxnet.engines.base import Numerics
 from arcface_mxnet.engines.bfloat16 import gain
 from arcface_mxnet.runtime.errors import InputError
 
+import numpy as np
 import torch
 from torch import Tensor
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once: without it sums may vary
-Function = Callable[..., Any]
-FOR_MAPS: Dict[str, Any] = {
+COMPILER: Dict[str, Any] = {  # options of torch.compile for maps stored by pixel on a CPU
     # It decides on the order of axes by the forward convolutions of a graph, and a backward graph has none: it would
     # copy maps of depthwise layers back and forth there.
     "force_layout_optimization": True,
@@ -124,12 +124,14 @@ def stored(tensor: Tensor, pixelwise: bool) -> Tensor:
     return tensor.to(memory_format=torch.channels_last) if pixelwise and tensor.dim() == 4 else tensor
 
 
-def compiled(function: Function, device: torch.device, pixelwise: bool) -> Function:
-    """The function by torch.compile, whole and for one shape.
+def placed(value: np.ndarray, device: torch.device, pixelwise: bool) -> Tensor:
+    """A copy of an array on the device, in float32, as a network reads it."""
+    return stored(torch.from_numpy(np.array(value, dtype=np.float32)).to(device), pixelwise)
 
-    Maps stored by pixel on a CPU are told to the compiler (FOR_MAPS).
-    """
-    options = dict(FOR_MAPS) if pixelwise and device.type == "cpu" else None
+
+def compiled(function: Callable[..., Any], device: torch.device, pixelwise: bool) -> Callable[..., Any]:
+    """The function by torch.compile, whole and for one shape."""
+    options = COMPILER if pixelwise and device.type == "cpu" else None
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 

@@ -170,8 +170,10 @@ class Interpreter:
             return self._dropout(node)
         function = operators.make(node)
         if node.op == "LeakyReLU" and Attributes(node)["act_type"] == "prelu":
-            return lambda run, given: (channel_sums.prelu if run.by_row and channel_sums.applies(*given)
-                                       else function)(*given)
+            def prelu(run: Run, given: List[Tensor]) -> Tensor:
+                by_row = run.by_row and channel_sums.applies(*given)
+                return channel_sums.prelu(*given) if by_row else function(*given)
+            return prelu
         return lambda run, given: function(*given)
 
     def _dropout(self, node: Node) -> Call:

@@ -2,7 +2,7 @@
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from arcface_mxnet.engines.base import DATA, FLOAT32, Numerics
-from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, set_numerics, stored
+from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, placed, set_numerics, stored
 from arcface_mxnet.engines.torch.module import Interpreter, Run
 from arcface_mxnet.graph.checkpoint import Checkpoint
 from arcface_mxnet.graph.inference import folded_form
@@ -69,7 +69,8 @@ class TorchNetwork:
         graph = Interpreter(form.symbol)
         given = {**form.args, **form.aux}
         wanted = [*graph.arguments, *graph.auxiliary]
-        self._values = {name: self._tensor(np.asarray(given[name])) for name in wanted if name in given}
+        self._values = {name: placed(np.asarray(given[name]), self.device, self._by_pixel)
+                        for name in wanted if name in given}
         self._fed = [name for name in wanted if name not in given and name != DATA]
         run = self._run
 
@@ -78,6 +79,3 @@ class TorchNetwork:
 
         self._forward = compiled(forward, self.device, self._by_pixel) if self._numerics.compile else forward
         self._shape = shape
-
-    def _tensor(self, value: np.ndarray) -> Tensor:
-        return stored(torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device), self._by_pixel)

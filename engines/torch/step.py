@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from arcface_mxnet.engines.base import DATA, FLOAT32, LABEL, Arrays, Beside, Numerics, Outcome, Program
 from arcface_mxnet.engines.draws import mask_keys
 from arcface_mxnet.engines.loss_scale import SCALE_STATE, LossScale
-from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, set_numerics, stored
+from arcface_mxnet.engines.torch.devices import Where, by_pixel, compiled, low_type, placed, set_numerics, stored
 from arcface_mxnet.engines.torch.group import Group
 from arcface_mxnet.engines.torch.module import Interpreter, Run, Statistics
 from arcface_mxnet.engines.torch.sgd import MomentumSGD
@@ -104,7 +104,8 @@ class DataParallel:
         shapes, counts = self._shapes(given), self.graph.batch_counts(given)
         fed = {DATA, LABEL, *program.inputs, *program.states}
         self.trained = [name for name in self.graph.arguments if name not in fed]
-        self.weights = {name: self._tensor(np.zeros(shapes[name])).requires_grad_(True) for name in self.trained}
+        self.weights = {name: placed(np.zeros(shapes[name]), self.device, self._by_pixel).requires_grad_(True)
+                        for name in self.trained}
         self.gradients: Dict[str, Optional[Tensor]] = {}
         self._replicas = [self._replica(index, shapes, counts) for index in range(self.replicas)]
         self._feed = Feed(self.device)
@@ -146,13 +147,10 @@ class DataParallel:
         return {**dict(zip(symbol.list_arguments(), arguments)), **dict(zip(symbol.list_auxiliary_states(), states))}
 
     def _replica(self, index: int, shapes: Shapes, counts: Mapping[str, int]) -> Replica:
-        moving = {name: self._tensor(np.zeros(shapes[name])) for name in self.graph.auxiliary}
-        states = {name: self._tensor(value) for name, value in self.program.states.items()}
+        moving = {name: placed(np.zeros(shapes[name]), self.device, self._by_pixel) for name in self.graph.auxiliary}
+        states = {name: placed(value, self.device, self._by_pixel) for name, value in self.program.states.items()}
         row = (self.group.rank * self.replicas + index) * self.share
         return Replica(self.graph.statistics(moving, counts), states, row)
-
-    def _tensor(self, value: np.ndarray) -> Tensor:
-        return stored(torch.from_numpy(np.array(value, dtype=np.float32)).to(self.device), self._by_pixel)
 
     @property
     def rescale(self) -> float:

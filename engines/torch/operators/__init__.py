@@ -1,9 +1,10 @@
 """MXNet's operators in PyTorch: values, and gradients where MXNet defines its own.
 
 `make(node)` gives a function of the node's input tensors. Operators with a memory or a choice of mode
-(BatchNorm, Dropout) are in `engines.torch.module`, which has both. Where PyTorch's gradient or shape differs from
-MXNet's, the function here is MXNet's: reductions over everything give (1,), comparisons and indices are floats, `max`
-hands its gradient undivided to every tie, indices are clipped, SoftmaxOutput and MakeLoss ignore what comes in.
+(BatchNorm, Dropout) are in `engines.torch.module`, which has both, and takes BatchNorm and PReLU of compiled steps on a
+CPU from `channel_sums`. Where PyTorch's gradient or shape differs from MXNet's, the function here is MXNet's:
+reductions over everything give (1,), comparisons and indices are floats, `max` hands its gradient undivided to every
+tie, indices are clipped, SoftmaxOutput and MakeLoss ignore what comes in.
 """
 from arcface_mxnet.engines.torch.attributes import Attributes
 from arcface_mxnet.engines.torch.operators import (  # noqa: F401  (they register)
